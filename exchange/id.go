@@ -151,17 +151,17 @@ func CanonicalJSON(raw []byte) ([]byte, error) {
 	if dec.More() {
 		return nil, fmt.Errorf("more than one JSON value")
 	}
-	if v, err := canonicalNumbers(v); err != nil {
+	v, err := canonicalNumbers(v)
+	if err != nil {
 		return nil, err
-	} else {
-		var out bytes.Buffer
-		enc := json.NewEncoder(&out) // sorts the keys of a map
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(v); err != nil {
-			return nil, err
-		}
-		return bytes.TrimRight(out.Bytes(), "\n"), nil
 	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out) // sorts the keys of a map
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(out.Bytes(), "\n"), nil
 }
 
 func canonicalNumbers(v any) (any, error) {
@@ -183,8 +183,8 @@ func canonicalNumbers(v any) (any, error) {
 			v[i] = c
 		}
 	case json.Number:
-		if _, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
-			return v, nil
+		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
+			return json.Number(strconv.FormatInt(n, 10)), nil // "-0" is 0
 		}
 		f, err := v.Float64()
 		if err != nil {

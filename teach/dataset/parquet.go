@@ -1,0 +1,270 @@
+package dataset
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/parquet-go/parquet-go"
+
+	"retort/exchange"
+)
+
+// row is an example as data.parquet holds it: plain, required columns that
+// any reader of Parquet understands.
+type row struct {
+	Index      int64  `parquet:"index,zstd"`
+	Source     string `parquet:"source,dict,zstd"`
+	Family     string `parquet:"family,dict,zstd"`
+	Problem    string `parquet:"problem,zstd"`
+	Row        string `parquet:"row,zstd"`
+	Messages   string `parquet:"messages,zstd"` // JSON array of {role, content, reasoning?}
+	Prompt     string `parquet:"prompt,zstd"`   // the last user message, for people
+	Reasoning  string `parquet:"reasoning,zstd"`
+	Answer     string `parquet:"answer,zstd"`
+	Origin     string `parquet:"origin,dict,zstd"`
+	TermsID    string `parquet:"terms_id,dict,zstd"`
+	Verdict    string `parquet:"verdict,dict,zstd"`
+	ExchangeID string `parquet:"exchange_id,zstd"`
+	Key        string `parquet:"key,zstd"`
+}
+
+// rowsPerGroup bounds the memory that writing takes.
+const rowsPerGroup = 1 << 16
+
+func writeParquet(w io.Writer, examples []Example) error {
+	pw := parquet.NewGenericWriter[row](w, parquet.MaxRowsPerRowGroup(rowsPerGroup), parquet.CreatedBy("retort", "1", ""))
+	batch := make([]row, 0, 1024)
+	flush := func() error {
+		_, err := pw.Write(batch)
+		batch = batch[:0]
+		return err
+	}
+	for i := range examples {
+		e := &examples[i]
+		messages, err := messagesJSON(e.Prompt)
+		if err != nil {
+			return &RowError{i, "messages", err.Error()}
+		}
+		r := row{
+			Index: int64(i), Source: e.Source, Family: e.Family, Problem: e.Problem, Row: e.Row,
+			Messages: messages, Prompt: e.UserText(), Reasoning: e.Reasoning, Answer: e.Answer,
+			Origin: string(e.Origin), TermsID: e.TermsID, Verdict: e.Verdict, ExchangeID: e.ExchangeID.String(),
+		}
+		if !e.Key.IsZero() {
+			r.Key = e.Key.String()
+		}
+		if batch = append(batch, r); len(batch) == cap(batch) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	return pw.Close()
+}
+
+func messagesJSON(m []exchange.Message) (string, error) {
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(m); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(out.String(), "\n"), nil
+}
+
+func readParquet(path string) (examples []Example, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// The reader trusts offsets and lengths that a damaged file gets wrong.
+	defer func() {
+		if r := recover(); r != nil {
+			examples, err = nil, fmt.Errorf("damaged Parquet file: %v", r)
+		}
+	}()
+	file, err := parquet.OpenFile(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	want := parquet.SchemaOf(row{})
+	for _, c := range want.Columns() {
+		if _, ok := file.Schema().Lookup(c...); !ok {
+			return nil, fmt.Errorf("it has no column %q", strings.Join(c, "."))
+		}
+	}
+	pr := parquet.NewGenericReader[row](file)
+	defer pr.Close()
+	batch := make([]row, 1024)
+	for {
+		n, err := pr.Read(batch)
+		for i := range batch[:n] {
+			e, convErr := batch[i].example(len(examples))
+			if convErr != nil {
+				return nil, convErr
+			}
+			examples = append(examples, e)
+		}
+		if errors.Is(err, io.EOF) {
+			return examples, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *row) example(i int) (Example, error) {
+	e := Example{
+		Index: i, Source: strings.Clone(r.Source), Family: strings.Clone(r.Family), Problem: strings.Clone(r.Problem), Row: strings.Clone(r.Row),
+		Reasoning: strings.Clone(r.Reasoning), Answer: strings.Clone(r.Answer),
+		Origin: exchange.Origin(strings.Clone(r.Origin)), TermsID: strings.Clone(r.TermsID), Verdict: strings.Clone(r.Verdict),
+	}
+	if r.Index != int64(i) {
+		return e, &RowError{i, "index", "is " + strconv.FormatInt(r.Index, 10)}
+	}
+	dec := json.NewDecoder(strings.NewReader(r.Messages))
+	if err := dec.Decode(&e.Prompt); err != nil {
+		return e, &RowError{i, "messages", err.Error()}
+	}
+	if err := e.ExchangeID.UnmarshalText([]byte(r.ExchangeID)); err != nil {
+		return e, &RowError{i, "exchange_id", err.Error()}
+	}
+	if r.Key != "" {
+		if err := e.Key.UnmarshalText([]byte(r.Key)); err != nil {
+			return e, &RowError{i, "key", err.Error()}
+		}
+	}
+	if got := e.UserText(); got != r.Prompt {
+		return e, &RowError{i, "prompt", "is not the last user message of its messages"}
+	}
+	return e, nil
+}
+
+func hashFile(path string) (sum string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if size, err = io.Copy(h, f); err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(h.Sum(nil)), size, nil
+}
+
+// publish writes the directory under a temporary name, makes it durable and
+// renames it. It returns an error that is fs.ErrExist if the name was taken
+// meanwhile.
+func publish(root, hash string, rows []Example, p Passport) (err error) {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	clearAbandoned(root, hash)
+	tmp, err := os.MkdirTemp(root, fmt.Sprintf("%s%d-", tempPrefix(hash), os.Getpid()))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(tmp)
+		}
+	}()
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	if err := writeSynced(filepath.Join(tmp, DataFile), func(w io.Writer) error { return writeParquet(w, rows) }); err != nil {
+		return err
+	}
+	sum, size, err := hashFile(filepath.Join(tmp, DataFile))
+	if err != nil {
+		return err
+	}
+	p.Files = []File{{DataFile, size, sum}}
+	text, err := p.json()
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(filepath.Join(tmp, PassportFile), func(w io.Writer) error {
+		_, err := io.Copy(w, bytes.NewReader(text))
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := syncDir(tmp); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(root, hash)); err != nil {
+		if errors.Is(err, syscall.ENOTEMPTY) {
+			return fs.ErrExist
+		}
+		return err
+	}
+	return syncDir(root)
+}
+
+func writeSynced(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return f.Close()
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return nil
+}
+
+func tempPrefix(hash string) string { return ".tmp-" + hash[:16] + "-" }
+
+// clearAbandoned removes what a killed process left of this dataset.
+func clearAbandoned(root, hash string) {
+	names, err := filepath.Glob(filepath.Join(root, tempPrefix(hash)+"*"))
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(name), tempPrefix(hash)), "-")
+		n, err := strconv.Atoi(pid)
+		if err != nil || n == os.Getpid() || syscall.Kill(n, 0) != syscall.ESRCH {
+			continue
+		}
+		os.RemoveAll(name)
+	}
+}

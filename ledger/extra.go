@@ -1,0 +1,104 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// The heads keep what they do not know: each decodes into itself and a map of
+// the other fields, and encodes both.
+
+type plainIntent Intent
+type plainEnd End
+
+var (
+	intentFields = fieldNames(reflect.TypeFor[Intent]())
+	endFields    = fieldNames(reflect.TypeFor[End]())
+)
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (i *Intent) UnmarshalJSON(b []byte) error {
+	var p plainIntent
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	extra, err := unknownFields(b, intentFields)
+	if err != nil {
+		return err
+	}
+	*i = Intent(p)
+	i.Extra = extra
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (i Intent) MarshalJSON() ([]byte, error) { return withExtra(plainIntent(i), i.Extra, intentFields) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *End) UnmarshalJSON(b []byte) error {
+	var p plainEnd
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	extra, err := unknownFields(b, endFields)
+	if err != nil {
+		return err
+	}
+	*e = End(p)
+	e.Extra = extra
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (e End) MarshalJSON() ([]byte, error) { return withExtra(plainEnd(e), e.Extra, endFields) }
+
+func fieldNames(t reflect.Type) map[string]bool {
+	names := make(map[string]bool)
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if name != "-" {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+func unknownFields(b []byte, known map[string]bool) (map[string]json.RawMessage, error) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return known[name] })
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return all, nil
+}
+
+// withExtra encodes v, whose encoding is an object, and appends the unknown
+// fields in the order of their names.
+func withExtra(v any, extra map[string]json.RawMessage, known map[string]bool) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil || len(extra) == 0 {
+		return b, err
+	}
+	b = bytes.TrimSuffix(b, []byte("}"))
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		if known[name] {
+			continue
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, key...), ':'), extra[name]...)
+	}
+	return append(b, '}'), nil
+}

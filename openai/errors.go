@@ -1,0 +1,99 @@
+package openai
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// APIError is what a provider, or a server of ours, says about a request that
+// failed.
+type APIError struct {
+	Status  int // HTTP status; 0 where it came in the middle of a stream
+	Type    string
+	Code    string
+	Param   string
+	Message string
+}
+
+// Error implements error.
+func (e *APIError) Error() string {
+	var b strings.Builder
+	if e.Status != 0 {
+		fmt.Fprintf(&b, "%d %s", e.Status, http.StatusText(e.Status))
+	} else {
+		b.WriteString("error in the stream")
+	}
+	if e.Code != "" {
+		fmt.Fprintf(&b, " (%s)", e.Code)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	return b.String()
+}
+
+// ParseError reads the body of a response with a non-2xx status. It reads the
+// OpenAI envelope, the variants that other servers send, and, failing that,
+// takes the first words of whatever came. It always returns an error value.
+func ParseError(status int, body []byte) *APIError {
+	e := &APIError{Status: status}
+	var env struct {
+		Error   json.RawMessage `json:"error"`
+		Message string          `json:"message"` // vLLM before 0.10, Mistral
+		Type    string          `json:"type"`
+		Code    Code            `json:"code"`
+		Detail  json.RawMessage `json:"detail"` // FastAPI
+	}
+	if err := Check(body); err != nil || json.Unmarshal(body, &env) != nil {
+		e.Message = excerpt(string(body))
+		return e
+	}
+	var one ErrorBody
+	var text string
+	switch {
+	case len(env.Error) > 0 && env.Error[0] == '{' && json.Unmarshal(env.Error, &one) == nil:
+		e.fill(one)
+	case json.Unmarshal(env.Error, &text) == nil && text != "":
+		e.Message = excerpt(text)
+	case env.Message != "":
+		e.Type, e.Code, e.Message = env.Type, string(env.Code), excerpt(env.Message)
+	case len(env.Detail) > 0:
+		e.Message = excerpt(string(env.Detail))
+	default:
+		e.Message = excerpt(string(body))
+	}
+	return e
+}
+
+func (e *APIError) fill(b ErrorBody) {
+	e.Type, e.Code, e.Param, e.Message = b.Type, string(b.Code), b.Param, excerpt(b.Message)
+}
+
+// excerpt makes text from outside fit to be shown: one line, printable, at
+// most 400 bytes.
+func excerpt(s string) string {
+	const most = 400
+	cut := len(s) > most
+	if cut {
+		s = s[:most]
+		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
+			s = s[:len(s)-1]
+		}
+		s = s[:len(s)-1]
+	}
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if cut {
+		s += "…"
+	}
+	return s
+}

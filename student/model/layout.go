@@ -1,0 +1,175 @@
+package model
+
+import "fmt"
+
+// Kind says what a parameter is, for an optimiser that treats kinds apart.
+type Kind int
+
+// The kinds of parameters.
+const (
+	KindMatrix    Kind = iota // a projection inside of a layer; each expert's by itself
+	KindRouter                // a layer's gate over its routed experts, [experts, hidden]
+	KindEmbedding             // token embeddings (and the output head, if tied)
+	KindHead                  // the output head
+	KindNorm                  // a norm's gains
+	kindBias                  // the router's selection bias: moved by load, not by gradient
+)
+
+// String names the kind.
+func (k Kind) String() string {
+	return [...]string{"matrix", "router", "embedding", "head", "norm", "bias"}[k]
+}
+
+// number is float32 in the product; tests run the same layout in float64.
+type number interface{ float32 | float64 }
+
+// weights are views into one arena. What is multiplied with the same input lies
+// together, so that it is one product: queries and latents (in), gate and up.
+type weights[F number] struct {
+	embed []F // [vocab, d]
+	norm  []F // [d]
+	head  []F // [vocab, d]; embed itself if tied
+	layer []layerWeights[F]
+}
+
+type layerWeights[F number] struct {
+	attnNorm []F // [d]
+	in       []F // [inWidth, d]: W_Q or W_QA, then W_DKV, then W_KR
+	qNorm    []F // [q_lora_rank], or empty
+	qB       []F // [H·(n+r), q_lora_rank], or empty
+	kvNorm   []F // [kv_lora_rank]
+	kvB      []F // [H·(n+v), kv_lora_rank]
+	out      []F // [d, H·v]
+	ffnNorm  []F // [d]
+
+	dense mlpWeights[F] // of a dense layer
+
+	router []F // [experts, d]
+	bias   []F // [experts]
+	expert []mlpWeights[F]
+	shared mlpWeights[F]
+}
+
+// mlpWeights are a SwiGLU: down·(silu(gate·x) ⊙ up·x).
+type mlpWeights[F number] struct {
+	width  int
+	gateUp []F // [2·width, d]
+	down   []F // [d, width]
+}
+
+// spec is where a tensor lies in the arena.
+type spec struct {
+	name  string
+	shape []int
+	kind  Kind
+	at    int
+}
+
+func (s spec) len() int {
+	n := 1
+	for _, v := range s.shape {
+		n *= v
+	}
+	return n
+}
+
+// carver hands out the arena piece by piece, each tensor named.
+type carver[F number] struct {
+	arena []F // nil: only count
+	at    int
+	specs []spec
+}
+
+// align starts the next tensor on a cache line.
+func (a *carver[F]) align() { a.at = (a.at + 15) &^ 15 }
+
+func (a *carver[F]) take(kind Kind, name string, shape ...int) []F {
+	s := spec{name: name, shape: shape, kind: kind, at: a.at}
+	a.specs = append(a.specs, s)
+	a.at += s.len()
+	return a.view(s.at)
+}
+
+// view is the arena from at to what has been taken.
+func (a *carver[F]) view(at int) []F {
+	if a.arena == nil {
+		return nil
+	}
+	return a.arena[at:a.at:a.at]
+}
+
+func (a *carver[F]) mlp(name string, width, d int) mlpWeights[F] {
+	a.align()
+	at := a.at
+	a.take(KindMatrix, name+".gate_proj.weight", width, d)
+	a.take(KindMatrix, name+".up_proj.weight", width, d)
+	w := mlpWeights[F]{width: width, gateUp: a.view(at)}
+	a.align()
+	w.down = a.take(KindMatrix, name+".down_proj.weight", d, width)
+	return w
+}
+
+// carve lays the weights of c out in an arena, which may be nil to learn its
+// length and the tensors' places.
+func carve[F number](c Config, arena []F) (w weights[F], specs []spec, length int) {
+	a := &carver[F]{arena: arena}
+	d := c.Hidden
+	w.embed = a.take(KindEmbedding, "model.embed_tokens.weight", c.VocabSize, d)
+	w.layer = make([]layerWeights[F], c.Layers)
+	for i := range w.layer {
+		w.layer[i] = carveLayer(a, c, i)
+	}
+	a.align()
+	w.norm = a.take(KindNorm, "model.norm.weight", d)
+	w.head = w.embed
+	if !c.TieEmbeddings {
+		a.align()
+		w.head = a.take(KindHead, "lm_head.weight", c.VocabSize, d)
+	}
+	a.align()
+	return w, a.specs, a.at
+}
+
+func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {
+	name := fmt.Sprintf("model.layers.%d", i)
+	d := c.Hidden
+	a.align()
+	l.attnNorm = a.take(KindNorm, name+".input_layernorm.weight", d)
+	a.align()
+	at := a.at
+	if c.QLoraRank > 0 {
+		a.take(KindMatrix, name+".self_attn.q_a_proj.weight", c.QLoraRank, d)
+	} else {
+		a.take(KindMatrix, name+".self_attn.q_proj.weight", c.qWidth(), d)
+	}
+	a.take(KindMatrix, name+".self_attn.kv_a_proj_with_mqa.weight", c.cacheWidth(), d)
+	l.in = a.view(at)
+	if c.QLoraRank > 0 {
+		a.align()
+		l.qNorm = a.take(KindNorm, name+".self_attn.q_a_layernorm.weight", c.QLoraRank)
+		a.align()
+		l.qB = a.take(KindMatrix, name+".self_attn.q_b_proj.weight", c.qWidth(), c.QLoraRank)
+	}
+	a.align()
+	l.kvNorm = a.take(KindNorm, name+".self_attn.kv_a_layernorm.weight", c.KVLoraRank)
+	a.align()
+	l.kvB = a.take(KindMatrix, name+".self_attn.kv_b_proj.weight", c.kvWidth(), c.KVLoraRank)
+	a.align()
+	l.out = a.take(KindMatrix, name+".self_attn.o_proj.weight", d, c.oWidth())
+	a.align()
+	l.ffnNorm = a.take(KindNorm, name+".post_attention_layernorm.weight", d)
+	if !c.isMoE(i) {
+		l.dense = a.mlp(name+".mlp", c.Intermediate, d)
+		return l
+	}
+	a.align()
+	l.router = a.take(KindRouter, name+".mlp.gate.weight", c.RoutedExperts, d)
+	a.align()
+	l.bias = a.take(kindBias, name+".mlp.gate.e_score_correction_bias", c.RoutedExperts)
+	l.expert = make([]mlpWeights[F], c.RoutedExperts)
+	for e := range l.expert {
+		l.expert[e] = a.mlp(fmt.Sprintf("%s.mlp.experts.%d", name, e), c.MoEIntermediate, d)
+	}
+	l.shared = a.mlp(name+".mlp.shared_experts", c.sharedWidth(), d)
+	return l
+}

@@ -1,0 +1,197 @@
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math"
+	"math/rand/v2"
+)
+
+// Model is a configuration and its weights. Its methods do not lock: whoever
+// changes weights makes sure that nobody reads them meanwhile.
+type Model struct {
+	config Config
+	arena  []float32
+	w      weights[float32]
+	specs  []spec
+}
+
+// Tensor is a named view of weights or gradients: writing to Data changes them.
+type Tensor struct {
+	Name  string // as in a Hugging Face checkpoint
+	Shape []int  // [out, in] for matrices
+	Data  []float32
+}
+
+// Parameter is a tensor that is trained by gradient.
+type Parameter struct {
+	Tensor
+	Kind Kind
+}
+
+// New makes a model with random weights, a function of configuration and seed
+// alone: matrices normal with standard deviation 1/√fan_in, norms 1, biases 0.
+func New(c Config, seed uint64) (*Model, error) {
+	m, err := empty(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range m.specs {
+		m.initialise(s, seed)
+	}
+	return m, nil
+}
+
+// FromTensors makes a model of given weights. load is called once for each
+// tensor and fills dst, which has shape's elements.
+func FromTensors(c Config, load func(name string, shape []int, dst []float32) error) (*Model, error) {
+	m, err := empty(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range m.Tensors() {
+		if err := load(t.Name, t.Shape, t.Data); err != nil {
+			return nil, fmt.Errorf("loading tensor %s: %w", t.Name, err)
+		}
+		for i, v := range t.Data {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				return nil, fmt.Errorf("loading tensor %s: element %d is %v, want a finite number", t.Name, i, v)
+			}
+		}
+	}
+	return m, nil
+}
+
+func empty(c Config) (*Model, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	_, _, n := carve[float32](c, nil)
+	m := &Model{config: c, arena: make([]float32, n)}
+	m.w, m.specs, _ = carve(c, m.arena)
+	return m, nil
+}
+
+// Config is the model's configuration.
+func (m *Model) Config() Config { return m.config }
+
+// Tensors are all weights, in an order that depends on the configuration alone.
+func (m *Model) Tensors() []Tensor {
+	ts := make([]Tensor, len(m.specs))
+	for i, s := range m.specs {
+		ts[i] = s.tensor(m.arena)
+	}
+	return ts
+}
+
+// Parameters are the weights that are trained by gradient, in the order of
+// Tensors: all of them but the routers' biases.
+func (m *Model) Parameters() []Parameter {
+	var ps []Parameter
+	for _, s := range m.specs {
+		if s.kind != kindBias {
+			ps = append(ps, Parameter{Tensor: s.tensor(m.arena), Kind: s.kind})
+		}
+	}
+	return ps
+}
+
+func (s spec) tensor(arena []float32) Tensor {
+	end := s.at + s.len()
+	return Tensor{Name: s.name, Shape: s.shape, Data: arena[s.at:end:end]}
+}
+
+// Clone is a copy that shares nothing with m.
+func (m *Model) Clone() *Model {
+	c := &Model{config: m.config, arena: append([]float32(nil), m.arena...)}
+	c.w, c.specs, _ = carve(c.config, c.arena)
+	return c
+}
+
+// Hash names the model by its content: SHA-256, in hexadecimal, of the
+// configuration as JSON and of every tensor's name, shape and float32 values in
+// little-endian order.
+func (m *Model) Hash() string {
+	h := sha256.New()
+	config, err := json.Marshal(m.config)
+	if err != nil {
+		panic(fmt.Sprintf("model: a valid configuration does not marshal: %v", err))
+	}
+	fmt.Fprintf(h, "retort model 1\n%s\n", config)
+	for _, t := range m.Tensors() {
+		fmt.Fprintf(h, "%s %d\n", t.Name, t.Shape)
+		writeFloats(h, t.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func writeFloats(w io.Writer, x []float32) {
+	var buf [16 << 10]byte
+	for len(x) > 0 {
+		n := min(len(x), len(buf)/4)
+		for i, v := range x[:n] {
+			binary.LittleEndian.PutUint32(buf[4*i:], math.Float32bits(v))
+		}
+		w.Write(buf[:4*n]) // a hash's Write does not fail
+		x = x[n:]
+	}
+}
+
+// biasStep is how far a router's bias moves for an expert that had too much or
+// too little to do.
+const biasStep = 0.001
+
+// UpdateRouterBias moves each expert's selection bias by 0.001 towards equal
+// load. loads has one row a layer, empty for dense layers: how many tokens each
+// expert got, as Pass.ExpertLoad says.
+func (m *Model) UpdateRouterBias(loads [][]int) error {
+	if len(loads) != m.config.Layers {
+		return fmt.Errorf("updating router biases: loads of %d layers for a model of %d", len(loads), m.config.Layers)
+	}
+	for i, load := range loads {
+		bias := m.w.layer[i].bias
+		if len(load) != len(bias) {
+			return fmt.Errorf("updating router biases of layer %d: loads of %d experts, want %d", i, len(load), len(bias))
+		}
+		total := 0
+		for _, n := range load {
+			total += n
+		}
+		for e, n := range load {
+			switch mean := n * len(load); { // n against total / experts, in integers
+			case mean < total:
+				bias[e] += biasStep
+			case mean > total:
+				bias[e] -= biasStep
+			}
+		}
+	}
+	return nil
+}
+
+// initialise draws one tensor from a stream of its own, so that its values do
+// not depend on what else the model has.
+func (m *Model) initialise(s spec, seed uint64) {
+	x := s.tensor(m.arena).Data
+	switch s.kind {
+	case KindNorm:
+		for i := range x {
+			x[i] = 1
+		}
+		return
+	case kindBias:
+		return
+	}
+	name := fnv.New64a()
+	name.Write([]byte(s.name))
+	rng := rand.New(rand.NewPCG(seed, name.Sum64()))
+	std := 1 / math.Sqrt(float64(s.shape[1])) // [out, in]
+	for i := range x {
+		x[i] = float32(std * rng.NormFloat64())
+	}
+}

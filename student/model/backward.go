@@ -1,0 +1,214 @@
+package model
+
+import "retort/internal/kernel"
+
+// normWidth is the number of norm gains of the whole model.
+func (p *Pass) normWidth() int { return p.config.Layers*p.layerNorms() + p.config.Hidden }
+
+// layerNorms is the number of a layer's: attention, MLP, latent, query latent.
+func (p *Pass) layerNorms() int {
+	return 2*p.config.Hidden + p.config.KVLoraRank + p.config.QLoraRank
+}
+
+// normPart is where a block of rows adds its part of the gradients of a layer's
+// norms (of the final norm for layer = Layers), so that blocks can run in any
+// order and be summed in theirs.
+func (p *Pass) normPart(layer, part int) []float32 {
+	return p.normParts[part*p.normWidth()+layer*p.layerNorms():]
+}
+
+// headGrad takes the gradient of logits to the residual stream, for a block of
+// loss positions.
+func (p *Pass) headGrad(part, worker int) {
+	d, v := p.config.Hidden, p.config.VocabSize
+	from, to := part*blockRows, min((part+1)*blockRows, len(p.lossAt))
+	dxn := p.work[worker].dxn
+	kernel.GemmPackedSerial(to-from, p.logits[from*v:], v, p.backward.head, dxn, d, false)
+	dw := p.normPart(p.config.Layers, part)[:d]
+	for i := from; i < to; i++ {
+		at := int(p.lossAt[i]) * d
+		dy := dxn[(i-from)*d:][:d]
+		kernel.RMSNormGrad(p.flow.dx[at:at+d], dw, dy, p.last[at:at+d], p.model.w.norm, p.finalRstd[i])
+	}
+}
+
+// mlpGrad takes the gradient through a block's dense MLP to what attention
+// wrote; in a layer with experts, through the shared one to its input.
+func (p *Pass) mlpGrad(part, worker int) {
+	from, to := p.rows(part)
+	c, x, m, work := &p.config, &p.act[p.layer], &p.backward.layer[p.layer], &p.work[worker]
+	d := c.Hidden
+	if c.isMoE(p.layer) {
+		mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, d, from, to)
+		return
+	}
+	mlpBackward(&x.dense, m.dense, p.flow.dx[from*d:], work.dxn, work.dh, d, from, to)
+	p.outGrad(part, work.dxn)
+}
+
+// mlpBackward replaces gateUp of rows [from, to) by its gradient and sets dx to
+// that of the input; dy and dx begin at row from.
+func mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, d, from, to int) {
+	n, w := to-from, a.width
+	kernel.GemmPackedSerial(n, dy, d, m.down, dh, w, false)
+	for i := from; i < to; i++ {
+		row := a.gateUp[i*2*w : (i+1)*2*w]
+		kernel.SwiGLUGrad(row[:w], row[w:], dh[(i-from)*w:][:w], row[:w], row[w:])
+	}
+	kernel.GemmPackedSerial(n, a.gateUp[from*2*w:], 2*w, m.gateUp, dx, d, false)
+}
+
+// outGrad takes the gradient of the MLP's normed input (dxn, which begins at the
+// block's first row) to the residual stream after attention and to its output.
+func (p *Pass) outGrad(part int, dxn []float32) {
+	from, to := p.rows(part)
+	c, x, f := &p.config, &p.act[p.layer], &p.flow
+	d, o := c.Hidden, c.oWidth()
+	dw := p.normPart(p.layer, part)[d : 2*d]
+	copy(f.dx1[from*d:to*d], f.dx[from*d:])
+	for i := from; i < to; i++ {
+		kernel.RMSNormGrad(f.dx1[i*d:(i+1)*d], dw, dxn[(i-from)*d:][:d], x.x1[i*d:(i+1)*d], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
+	}
+	kernel.GemmPackedSerial(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, false)
+}
+
+// attentionGrad differentiates attention of one head over one sequence.
+func (p *Pass) attentionGrad(part, worker int) {
+	c, x, f := &p.config, &p.act[p.layer], &p.flow
+	s, h := part/c.Heads, part%c.Heads
+	from, to := p.batch.bounds(s)
+	qk, qw, kvw, o := h*c.qkDim(), c.qWidth(), c.kvWidth(), from*c.oWidth()+h*c.VDim
+	value := from*kvw + h*(c.NopeDim+c.VDim) + c.NopeDim
+	kernel.AttentionBackward(to-from, c.qkDim(), c.VDim,
+		x.q[from*x.ldq+qk:], x.ldq, x.k[from*qw+qk:], qw, x.kv[value:], kvw,
+		x.out[o:], c.oWidth(), x.lse[h*p.maxTokens+from:],
+		f.dout[o:], c.oWidth(),
+		f.dq[from*f.lddq+qk:], f.lddq, f.dk[from*qw+qk:], qw, f.dkv[value:], kvw,
+		p.scale, p.pool.Scratch(worker))
+}
+
+// inputGrad takes the gradients of queries, keys and values of a block to the
+// residual stream before attention.
+func (p *Pass) inputGrad(part, worker int) {
+	from, to := p.rows(part)
+	c, x, f, work := &p.config, &p.act[p.layer], &p.flow, &p.work[worker]
+	w, m, norms := &p.model.w.layer[p.layer], &p.backward.layer[p.layer], p.normPart(p.layer, part)
+	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
+	for i := from; i < to; i++ {
+		p.keyGrad(i)
+	}
+	kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false)
+	normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, norms[2*d:][:latent], x.cRstd, latent, from, to)
+	if c.QLoraRank > 0 {
+		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false)
+		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, norms[2*d+latent:][:qIn], x.qRstd, qIn, from, to)
+	}
+	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false)
+	copy(f.dx[from*d:to*d], f.dx1[from*d:])
+	for i := from; i < to; i++ {
+		kernel.RMSNormGrad(f.dx[i*d:(i+1)*d], norms[:d], work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
+	}
+}
+
+// keyGrad takes the gradients of one token's keys apart, into those of the
+// heads' own parts and the sum of the shared rotary part, and turns rotated
+// gradients back.
+func (p *Pass) keyGrad(i int) {
+	c, f := &p.config, &p.flow
+	cos, sin := p.rope.at(int(p.position[i]))
+	shared := f.din[i*c.inWidth()+c.qIn()+c.KVLoraRank:][:c.RopeDim]
+	clear(shared)
+	q, k, kv := f.dq[i*f.lddq:], f.dk[i*c.qWidth():], f.dkv[i*c.kvWidth():]
+	for h := range c.Heads {
+		at := h * c.qkDim()
+		kernel.RotaryInterleaved(q[at+c.NopeDim:][:c.RopeDim], cos, sin, true)
+		kernel.Add(shared, shared, k[at+c.NopeDim:][:c.RopeDim])
+		copy(kv[h*(c.NopeDim+c.VDim):][:c.NopeDim], k[at:])
+	}
+	kernel.RotaryInterleaved(shared, cos, sin, true)
+}
+
+// normGradRows sets rows [from, to) of dx to the gradient of the norm of x (both
+// with rows ld apart) and adds to dw; dy begins at row from.
+func normGradRows(dx, x []float32, ld int, dy, w, dw, rstd []float32, n, from, to int) {
+	for i := from; i < to; i++ {
+		row := dx[i*ld : i*ld+n]
+		clear(row)
+		kernel.RMSNormGrad(row, dw, dy[(i-from)*n:][:n], x[i*ld:i*ld+n], w, rstd[i])
+	}
+}
+
+// addGroup plans dw += dyᵀ·x over rows: dw [out, in], dy [rows, out], x [rows, in].
+func (p *Pass) addGroup(dw []float32, out int, dy []float32, lddy int, x []float32, in, rows int) {
+	p.groups = append(p.groups, kernel.Group{M: out, N: in, K: rows, A: dy, LDA: lddy, B: x, LDB: in, C: dw, LDC: in})
+}
+
+func (p *Pass) addMLPGroup(g mlpWeights[float32], a *mlpActivations, dy, x []float32, from, rows int) {
+	d, w := p.config.Hidden, a.width
+	p.addGroup(g.gateUp, 2*w, a.gateUp[from*2*w:], 2*w, x[from*d:], d, rows)
+	p.addGroup(g.down, d, dy[from*d:], d, a.h[from*w:], w, rows)
+}
+
+// addMLPGroups plans the gradients of a layer's MLP and output projection.
+func (p *Pass) addMLPGroups() {
+	c, x, g, f := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow
+	t := len(p.batch.Tokens)
+	p.addGroup(g.out, c.Hidden, f.dx1, c.Hidden, x.out, c.oWidth(), t)
+	if !c.isMoE(p.layer) {
+		p.addMLPGroup(g.dense, &x.dense, f.dx, x.x1n, 0, t)
+		return
+	}
+	p.addGroup(g.router, c.RoutedExperts, f.dscore, c.RoutedExperts, x.x1n, c.Hidden, t)
+	p.addMLPGroup(g.shared, &x.shared, f.dx, x.x1n, 0, t)
+	for e := range g.expert {
+		from, to := x.route.bounds(e)
+		p.addMLPGroup(g.expert[e], &x.expert, f.dys, x.xs, from, to-from)
+	}
+}
+
+// addInputGroups plans the gradients of the projections into attention.
+func (p *Pass) addInputGroups() {
+	c, x, g, f := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow
+	t := len(p.batch.Tokens)
+	p.addGroup(g.in, c.inWidth(), f.din, c.inWidth(), x.xn, c.Hidden, t)
+	if c.QLoraRank > 0 {
+		p.addGroup(g.qB, c.qWidth(), f.dq, f.lddq, x.qn, c.QLoraRank, t)
+	}
+	p.addGroup(g.kvB, c.kvWidth(), f.dkv, c.kvWidth(), x.cn, c.KVLoraRank, t)
+}
+
+func (p *Pass) multiplyGroups() {
+	p.pool.GroupedGemm(kernel.TN, p.groups, true)
+	p.groups = p.groups[:0]
+}
+
+// embedColumns is how many columns of the embedding one part of embedGrad adds
+// to; tokens are taken in order, whichever part runs when.
+const embedColumns = 64
+
+func (p *Pass) embedGrad(part, _ int) {
+	d := p.config.Hidden
+	from, to := part*embedColumns, min((part+1)*embedColumns, d)
+	for i, t := range p.batch.Tokens {
+		row := p.g.embed[int(t)*d:]
+		kernel.Add(row[from:to], row[from:to], p.flow.dx[i*d:][from:to])
+	}
+}
+
+// normGrad sums the blocks' parts of the gradients of one layer's norms.
+func (p *Pass) normGrad(layer, _ int) {
+	c := &p.config
+	d, latent := c.Hidden, c.KVLoraRank
+	for part := range blocks(len(p.batch.Tokens)) {
+		dw := p.normPart(layer, part)
+		if layer == c.Layers {
+			kernel.Add(p.g.norm, p.g.norm, dw[:d])
+			continue
+		}
+		g := &p.g.layer[layer]
+		kernel.Add(g.attnNorm, g.attnNorm, dw[:d])
+		kernel.Add(g.ffnNorm, g.ffnNorm, dw[d:2*d])
+		kernel.Add(g.kvNorm, g.kvNorm, dw[2*d:][:latent])
+		kernel.Add(g.qNorm, g.qNorm, dw[2*d+latent:][:c.QLoraRank])
+	}
+}

@@ -1,0 +1,128 @@
+package model
+
+import "retort/internal/kernel"
+
+// rows of a block of tokens.
+func (p *Pass) rows(part int) (from, to int) {
+	return part * blockRows, min((part+1)*blockRows, len(p.batch.Tokens))
+}
+
+// embed starts the residual stream and prepares the first layer's attention.
+func (p *Pass) embed(part, _ int) {
+	from, to := p.rows(part)
+	d := p.config.Hidden
+	for i := from; i < to; i++ {
+		copy(p.act[0].x[i*d:(i+1)*d], p.model.w.embed[int(p.batch.Tokens[i])*d:])
+	}
+	p.beforeAttention(0, from, to)
+}
+
+// beforeAttention computes queries, keys and values of rows [from, to).
+func (p *Pass) beforeAttention(layer, from, to int) {
+	c, x, w, m := &p.config, &p.act[layer], &p.model.w.layer[layer], &p.forward.layer[layer]
+	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
+	normRows(x.xn, x.x, w.attnNorm, x.rstd, d, d, from, to, float32(c.NormEps))
+	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false)
+	if c.QLoraRank > 0 {
+		normRows(x.qn, x.in, w.qNorm, x.qRstd, in, qIn, from, to, latentEps)
+		kernel.GemmPackedSerial(n, x.qn[from*qIn:], qIn, m.qB, x.q[from*x.ldq:], x.ldq, false)
+	}
+	normRows(x.cn, x.in[qIn:], w.kvNorm, x.cRstd, in, latent, from, to, latentEps)
+	kernel.GemmPackedSerial(n, x.cn[from*latent:], latent, m.kvB, x.kv[from*c.kvWidth():], c.kvWidth(), false)
+	for i := from; i < to; i++ {
+		cos, sin := p.rope.at(int(p.position[i]))
+		shared := x.in[i*in+qIn+latent:][:c.RopeDim]
+		kernel.RotaryInterleaved(shared, cos, sin, false)
+		q, k, kv := x.q[i*x.ldq:], x.k[i*c.qWidth():], x.kv[i*c.kvWidth():]
+		for h := range c.Heads {
+			at := h * c.qkDim()
+			kernel.RotaryInterleaved(q[at+c.NopeDim:][:c.RopeDim], cos, sin, false)
+			copy(k[at:at+c.NopeDim], kv[h*(c.NopeDim+c.VDim):])
+			copy(k[at+c.NopeDim:at+c.qkDim()], shared)
+		}
+	}
+}
+
+// normRows sets rows [from, to) of dst [·, n] to the RMS norm of those of x,
+// whose rows are ldx apart, and keeps what the gradient needs.
+func normRows(dst, x, w, rstd []float32, ldx, n, from, to int, eps float32) {
+	for i := from; i < to; i++ {
+		rstd[i] = kernel.RMSNorm(dst[i*n:(i+1)*n], x[i*ldx:i*ldx+n], w, eps)
+	}
+}
+
+// attend computes attention of one head over one sequence.
+func (p *Pass) attend(part, worker int) {
+	c, x := &p.config, &p.act[p.layer]
+	s, h := part/c.Heads, part%c.Heads
+	from, to := p.batch.bounds(s)
+	kernel.AttentionForward(to-from, c.qkDim(), c.VDim,
+		x.q[from*x.ldq+h*c.qkDim():], x.ldq,
+		x.k[from*c.qWidth()+h*c.qkDim():], c.qWidth(),
+		x.kv[from*c.kvWidth()+h*(c.NopeDim+c.VDim)+c.NopeDim:], c.kvWidth(),
+		x.out[from*c.oWidth()+h*c.VDim:], c.oWidth(),
+		x.lse[h*p.maxTokens+from:], p.scale, p.pool.Scratch(worker))
+}
+
+// afterAttention adds attention and MLP to the residual stream. In a layer with
+// experts only the shared one is added here.
+func (p *Pass) afterAttention(part, _ int) {
+	from, to := p.rows(part)
+	c, x, w, m := &p.config, &p.act[p.layer], &p.model.w.layer[p.layer], &p.forward.layer[p.layer]
+	d, n := c.Hidden, to-from
+	x1, next := x.x1[from*d:to*d], p.stream(p.layer + 1)[from*d:to*d]
+	copy(x1, x.x[from*d:])
+	kernel.GemmPackedSerial(n, x.out[from*c.oWidth():], c.oWidth(), m.out, x1, d, true)
+	normRows(x.x1n, x.x1, w.ffnNorm, x.rstd1, d, d, from, to, float32(c.NormEps))
+	copy(next, x1)
+	if c.isMoE(p.layer) {
+		p.chooseExperts(from, to)
+		mlpForward(&x.shared, m.shared, x.x1n, next, d, from, to)
+		return
+	}
+	mlpForward(&x.dense, m.dense, x.x1n, next, d, from, to)
+	if p.layer+1 < c.Layers {
+		p.beforeAttention(p.layer+1, from, to)
+	}
+}
+
+// stream is the residual stream [T, d] before a layer, or after the last.
+func (p *Pass) stream(layer int) []float32 {
+	if layer < len(p.act) {
+		return p.act[layer].x
+	}
+	return p.last
+}
+
+// mlpForward adds to y (a block that begins at row from) the SwiGLU of rows
+// [from, to) of x.
+func mlpForward(a *mlpActivations, m packedMLP, x, y []float32, d, from, to int) {
+	n, w := to-from, a.width
+	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, a.gateUp[from*2*w:], 2*w, false)
+	for i := from; i < to; i++ {
+		row := a.gateUp[i*2*w : (i+1)*2*w]
+		kernel.SwiGLU(a.h[i*w:(i+1)*w], row[:w], row[w:])
+	}
+	kernel.GemmPackedSerial(n, a.h[from*w:], w, m.down, y, d, true)
+}
+
+// runHead computes logits of a block of loss positions and, unless they are
+// wanted themselves, their loss and its gradient in place.
+func (p *Pass) runHead(part, _ int) {
+	c := &p.config
+	d, v := c.Hidden, c.VocabSize
+	from, to := part*blockRows, min((part+1)*blockRows, len(p.lossAt))
+	for i := from; i < to; i++ {
+		x := p.last[int(p.lossAt[i])*d:][:d]
+		p.finalRstd[i] = kernel.RMSNorm(p.final[i*d:(i+1)*d], x, p.model.w.norm, float32(c.NormEps))
+	}
+	kernel.GemmPackedSerial(to-from, p.final[from*d:], d, p.forward.head, p.logits[from*v:], v, false)
+	if p.scoreOnly {
+		return
+	}
+	weight := 1 / float32(len(p.lossAt))
+	for i := from; i < to; i++ {
+		target := p.batch.Targets[p.lossAt[i]]
+		p.losses[i] = kernel.CrossEntropy(p.logits[i*v:(i+1)*v], int(target), weight)
+	}
+}

@@ -1,0 +1,77 @@
+package model
+
+import "retort/internal/kernel"
+
+// packing holds all matrices of a model in the layout that products want, for
+// y = x·Wᵀ (NT: forward) or dx = dy·W (NN: backward). It copies: after the
+// weights have changed it must be refreshed.
+type packing struct {
+	op    kernel.Op
+	jobs  []packJob
+	one   func(part, worker int)
+	layer []packedLayer
+	head  *kernel.PackedB
+}
+
+type packedLayer struct {
+	in, qB, kvB, out *kernel.PackedB // qB is nil without q_lora_rank
+	dense            packedMLP       // nil in a layer with experts
+	router           *kernel.PackedB // nil in a dense layer
+	expert           []packedMLP
+	shared           packedMLP
+}
+
+type packedMLP struct{ gateUp, down *kernel.PackedB }
+
+type packJob struct {
+	out, in int
+	from    []float32
+	to      *kernel.PackedB
+}
+
+func newPacking(m *Model, op kernel.Op) *packing {
+	c := m.config
+	p := &packing{op: op, layer: make([]packedLayer, c.Layers)}
+	for i := range p.layer {
+		w, l := &m.w.layer[i], &p.layer[i]
+		l.in = p.add(w.in, c.inWidth(), c.Hidden)
+		if c.QLoraRank > 0 {
+			l.qB = p.add(w.qB, c.qWidth(), c.QLoraRank)
+		}
+		l.kvB = p.add(w.kvB, c.kvWidth(), c.KVLoraRank)
+		l.out = p.add(w.out, c.Hidden, c.oWidth())
+		if !c.isMoE(i) {
+			l.dense = p.addMLP(w.dense, c.Hidden)
+			continue
+		}
+		l.router = p.add(w.router, c.RoutedExperts, c.Hidden)
+		l.expert = make([]packedMLP, c.RoutedExperts)
+		for e := range l.expert {
+			l.expert[e] = p.addMLP(w.expert[e], c.Hidden)
+		}
+		l.shared = p.addMLP(w.shared, c.Hidden)
+	}
+	p.head = p.add(m.w.head, c.VocabSize, c.Hidden)
+	p.one = func(part, _ int) {
+		j := &p.jobs[part]
+		if n, k := j.out, j.in; op == kernel.NT {
+			j.to.Repack(op, n, k, j.from, k)
+		} else {
+			j.to.Repack(op, k, n, j.from, k)
+		}
+	}
+	return p
+}
+
+func (p *packing) add(w []float32, out, in int) *kernel.PackedB {
+	b := new(kernel.PackedB)
+	p.jobs = append(p.jobs, packJob{out: out, in: in, from: w, to: b})
+	return b
+}
+
+func (p *packing) addMLP(w mlpWeights[float32], d int) packedMLP {
+	return packedMLP{gateUp: p.add(w.gateUp, 2*w.width, d), down: p.add(w.down, d, w.width)}
+}
+
+// refresh packs the weights as they are now.
+func (p *packing) refresh(pool *kernel.Pool) { pool.Run(len(p.jobs), p.one) }

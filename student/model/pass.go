@@ -1,0 +1,232 @@
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"retort/internal/kernel"
+)
+
+// Pass computes losses and gradients of one model. All its memory is taken when
+// it is made; a step allocates nothing. It is used by one goroutine at a time.
+//
+// Rows are independent but in attention, so a layer is two parallel regions:
+// blocks of rows (output projection, residual, norm, MLP, and at once the next
+// layer's norm and projections), then one part for each sequence and head.
+// The backward pass is the same in reverse, with the gradients of all matrices
+// that have become ready computed as one group of products over all tokens.
+// A layer with experts adds a region for them, in blocks of tokens sorted by
+// expert.
+type Pass struct {
+	model     *Model
+	pool      *kernel.Pool
+	config    Config
+	maxTokens int
+	scale     float32 // of attention scores
+	rope      ropeTable
+	balance   float64 // weight of the balance loss
+
+	forward, backward *packing
+	grad              []float32 // arena of the gradients, laid out as the weights
+	g                 weights[float32]
+
+	act       []activations
+	last      []float32 // [T, d] residual stream after the last layer
+	final     []float32 // [losses, d] its norm, for loss positions
+	finalRstd []float32 // [losses]
+	logits    []float32 // [losses, vocab], then their gradient
+	losses    []float32 // [losses]
+	flow      flow
+	work      []workspace
+	normParts []float32 // [blocks, normWidth] partial gradients of norms
+
+	batch      Batch
+	lossAt     []int32 // token index of each loss position
+	position   []int32 // of each token in its sequence
+	sequence   []int32 // of each token
+	auxiliary  float64 // balance loss of the last forward pass, weighted
+	ready      bool    // a forward pass is there to be differentiated
+	scoreOnly  bool    // logits are wanted, not their loss
+	layer      int     // that parallel regions work on
+	tasks      []expertTask
+	groups     []kernel.Group
+	loads      [][]int
+	favourites []int32 // [K] scratch of the balance loss
+	regions    regions
+}
+
+// regions are the bodies of parallel regions, made once since a method value
+// allocates.
+type regions struct {
+	// Forward: blocks of tokens, or sequences × heads, tasks of experts, blocks
+	// of loss positions.
+	embed, attention, afterAttention, experts, combine, head func(part, worker int)
+	// Backward, in the order in which they run.
+	headGrad, mlpGrad, expertGrad, moeGrad, attentionGrad, inputGrad, embedGrad, normGrad func(part, worker int)
+}
+
+// balanceWeight is DeepSeek-V3's weight of the sequence-level balance loss.
+const balanceWeight = 1e-4
+
+// NewPass makes a pass over m for batches of up to maxTokens tokens. The pool
+// stays the caller's.
+func NewPass(m *Model, pool *kernel.Pool, maxTokens int) *Pass {
+	c := m.config
+	if maxTokens < 1 {
+		panic(fmt.Sprintf("model: a pass for %d tokens", maxTokens))
+	}
+	p := &Pass{
+		model: m, pool: pool, config: c, maxTokens: maxTokens, balance: balanceWeight,
+		scale:      float32(1 / math.Sqrt(float64(c.qkDim()))),
+		rope:       newRopeTable(c, min(maxTokens, c.MaxPositions)),
+		forward:    newPacking(m, kernel.NT),
+		backward:   newPacking(m, kernel.NN),
+		grad:       make([]float32, len(m.arena)),
+		act:        make([]activations, c.Layers),
+		work:       make([]workspace, pool.Threads()),
+		lossAt:     make([]int32, 0, maxTokens),
+		position:   make([]int32, maxTokens),
+		sequence:   make([]int32, maxTokens),
+		loads:      make([][]int, c.Layers),
+		favourites: make([]int32, c.TopK),
+	}
+	p.g, _, _ = carve(c, p.grad)
+	var count arena
+	p.layout(&count)
+	p.layout(&arena{mem: make([]float32, count.at)})
+	for i := c.DenseLayers; i < c.Layers; i++ {
+		p.act[i].choice = make([]int32, maxTokens*c.TopK)
+		p.act[i].route = newRouting(c, maxTokens)
+		p.loads[i] = make([]int, c.RoutedExperts)
+	}
+	p.regions = regions{
+		embed: p.embed, attention: p.attend, afterAttention: p.afterAttention,
+		experts: p.runExperts, combine: p.combine, head: p.runHead,
+		headGrad: p.headGrad, mlpGrad: p.mlpGrad, expertGrad: p.expertGrad, moeGrad: p.moeGrad,
+		attentionGrad: p.attentionGrad, inputGrad: p.inputGrad, embedGrad: p.embedGrad, normGrad: p.normGrad,
+	}
+	return p
+}
+
+// Forward computes the mean cross-entropy, in nats, over the positions of b that
+// have a target. Of a batch without any it is 0.
+func (p *Pass) Forward(b Batch) (loss float64, err error) {
+	if err := p.hidden(b); err != nil {
+		return 0, err
+	}
+	p.scoreOnly = false
+	p.pool.Run(blocks(len(p.lossAt)), p.regions.head)
+	p.ready = true
+	if len(p.lossAt) == 0 {
+		return 0, nil
+	}
+	for _, l := range p.losses[:len(p.lossAt)] {
+		loss += float64(l)
+	}
+	return loss / float64(len(p.lossAt)), nil
+}
+
+// Logits computes the logits at the positions of b that have a target, whatever
+// it is: [positions, vocab], valid until the next call.
+func (p *Pass) Logits(b Batch) ([]float32, error) {
+	if err := p.hidden(b); err != nil {
+		return nil, err
+	}
+	p.scoreOnly = true
+	p.pool.Run(blocks(len(p.lossAt)), p.regions.head)
+	return p.logits[:len(p.lossAt)*p.config.VocabSize], nil
+}
+
+// TokenLosses are the cross-entropies of the last Forward, one for each position
+// that has a target, in order; valid until the next call.
+func (p *Pass) TokenLosses() []float32 { return p.losses[:len(p.lossAt)] }
+
+// BalanceLoss is the weighted sequence-level balance loss of the last Forward,
+// summed over layers. Backward differentiates it too; Forward's loss excludes it.
+func (p *Pass) BalanceLoss() float64 { return p.auxiliary }
+
+// ExpertLoad says how many tokens of the last forward pass went to each expert,
+// one row a layer, empty for dense layers; valid until the next call.
+func (p *Pass) ExpertLoad() [][]int { return p.loads }
+
+// Grads are the gradients, one for each of the model's Parameters, in order.
+func (p *Pass) Grads() []Tensor {
+	var ts []Tensor
+	for _, s := range p.model.specs {
+		if s.kind != kindBias {
+			ts = append(ts, s.tensor(p.grad))
+		}
+	}
+	return ts
+}
+
+// ZeroGrads sets all gradients to 0.
+func (p *Pass) ZeroGrads() { clear(p.grad) }
+
+// hidden runs everything below the output head.
+func (p *Pass) hidden(b Batch) error {
+	p.ready = false
+	if err := b.check(p.config, p.maxTokens); err != nil {
+		return fmt.Errorf("model pass: %w", err)
+	}
+	p.batch = b
+	p.lossAt = p.lossAt[:0]
+	for i, y := range b.Targets {
+		if y >= 0 {
+			p.lossAt = append(p.lossAt, int32(i))
+		}
+	}
+	for s := range b.Starts {
+		from, to := b.bounds(s)
+		for i := from; i < to; i++ {
+			p.position[i], p.sequence[i] = int32(i-from), int32(s)
+		}
+	}
+	p.auxiliary = 0
+	p.forward.refresh(p.pool)
+	n := blocks(len(b.Tokens))
+	p.pool.Run(n, p.regions.embed)
+	for p.layer = range p.act {
+		p.pool.Run(len(b.Starts)*p.config.Heads, p.regions.attention)
+		p.pool.Run(n, p.regions.afterAttention)
+		if p.config.isMoE(p.layer) {
+			p.sortByExpert()
+			p.pool.Run(len(p.tasks), p.regions.experts)
+			p.pool.Run(n, p.regions.combine)
+		}
+	}
+	return nil
+}
+
+// Backward adds the gradients of the last Forward's loss, and of its balance
+// loss, to Grads. It uses the forward pass up: there is one Backward to a
+// Forward, and another call panics.
+func (p *Pass) Backward() {
+	if !p.ready {
+		panic("model: Backward without a Forward before it")
+	}
+	p.ready = false
+	p.backward.refresh(p.pool)
+	n := blocks(len(p.batch.Tokens))
+	clear(p.normParts)
+	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])
+	p.pool.Run(blocks(len(p.lossAt)), p.regions.headGrad)
+	p.groups = p.groups[:0]
+	p.addGroup(p.g.head, p.config.VocabSize, p.logits, p.config.VocabSize, p.final, p.config.Hidden, len(p.lossAt))
+	for p.layer = p.config.Layers - 1; p.layer >= 0; p.layer-- {
+		p.pool.Run(n, p.regions.mlpGrad)
+		if p.config.isMoE(p.layer) {
+			p.planExperts()
+			p.pool.Run(len(p.tasks), p.regions.expertGrad)
+			p.pool.Run(n, p.regions.moeGrad)
+		}
+		p.addMLPGroups()
+		p.multiplyGroups()
+		p.pool.Run(len(p.batch.Starts)*p.config.Heads, p.regions.attentionGrad)
+		p.pool.Run(n, p.regions.inputGrad)
+		p.addInputGroups()
+	}
+	p.multiplyGroups()
+	p.pool.Run((p.config.Hidden+embedColumns-1)/embedColumns, p.regions.embedGrad)
+	p.pool.Run(p.config.Layers+1, p.regions.normGrad)
+}

@@ -1,0 +1,244 @@
+package task
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// place is a row of a file, for errors.
+type place struct {
+	path string
+	line int
+}
+
+// String names the row without the folder, which may differ between machines.
+func (at place) String() string { return fmt.Sprintf("%s:%d", filepath.Base(at.path), at.line) }
+
+func (at place) errorf(column int, format string, args ...any) error {
+	if column < 1 {
+		return fmt.Errorf("%s:%d: %s", at.path, at.line, fmt.Sprintf(format, args...))
+	}
+	return fmt.Errorf("%s:%d:%d: %s", at.path, at.line, column, fmt.Sprintf(format, args...))
+}
+
+// row is one row's fields: their names in the file's order, their raw values
+// and the columns (bytes from 1) where the values begin.
+type row struct {
+	names   []string
+	values  map[string]json.RawMessage
+	columns map[string]int
+}
+
+func (r row) column(name string) int { return r.columns[name] }
+
+// text returns a field that must be a string with something in it.
+func (r row) text(at place, name string) (string, error) {
+	raw, err := r.field(at, name)
+	if err != nil {
+		return "", err
+	}
+	var s string
+	if raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
+		return "", at.errorf(r.column(name), "%q is not a string", name)
+	}
+	if strings.TrimSpace(s) == "" {
+		return "", at.errorf(r.column(name), "%q is empty", name)
+	}
+	return s, nil
+}
+
+// scalar returns a field that is a string, a number or a boolean, as text.
+func (r row) scalar(at place, name string) (string, error) {
+	raw, err := r.field(at, name)
+	if err != nil {
+		return "", err
+	}
+	var s string
+	switch raw[0] {
+	case '"':
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return "", at.errorf(r.column(name), "%q: %v", name, err)
+		}
+		return s, nil
+	case '{', '[', 'n':
+		return "", at.errorf(r.column(name), "%q is not a string, number or boolean", name)
+	}
+	return string(raw), nil
+}
+
+func (r row) field(at place, name string) (json.RawMessage, error) {
+	if raw, ok := r.values[name]; ok {
+		return raw, nil
+	}
+	quoted := make([]string, len(r.names))
+	for i, n := range r.names {
+		quoted[i] = fmt.Sprintf("%q", n)
+	}
+	return nil, at.errorf(0, "there is no field %q; the row has %s", name, strings.Join(quoted, ", "))
+}
+
+const byteOrderMark = "\xef\xbb\xbf"
+
+// readJSONL calls take for each line that is not blank.
+func readJSONL(path string, take func(place, row) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open prompts: %w", err)
+	}
+	defer f.Close()
+	in := bufio.NewReader(f)
+	for at := (place{path: path, line: 1}); ; at.line++ {
+		line, err := in.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("%s:%d: read: %w", path, at.line, err)
+		}
+		if at.line == 1 {
+			line = bytes.TrimPrefix(line, []byte(byteOrderMark))
+		}
+		if len(bytes.TrimSpace(line)) > 0 {
+			r, rowErr := jsonRow(at, line)
+			if rowErr == nil {
+				rowErr = take(at, r)
+			}
+			if rowErr != nil {
+				return rowErr
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}
+
+// jsonRow reads one line that holds one JSON object.
+func jsonRow(at place, line []byte) (row, error) {
+	if i := invalidUTF8(line); i >= 0 {
+		return row{}, at.errorf(i+1, "the text is not valid UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	fail := func(err error) (row, error) {
+		var syntax *json.SyntaxError
+		switch {
+		case errors.As(err, &syntax):
+			return row{}, at.errorf(int(syntax.Offset), "not valid JSON: %v", err)
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return row{}, at.errorf(len(bytes.TrimRight(line, "\r\n"))+1, "not valid JSON: the line ends within the object")
+		}
+		return row{}, at.errorf(int(dec.InputOffset())+1, "not valid JSON: %v", err)
+	}
+	open, err := dec.Token()
+	if err != nil {
+		return fail(err)
+	}
+	if open != json.Delim('{') {
+		return row{}, at.errorf(1, "the line is not a JSON object")
+	}
+	r := row{values: map[string]json.RawMessage{}, columns: map[string]int{}}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return fail(err)
+		}
+		name := key.(string) // within an object, before a value
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return fail(err)
+		}
+		column := int(dec.InputOffset()) - len(raw) + 1
+		if slices.Contains(r.names, name) {
+			return row{}, at.errorf(column, "field %q is there twice", name)
+		}
+		r.names = append(r.names, name)
+		r.values[name], r.columns[name] = raw, column
+	}
+	if _, err := dec.Token(); err != nil {
+		return fail(err)
+	}
+	if rest := bytes.TrimSpace(line[dec.InputOffset():]); len(rest) > 0 {
+		return row{}, at.errorf(int(dec.InputOffset())+1, "more text follows the JSON object")
+	}
+	return r, nil
+}
+
+func invalidUTF8(b []byte) int {
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+// readCSV calls take for each record after the header.
+func readCSV(path string, take func(place, row) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open prompts: %w", err)
+	}
+	defer f.Close()
+	in := bufio.NewReader(f)
+	if start, err := in.Peek(len(byteOrderMark)); err == nil && string(start) == byteOrderMark {
+		_, _ = in.Discard(len(byteOrderMark))
+	}
+	records := csv.NewReader(in)
+	records.FieldsPerRecord = -1 // counted here, for a clearer error
+	header, err := records.Read()
+	if err == io.EOF {
+		return fmt.Errorf("%s: is empty; the first row must name the columns", path)
+	}
+	if err != nil {
+		return csvError(path, err)
+	}
+	header = slices.Clone(header)
+	for i, name := range header {
+		if slices.Contains(header[:i], name) {
+			_, column := records.FieldPos(i)
+			return place{path, 1}.errorf(column, "column %q is there twice", name)
+		}
+	}
+	for {
+		fields, err := records.Read()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return csvError(path, err)
+		}
+		line, _ := records.FieldPos(0)
+		at := place{path: path, line: line}
+		if len(fields) != len(header) {
+			return at.errorf(0, "the row has %d fields, the header %d", len(fields), len(header))
+		}
+		r := row{names: header, values: map[string]json.RawMessage{}, columns: map[string]int{}}
+		for i, v := range fields {
+			_, column := records.FieldPos(i)
+			if bad := invalidUTF8([]byte(v)); bad >= 0 {
+				return at.errorf(column+bad, "the text is not valid UTF-8")
+			}
+			r.values[header[i]], r.columns[header[i]] = encode(v), column
+		}
+		if err := take(at, r); err != nil {
+			return err
+		}
+	}
+}
+
+func csvError(path string, err error) error {
+	var parse *csv.ParseError
+	if errors.As(err, &parse) {
+		return place{path, parse.Line}.errorf(parse.Column, "not valid CSV: %v", parse.Err)
+	}
+	return fmt.Errorf("%s: read: %w", path, err)
+}

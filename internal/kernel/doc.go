@@ -1,0 +1,31 @@
+// Package kernel holds the matrix and vector kernels that students are
+// trained and served with: general matrix multiplication, causal attention,
+// the elementwise passes of a transformer, the AdamW update, and the worker
+// pool that spreads them over cores.
+//
+// It is not a tensor library: there are no shapes beyond what a call states,
+// no autograd and no other type than float32. Matrices are row-major slices
+// with a leading dimension ("ld", the distance in elements between the starts
+// of two rows, at least the row's width). Vectors are slices.
+//
+// Each kernel has three implementations: AVX-512 and AVX2+FMA in assembly that
+// internal/kernel/asm generates, and portable Go, which is the reference the
+// others are tested against. The best that processor and operating system
+// support is chosen at start-up; the environment variable RETORT_KERNEL
+// (avx512, avx2 or portable) forces one. Err reports a choice that the machine
+// cannot honour.
+//
+// # Determinism
+//
+// With one instruction set, results are the same bits for any number of
+// threads: every element of a product is one chain of multiply-adds over k in
+// ascending order, whatever tile or worker computes it, and reductions over
+// rows are taken in blocks of fixed size that are combined in order.
+//
+// # Errors
+//
+// Kernels are called in hot loops by code that knows its shapes, so a slice
+// that is too short or a leading dimension that is too small is a programming
+// error and panics. A panic inside Pool.Run surfaces on the caller as a
+// *PartPanic.
+package kernel

@@ -1,0 +1,378 @@
+package kernel
+
+import "fmt"
+
+// Op says which operand of a product is transposed.
+type Op int
+
+// C is [m, n] throughout.
+const (
+	NN Op = iota // C = A·B,  A [m, k], B [k, n]
+	NT           // C = A·Bᵀ, A [m, k], B [n, k]
+	TN           // C = Aᵀ·B, A [k, m], B [k, n]
+)
+
+// String names the op as BLAS does.
+func (op Op) String() string {
+	switch op {
+	case NN:
+		return "NN"
+	case NT:
+		return "NT"
+	case TN:
+		return "TN"
+	}
+	return fmt.Sprintf("Op(%d)", int(op))
+}
+
+// Group is one product of a GroupedGemm: shapes and operands as for Gemm.
+type Group struct {
+	M, N, K int
+	A       []float32
+	LDA     int
+	B       []float32
+	LDB     int
+	C       []float32
+	LDC     int
+}
+
+// Gemm sets C to the product that op names, or adds it if accumulate. Each
+// element is computed as a chain of multiply-adds in ascending k, so it does
+// not depend on the number of threads nor on m, n or where it lies in C.
+func (p *Pool) Gemm(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := &p.gemm
+	j.reset(op, accumulate)
+	j.add(Group{M: m, N: n, K: k, A: a, LDA: lda, B: b, LDB: ldb, C: c, LDC: ldc}, nil)
+	j.run()
+}
+
+// GroupedGemm computes all groups in one parallel region, as experts need.
+// Groups must not overlap in C.
+func (p *Pool) GroupedGemm(op Op, groups []Group, accumulate bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := &p.gemm
+	j.reset(op, accumulate)
+	for i := range groups {
+		j.add(groups[i], nil)
+	}
+	j.run()
+}
+
+// GemmPacked is Gemm with a B that PackB prepared: C = A·B for what was packed
+// as NN, C = A·Bᵀ for NT.
+func (p *Pool) GemmPacked(m int, a []float32, lda int, b *PackedB, c []float32, ldc int, accumulate bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := &p.gemm
+	j.reset(NN, accumulate)
+	j.add(Group{M: m, N: b.n, K: b.k, A: a, LDA: lda, C: c, LDC: ldc}, b)
+	j.run()
+}
+
+// GemmSerial is Gemm on the calling goroutine, for use inside Run.
+func GemmSerial(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool, s *Scratch) {
+	g := Group{M: m, N: n, K: k, A: a, LDA: lda, B: b, LDB: ldb, C: c, LDC: ldc}
+	if !prepare(op, &g, accumulate, false) {
+		return
+	}
+	if op != TN {
+		s.packed = grow(s.packed, packedLen(g.N, g.K))
+		packPanels(op, s.packed, g.B, g.LDB, g.N, g.K, 0, panels(g.N))
+		multiplyPacked(&g, s.packed, span{0, g.M, 0, panels(g.N)}, accumulate)
+		return
+	}
+	multiplyTN(&g, span{0, g.M, 0, panels(g.N)}, accumulate, s)
+}
+
+// GemmPackedSerial is GemmPacked on the calling goroutine.
+func GemmPackedSerial(m int, a []float32, lda int, b *PackedB, c []float32, ldc int, accumulate bool) {
+	g := Group{M: m, N: b.n, K: b.k, A: a, LDA: lda, C: c, LDC: ldc}
+	b.check()
+	if prepare(NN, &g, accumulate, true) {
+		multiplyPacked(&g, b.data, span{0, g.M, 0, panels(g.N)}, accumulate)
+	}
+}
+
+// PackedB is a right-hand operand laid out for the kernels: blocks of at most
+// blockK rows, each a row of panels that are tile.nr columns wide.
+type PackedB struct {
+	n, k int
+	isa  ISA
+	data []float32
+}
+
+// PackB lays out the right operand of an NN (B [k, n]) or NT (B [n, k])
+// product for use by GemmPacked any number of times.
+func PackB(op Op, n, k int, b []float32, ldb int) *PackedB {
+	p := new(PackedB)
+	p.Repack(op, n, k, b, ldb)
+	return p
+}
+
+// Repack replaces what p holds, reusing its memory.
+func (p *PackedB) Repack(op Op, n, k int, b []float32, ldb int) {
+	rows, cols := k, n
+	switch op {
+	case NN:
+	case NT:
+		rows, cols = n, k
+	default:
+		panic(fmt.Sprintf("kernel: PackB of %v: B is packed for NN or NT", op))
+	}
+	checkMatrix("B", b, rows, cols, ldb)
+	p.n, p.k, p.isa = n, k, active
+	p.data = grow(p.data, packedLen(n, k))
+	packPanels(op, p.data, b, ldb, n, k, 0, panels(n))
+}
+
+// Shape is the n and k that p was packed with.
+func (p *PackedB) Shape() (n, k int) { return p.n, p.k }
+
+func (p *PackedB) check() {
+	if p.isa != active {
+		panic(fmt.Sprintf("kernel: B was packed for %v and is used with %v", p.isa, active))
+	}
+}
+
+// tiling is the register tile of an instruction set: mr rows by nr columns.
+type tiling struct{ mr, nr int }
+
+// tilings: AVX-512 keeps 12×2 accumulators of 16 lanes, AVX2 6×2 of 8.
+var tilings = [...]tiling{
+	Portable: {mr: 4, nr: 8},
+	AVX2:     {mr: 6, nr: 16},
+	AVX512:   {mr: 12, nr: 32},
+}
+
+const (
+	// blockK is how much of k is multiplied at once: a panel of 256×32 takes
+	// 32 KiB of the first-level cache and leaves room for A.
+	blockK = 256
+	// blockM is the number of rows of a part, a multiple of every mr.
+	blockM = 96
+	// minParts is how many parts a product is cut into if its columns allow.
+	minParts = 16
+)
+
+// panels is the number of column panels of n columns.
+func panels(n int) int { return (n + tile.nr - 1) / tile.nr }
+
+// packedLen is the number of elements that a packed B [k, n] takes.
+func packedLen(n, k int) int { return k * panels(n) * tile.nr }
+
+// span is a rectangle of C: rows [r0, r1), panels of columns [p0, p1).
+type span struct{ r0, r1, p0, p1 int }
+
+// gemmJob is the product, or group of products, that a pool is computing.
+type gemmJob struct {
+	pool       *Pool
+	op         Op
+	accumulate bool
+	items      []gemmItem
+	packs      []packPart
+	parts      []gemmPart
+	buffer     []float32 // the packed B's of NN and NT
+	used       int
+	pack       func(part, worker int) // packPart as a value, made once
+	multiply   func(part, worker int)
+}
+
+type gemmItem struct {
+	Group
+	packed *PackedB
+	at     int // where in buffer, if packed is nil
+}
+
+type packPart struct{ item, p0, p1 int }
+
+type gemmPart struct {
+	item int
+	span
+}
+
+func (j *gemmJob) init(p *Pool) {
+	j.pool = p
+	j.pack = j.packOne
+	j.multiply = j.multiplyOne
+}
+
+func (j *gemmJob) reset(op Op, accumulate bool) {
+	j.op, j.accumulate, j.used = op, accumulate, 0
+	j.items, j.packs, j.parts = j.items[:0], j.packs[:0], j.parts[:0]
+}
+
+// add plans one product.
+func (j *gemmJob) add(g Group, b *PackedB) {
+	if b != nil {
+		b.check()
+	}
+	if !prepare(j.op, &g, j.accumulate, b != nil) {
+		return
+	}
+	item := len(j.items)
+	j.items = append(j.items, gemmItem{Group: g, packed: b, at: j.used})
+	all := panels(g.N)
+	if b == nil && j.op != TN {
+		// Packing is cheap beside the product: parts of about 32k elements.
+		step := max(1, 1<<15/(g.K*tile.nr))
+		for p := 0; p < all; p += step {
+			j.packs = append(j.packs, packPart{item, p, min(p+step, all)})
+		}
+		j.used += packedLen(g.N, g.K)
+	}
+	// TN packs B where it is used, so its rows are cut only if its columns
+	// do not give parts enough.
+	rows := (g.M + blockM - 1) / blockM
+	if j.op == TN {
+		rows = max(1, min(rows, minParts/all))
+	}
+	cols := max(1, min(all, minParts/rows))
+	height := (g.M + rows - 1) / rows
+	height = (height + tile.mr - 1) / tile.mr * tile.mr
+	for r := 0; r < g.M; r += height {
+		for c := range cols {
+			j.parts = append(j.parts, gemmPart{item, span{r, min(r+height, g.M), c * all / cols, (c + 1) * all / cols}})
+		}
+	}
+}
+
+func (j *gemmJob) run() {
+	j.buffer = grow(j.buffer, j.used)
+	j.pool.run(len(j.packs), j.pack)
+	j.pool.run(len(j.parts), j.multiply)
+	clear(j.items) // do not keep the operands alive
+}
+
+func (j *gemmJob) packOne(part, worker int) {
+	p := &j.packs[part]
+	g := &j.items[p.item]
+	packPanels(j.op, j.buffer[g.at:g.at+packedLen(g.N, g.K)], g.B, g.LDB, g.N, g.K, p.p0, p.p1)
+}
+
+func (j *gemmJob) multiplyOne(part, worker int) {
+	p := &j.parts[part]
+	g := &j.items[p.item]
+	switch {
+	case g.packed != nil:
+		multiplyPacked(&g.Group, g.packed.data, p.span, j.accumulate)
+	case j.op == TN:
+		multiplyTN(&g.Group, p.span, j.accumulate, j.pool.scratch[worker])
+	default:
+		multiplyPacked(&g.Group, j.buffer[g.at:], p.span, j.accumulate)
+	}
+}
+
+// prepare checks a product and reports whether there is anything to multiply;
+// where k is 0 it sets C itself. packed says that B is not in g.
+func prepare(op Op, g *Group, accumulate, packed bool) bool {
+	if g.M < 0 || g.N < 0 || g.K < 0 {
+		panic(fmt.Sprintf("kernel: %v product of negative size %d×%d×%d", op, g.M, g.N, g.K))
+	}
+	if op == TN {
+		checkMatrix("A", g.A, g.K, g.M, g.LDA)
+	} else {
+		checkMatrix("A", g.A, g.M, g.K, g.LDA)
+	}
+	if !packed {
+		if op == NT {
+			checkMatrix("B", g.B, g.N, g.K, g.LDB)
+		} else {
+			checkMatrix("B", g.B, g.K, g.N, g.LDB)
+		}
+	}
+	checkMatrix("C", g.C, g.M, g.N, g.LDC)
+	if g.M == 0 || g.N == 0 {
+		return false
+	}
+	if g.K == 0 {
+		for i := 0; i < g.M && !accumulate; i++ {
+			clear(g.C[i*g.LDC : i*g.LDC+g.N])
+		}
+		return false
+	}
+	return true
+}
+
+func checkMatrix(name string, x []float32, rows, cols, ld int) {
+	if rows == 0 || cols == 0 {
+		return
+	}
+	if ld < cols {
+		panic(fmt.Sprintf("kernel: leading dimension %d of %s is less than its width %d", ld, name, cols))
+	}
+	if need := (rows-1)*ld + cols; len(x) < need {
+		panic(fmt.Sprintf("kernel: %s holds %d elements; [%d, %d] with leading dimension %d needs %d", name, len(x), rows, cols, ld, need))
+	}
+}
+
+// multiplyPacked computes the part of C that s covers, B being packed.
+func multiplyPacked(g *Group, packed []float32, s span, accumulate bool) {
+	width := panels(g.N) * tile.nr
+	for k0 := 0; k0 < g.K; k0 += blockK {
+		kc := min(blockK, g.K-k0)
+		for p := s.p0; p < s.p1; p++ {
+			j := p * tile.nr
+			at := k0*width + j*kc
+			multiplyPanel(s.r1-s.r0, min(tile.nr, g.N-j), kc,
+				g.A[s.r0*g.LDA+k0:], g.LDA, 1,
+				packed[at:at+kc*tile.nr],
+				g.C[s.r0*g.LDC+j:], g.LDC, accumulate || k0 > 0)
+		}
+	}
+}
+
+// multiplyTN is multiplyPacked for TN: it packs the panels of B as it goes.
+func multiplyTN(g *Group, s span, accumulate bool, scratch *Scratch) {
+	scratch.panel = grow(scratch.panel, blockK*tile.nr)
+	for k0 := 0; k0 < g.K; k0 += blockK {
+		kc := min(blockK, g.K-k0)
+		for p := s.p0; p < s.p1; p++ {
+			j := p * tile.nr
+			n := min(tile.nr, g.N-j)
+			panel := scratch.panel[:kc*tile.nr]
+			packRows(panel, g.B[k0*g.LDB+j:], g.LDB, n, kc)
+			multiplyPanel(s.r1-s.r0, n, kc,
+				g.A[k0*g.LDA+s.r0:], 1, g.LDA,
+				panel,
+				g.C[s.r0*g.LDC+j:], g.LDC, accumulate || k0 > 0)
+		}
+	}
+}
+
+// packPanels packs panels [p0, p1) of B, [k, n] for NN and [n, k] for NT, to
+// where PackedB's layout has them.
+func packPanels(op Op, dst, b []float32, ldb, n, k, p0, p1 int) {
+	width := panels(n) * tile.nr
+	for k0 := 0; k0 < k; k0 += blockK {
+		kc := min(blockK, k-k0)
+		for p := p0; p < p1; p++ {
+			j := p * tile.nr
+			cols := min(tile.nr, n-j)
+			panel := dst[k0*width+j*kc:][:kc*tile.nr]
+			if op == NT {
+				packColumns(panel, b[j*ldb+k0:], ldb, cols, kc)
+			} else {
+				packRows(panel, b[k0*ldb+j:], ldb, cols, kc)
+			}
+		}
+	}
+}
+
+// Scratch is working memory for serial kernels. Its zero value is ready; it
+// grows to what is asked of it and is then reused. One goroutine at a time.
+type Scratch struct {
+	packed []float32 // a packed B
+	panel  []float32 // one panel of a TN product
+	attn   []float32 // tiles of attention
+}
+
+// grow returns a slice of length n, of undefined content, that reuses x.
+func grow(x []float32, n int) []float32 {
+	if cap(x) < n {
+		return make([]float32, n, n+n/4)
+	}
+	return x[:n]
+}

@@ -1,0 +1,109 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// ISA is an instruction set that kernels are written for.
+type ISA uint8
+
+// The instruction sets, from slow to fast.
+const (
+	Portable ISA = iota // plain Go, on every machine
+	AVX2                // AVX2 and FMA
+	AVX512              // AVX-512 F, VL, BW and DQ
+)
+
+// String is the name that RETORT_KERNEL uses.
+func (i ISA) String() string {
+	switch i {
+	case Portable:
+		return "portable"
+	case AVX2:
+		return "avx2"
+	case AVX512:
+		return "avx512"
+	}
+	return fmt.Sprintf("ISA(%d)", uint8(i))
+}
+
+// EnvVar names the environment variable that forces an instruction set.
+const EnvVar = "RETORT_KERNEL"
+
+var (
+	active ISA
+	tile   tiling
+	envErr error
+)
+
+func init() {
+	use(best())
+	if name := os.Getenv(EnvVar); name != "" {
+		isa, err := Parse(name)
+		if err == nil {
+			err = Use(isa)
+		}
+		if err != nil {
+			envErr = fmt.Errorf("environment variable %s: %w", EnvVar, err)
+		}
+	}
+}
+
+// Err is not nil if RETORT_KERNEL names an instruction set that does not exist
+// or that this machine lacks. Programs check it before they make a Pool.
+func Err() error { return envErr }
+
+// Active is the instruction set in use.
+func Active() ISA { return active }
+
+// Available lists the instruction sets that this machine supports, slowest
+// first.
+func Available() []ISA {
+	all := make([]ISA, 0, 3)
+	for isa := Portable; isa <= AVX512; isa++ {
+		if supported(isa) {
+			all = append(all, isa)
+		}
+	}
+	return all
+}
+
+// Parse turns a name as String gives it into an instruction set.
+func Parse(name string) (ISA, error) {
+	for isa := Portable; isa <= AVX512; isa++ {
+		if name == isa.String() {
+			return isa, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no kernel %q; this machine has %s", name, names())
+}
+
+// Use switches to an instruction set. It is meant for tests and benchmarks:
+// no kernel may be running, and what PackB made before cannot be used after.
+func Use(isa ISA) error {
+	if !supported(isa) {
+		return fmt.Errorf("this machine does not support the kernel %q; it has %s", isa, names())
+	}
+	use(isa)
+	return nil
+}
+
+func use(isa ISA) {
+	active = isa
+	tile = tilings[isa]
+}
+
+func best() ISA {
+	all := Available()
+	return all[len(all)-1]
+}
+
+func names() string {
+	var all []string
+	for _, isa := range Available() {
+		all = append(all, isa.String())
+	}
+	return strings.Join(all, ", ")
+}

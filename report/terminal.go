@@ -1,0 +1,80 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// TerminalOptions say what the terminal can show.
+type TerminalOptions struct {
+	Color bool
+}
+
+// Terminal writes the closing summary of a run: one screen.
+func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
+	bold := func(s string) string {
+		if opt.Color {
+			return "\x1b[1m" + s + "\x1b[0m"
+		}
+		return s
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n%s\n\n", bold(headline(d)+"."), lead(d))
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "held-out\tn\tstudent\tteacher\tdiff\t95%% interval\t%s\t\n", besideNames(d))
+	for i, r := range d.Eval {
+		other := ""
+		for _, c := range d.Beside {
+			if i < len(c.Rows) {
+				other += FormatPercent(c.Rows[i].Teacher) + "\t"
+			}
+		}
+		if r.Measure == Accuracy {
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", r.Family, r.N, FormatPercent(r.Student), FormatPercent(r.Teacher), formatPoints(r.Diff), formatInterval(r.DiffCI), other)
+		} else {
+			fmt.Fprintf(t, "%s\t%d\t%s\t(%s)\t\t\t%s\n", r.Family, r.N, FormatPercent(r.Student), r.Measure, other)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, n := range d.Notes {
+		fmt.Fprintf(&b, "\n%s\n", n)
+	}
+	b.WriteByte('\n')
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	asked := 0
+	for _, s := range d.Sources {
+		asked += s.Asked
+	}
+	row("prompts", "%s asked, %s examples kept; refused: %s", FormatCount(int64(asked)), FormatCount(int64(d.Dataset.Examples)), FormatCounts(d.Total()))
+	row("cost", "%s charged of a budget of %s, %s exchanges", FormatUSD(d.Spend.USD), FormatUSD(d.Spend.Budget), FormatCount(d.Spend.Exchanges))
+	row("", "%s by reported usage, at most %s elsewhere", d.Spend.Reported, d.Spend.UpperBound)
+	if d.Spend.Bill != "" {
+		row("", "%s on the teacher's own bill: %s", d.Spend.Bill, d.Spend.BillAgrees)
+	}
+	row("dataset", "%s", d.Dataset.Path)
+	row("model", "%s (%s parameters)", d.Model.Path, formatParams(d.Model.Params))
+	row("terms", "%s: %s", d.Teacher.TermsID, d.Teacher.Decision)
+	var stages []string
+	for _, s := range d.Stages {
+		stages = append(stages, s+" "+FormatDuration(time.Duration(d.Seconds[s]*float64(time.Second))))
+	}
+	row("time", "%s", strings.Join(stages, ", "))
+	row("next", "retort chat %s", d.Model.Path)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func besideNames(d *Data) string {
+	var names []string
+	for _, c := range d.Beside {
+		names = append(names, c.Name)
+	}
+	return strings.Join(names, "\t")
+}

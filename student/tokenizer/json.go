@@ -1,0 +1,359 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// byteRunes gives the character that stands for each byte in tokenizer.json:
+// printable Latin-1 for itself, the others from U+0100 on, as in GPT-2.
+var byteRunes, runeBytes = func() (to [256]rune, from map[rune]byte) {
+	from = make(map[rune]byte, 256)
+	next := rune(0x100)
+	for b := range 256 {
+		switch {
+		case '!' <= b && b <= '~', 0xa1 <= b && b <= 0xac, 0xae <= b && b <= 0xff:
+			to[b] = rune(b)
+		default:
+			to[b] = next
+			next++
+		}
+		from[to[b]] = byte(b)
+	}
+	return to, from
+}()
+
+// visible writes bytes in the alphabet of tokenizer.json.
+func visible(b []byte) string {
+	var s strings.Builder
+	for _, c := range b {
+		s.WriteRune(byteRunes[c])
+	}
+	return s.String()
+}
+
+func unvisible(s string) ([]byte, error) {
+	out := make([]byte, 0, len(s))
+	for _, r := range s {
+		b, ok := runeBytes[r]
+		if !ok {
+			return nil, fmt.Errorf("token %q has the character %q, which stands for no byte", s, r)
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// VisibleTokens returns every token as tokenizer.json and GGUF spell it: bytes
+// in GPT-2's alphabet, added tokens as they are.
+func (t *Tokenizer) VisibleTokens() []string {
+	out := make([]string, len(t.tokens))
+	for id, b := range t.tokens {
+		out[id] = visible(b)
+	}
+	for _, a := range t.added {
+		out[a.id] = a.content
+	}
+	return out
+}
+
+// VisibleMerges returns the merges by rank, as "left right" in GPT-2's alphabet.
+func (t *Tokenizer) VisibleMerges() []string {
+	out := make([]string, len(t.merges))
+	for i, m := range t.merges {
+		out[i] = visible(t.tokens[m.left]) + " " + visible(t.tokens[m.right])
+	}
+	return out
+}
+
+// Added lists the added tokens by id.
+func (t *Tokenizer) Added() []Added {
+	out := make([]Added, len(t.added))
+	for i, a := range t.added {
+		out[i] = Added{ID: a.id, Content: a.content, Special: a.special}
+	}
+	return out
+}
+
+// Added is an added token: one that stands for itself wherever its text occurs.
+type Added struct {
+	ID      int32
+	Content string
+	Special bool // hidden from text
+}
+
+// The structure of tokenizer.json, as far as this package writes and takes it.
+type (
+	fileJSON struct {
+		Version       string      `json:"version"`
+		Truncation    any         `json:"truncation"`
+		Padding       any         `json:"padding"`
+		AddedTokens   []addedJSON `json:"added_tokens"`
+		Normalizer    *stepJSON   `json:"normalizer"`
+		PreTokenizer  *stepJSON   `json:"pre_tokenizer"`
+		PostProcessor *stepJSON   `json:"post_processor"`
+		Decoder       *stepJSON   `json:"decoder"`
+		Model         modelJSON   `json:"model"`
+	}
+	addedJSON struct {
+		ID         int32  `json:"id"`
+		Content    string `json:"content"`
+		SingleWord bool   `json:"single_word"`
+		Lstrip     bool   `json:"lstrip"`
+		Rstrip     bool   `json:"rstrip"`
+		Normalized bool   `json:"normalized"`
+		Special    bool   `json:"special"`
+	}
+	stepJSON struct {
+		Type           string       `json:"type"`
+		Pretokenizers  []stepJSON   `json:"pretokenizers,omitempty"`
+		Pattern        *patternJSON `json:"pattern,omitempty"`
+		Behavior       string       `json:"behavior,omitempty"`
+		Invert         *bool        `json:"invert,omitempty"`
+		AddPrefixSpace *bool        `json:"add_prefix_space,omitempty"`
+		TrimOffsets    *bool        `json:"trim_offsets,omitempty"`
+		UseRegex       *bool        `json:"use_regex,omitempty"`
+	}
+	patternJSON struct {
+		Regex string `json:"Regex"`
+	}
+	modelJSON struct {
+		Type                    string          `json:"type"`
+		Dropout                 *float64        `json:"dropout"`
+		UnkToken                *string         `json:"unk_token"`
+		ContinuingSubwordPrefix *string         `json:"continuing_subword_prefix"`
+		EndOfWordSuffix         *string         `json:"end_of_word_suffix"`
+		FuseUnk                 bool            `json:"fuse_unk"`
+		ByteFallback            bool            `json:"byte_fallback"`
+		IgnoreMerges            bool            `json:"ignore_merges"`
+		Vocab                   json.RawMessage `json:"vocab"`
+		Merges                  []mergeJSON     `json:"merges"`
+	}
+)
+
+// mergeJSON is a merge as "left right" or as ["left", "right"]; both are in use.
+type mergeJSON [2]string
+
+// MarshalJSON implements json.Marshaler with the older form, which every reader
+// takes.
+func (m mergeJSON) MarshalJSON() ([]byte, error) { return marshalPlain(m[0] + " " + m[1]) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *mergeJSON) UnmarshalJSON(b []byte) error {
+	var s string
+	if len(b) > 0 && b[0] == '[' {
+		var pair []string
+		if err := json.Unmarshal(b, &pair); err != nil {
+			return err
+		}
+		if len(pair) != 2 {
+			return fmt.Errorf("a merge has %d parts, want 2", len(pair))
+		}
+		*m = mergeJSON{pair[0], pair[1]}
+		return nil
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	left, right, ok := strings.Cut(s, " ")
+	if !ok || strings.Contains(right, " ") {
+		return fmt.Errorf("merge %q is not two tokens and one space", s)
+	}
+	*m = mergeJSON{left, right}
+	return nil
+}
+
+// marshalPlain is json.Marshal without the escapes for HTML.
+func marshalPlain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}
+
+// JSON returns the content of tokenizer.json. Equal tokenizers give equal bytes.
+func (t *Tokenizer) JSON() []byte {
+	no, yes, empty := false, true, ""
+	byteLevel := func(flag *bool) *stepJSON {
+		return &stepJSON{Type: "ByteLevel", AddPrefixSpace: flag, TrimOffsets: flag, UseRegex: flag}
+	}
+	f := fileJSON{
+		Version: "1.0",
+		PreTokenizer: &stepJSON{Type: "Sequence", Pretokenizers: []stepJSON{
+			{Type: "Split", Pattern: &patternJSON{Pattern}, Behavior: "Isolated", Invert: &no},
+			*byteLevel(&no),
+		}},
+		PostProcessor: byteLevel(&no),
+		Decoder:       byteLevel(&yes),
+		Model: modelJSON{
+			Type: "BPE", ContinuingSubwordPrefix: &empty, EndOfWordSuffix: &empty,
+			Vocab: t.vocabJSON(),
+		},
+	}
+	for _, a := range t.added {
+		f.AddedTokens = append(f.AddedTokens, addedJSON{ID: a.id, Content: a.content, Special: a.special})
+	}
+	for _, m := range t.merges {
+		f.Model.Merges = append(f.Model.Merges, mergeJSON{visible(t.tokens[m.left]), visible(t.tokens[m.right])})
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(f); err != nil {
+		panic("tokenizer: " + err.Error()) // strings, numbers and booleans only: cannot happen
+	}
+	return b.Bytes()
+}
+
+// vocabJSON writes the vocabulary in the order of ids, which a map would lose.
+func (t *Tokenizer) vocabJSON() json.RawMessage {
+	isAdded := map[int32]bool{}
+	for _, a := range t.added {
+		isAdded[a.id] = true
+	}
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for id, token := range t.tokens {
+		if isAdded[int32(id)] {
+			continue
+		}
+		if b.Len() > 1 {
+			b.WriteByte(',')
+		}
+		key, _ := marshalPlain(visible(token)) // a string
+		fmt.Fprintf(&b, "%s:%d", key, id)
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}
+
+// maxVocab bounds what Parse takes; the largest vocabularies in use have about
+// 260,000 tokens.
+const maxVocab = 1 << 20
+
+// ErrUnsupported says that a tokenizer.json is of another structure than JSON
+// writes, so that its text would be cut in another way.
+var ErrUnsupported = errors.New("unsupported tokenizer structure")
+
+// Parse reads the content of a tokenizer.json of the structure that JSON
+// writes. Another structure is refused with ErrUnsupported and what differs.
+func Parse(data []byte) (*Tokenizer, error) {
+	if !utf8.Valid(data) {
+		return nil, errors.New("parse tokenizer.json: not UTF-8")
+	}
+	var f fileJSON
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, fmt.Errorf("parse tokenizer.json: %w", err)
+	}
+	if err := f.supported(); err != nil {
+		return nil, fmt.Errorf("parse tokenizer.json: %w: %w", ErrUnsupported, err)
+	}
+	t, err := f.build()
+	if err != nil {
+		return nil, fmt.Errorf("parse tokenizer.json: %w", err)
+	}
+	return t, nil
+}
+
+func isSet(b *bool, want bool) bool { return b != nil && *b == want }
+
+// supported compares the structure with the one that JSON writes.
+func (f *fileJSON) supported() error {
+	m := &f.Model
+	switch {
+	case m.Type != "BPE":
+		return fmt.Errorf("model type is %q, want BPE", m.Type)
+	case m.ByteFallback || m.IgnoreMerges || m.Dropout != nil || m.UnkToken != nil:
+		return errors.New("model sets byte_fallback, ignore_merges, dropout or unk_token")
+	case m.ContinuingSubwordPrefix != nil && *m.ContinuingSubwordPrefix != "", m.EndOfWordSuffix != nil && *m.EndOfWordSuffix != "":
+		return errors.New("model sets a prefix or suffix of subwords")
+	case f.Normalizer != nil:
+		return fmt.Errorf("normalizer is %s, want none", f.Normalizer.Type)
+	case f.PreTokenizer == nil || f.PreTokenizer.Type != "Sequence" || len(f.PreTokenizer.Pretokenizers) != 2:
+		return errors.New("pre_tokenizer is not the sequence of Split and ByteLevel")
+	case f.PostProcessor != nil && f.PostProcessor.Type != "ByteLevel":
+		return fmt.Errorf("post_processor is %s, want ByteLevel", f.PostProcessor.Type)
+	case f.Decoder == nil || f.Decoder.Type != "ByteLevel":
+		return errors.New("decoder is not ByteLevel")
+	}
+	split, level := f.PreTokenizer.Pretokenizers[0], f.PreTokenizer.Pretokenizers[1]
+	switch {
+	case split.Type != "Split" || split.Pattern == nil || split.Behavior != "Isolated" || !isSet(split.Invert, false):
+		return errors.New("the first pre_tokenizer is not an isolating Split by a regular expression")
+	case split.Pattern.Regex != Pattern:
+		return fmt.Errorf("the Split pattern is %q, want Qwen2's", split.Pattern.Regex)
+	case level.Type != "ByteLevel" || !isSet(level.AddPrefixSpace, false) || !isSet(level.UseRegex, false):
+		return errors.New("the second pre_tokenizer is not ByteLevel without prefix space and regular expression")
+	}
+	for _, a := range f.AddedTokens {
+		if a.SingleWord || a.Lstrip || a.Rstrip || a.Normalized {
+			return fmt.Errorf("added token %q sets single_word, lstrip, rstrip or normalized", a.Content)
+		}
+	}
+	return nil
+}
+
+func (f *fileJSON) build() (*Tokenizer, error) {
+	var vocab map[string]int32
+	if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
+		return nil, fmt.Errorf("vocab: %w", err)
+	}
+	size := len(vocab) + len(f.AddedTokens)
+	if size > maxVocab || len(f.Model.Merges) > maxVocab {
+		return nil, fmt.Errorf("%d tokens and %d merges, at most %d are read", size, len(f.Model.Merges), maxVocab)
+	}
+	tokens := make([][]byte, size)
+	place := func(id int32, text string, b []byte) error {
+		if id < 0 || int(id) >= size {
+			return fmt.Errorf("token %q has id %d of %d; ids must be consecutive from 0", text, id, size)
+		}
+		if tokens[id] != nil {
+			return fmt.Errorf("token %q has id %d, which another token has too", text, id)
+		}
+		tokens[id] = b
+		return nil
+	}
+	for text, id := range vocab {
+		b, err := unvisible(text)
+		if err == nil && len(b) == 0 {
+			err = errors.New("a token is empty")
+		}
+		if err == nil {
+			err = place(id, text, b)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	var added []addedToken
+	for _, a := range f.AddedTokens {
+		if a.Content == "" {
+			return nil, fmt.Errorf("added token %d is empty", a.ID)
+		}
+		if err := place(a.ID, a.Content, []byte(a.Content)); err != nil {
+			return nil, err
+		}
+		added = append(added, addedToken{a.ID, a.Content, a.Special})
+	}
+	slices.SortFunc(added, func(a, b addedToken) int { return int(a.id) - int(b.id) })
+	merges := make([]merge, len(f.Model.Merges))
+	for i, m := range f.Model.Merges {
+		left, ok1 := vocab[m[0]]
+		right, ok2 := vocab[m[1]]
+		result, ok3 := vocab[m[0]+m[1]]
+		if !ok1 || !ok2 || !ok3 {
+			return nil, fmt.Errorf("merge %d (%q and %q) names a token that the vocabulary lacks", i, m[0], m[1])
+		}
+		merges[i] = merge{left, right, result}
+	}
+	return newTokenizer(tokens, merges, added)
+}

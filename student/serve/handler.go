@@ -1,0 +1,202 @@
+package serve
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strings"
+
+	"retort/openai"
+)
+
+// Handler serves POST /v1/chat/completions, GET /v1/models, GET
+// /v1/models/{model} and GET /healthz, which alone needs no key.
+func (e *Engine) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/chat/completions", e.guard(e.serveChat))
+	mux.HandleFunc("GET /v1/models", e.guard(e.serveModels))
+	mux.HandleFunc("GET /v1/models/{model...}", e.guard(e.serveModel))
+	mux.HandleFunc("GET /healthz", e.serveHealth)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		for _, path := range []string{"/v1/chat/completions", "/v1/models", "/healthz"} {
+			if r.URL.Path == path {
+				openai.WriteError(w, http.StatusMethodNotAllowed, "invalid_request_error", "method_not_allowed", r.Method+" is not allowed on "+path)
+				return
+			}
+		}
+		openai.WriteError(w, http.StatusNotFound, "invalid_request_error", "not_found", "there is nothing at "+r.URL.Path+"; see /v1/models and /v1/chat/completions")
+	})
+	return mux
+}
+
+// guard asks for an API key where there are any.
+func (e *Engine) guard(next http.HandlerFunc) http.HandlerFunc {
+	if len(e.opt.APIKeys) == 0 {
+		return next
+	}
+	var sums [][sha256.Size]byte
+	for _, k := range e.opt.APIKeys {
+		sums = append(sums, sha256.Sum256([]byte(k)))
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		sum, right := sha256.Sum256([]byte(key)), 0
+		for i := range sums {
+			right |= subtle.ConstantTimeCompare(sum[:], sums[i][:])
+		}
+		if !ok || right == 0 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			openai.WriteError(w, http.StatusUnauthorized, "invalid_request_error", "invalid_api_key", "the API key is missing or wrong: send it as Authorization: Bearer KEY")
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (e *Engine) serveChat(w http.ResponseWriter, r *http.Request) {
+	req, bad := openai.ReadChatRequest(w, r, e.opt.MaxBody)
+	if bad != nil {
+		openai.WriteAPIError(w, bad)
+		return
+	}
+	j, bad := e.newJob(req)
+	if bad != nil {
+		openai.WriteAPIError(w, bad)
+		return
+	}
+	if req.Stream {
+		e.stream(w, r, req, j)
+		return
+	}
+	resp, err := e.complete(r.Context(), j, false)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	openai.WriteJSON(w, http.StatusOK, resp)
+}
+
+// stream sends the answer as it comes.
+func (e *Engine) stream(w http.ResponseWriter, r *http.Request, req *openai.ChatRequest, j *job) {
+	var out *openai.StreamWriter
+	shared := newReply()
+	chunk := func(choices ...openai.ChunkChoice) openai.ChatChunk {
+		if choices == nil {
+			choices = []openai.ChunkChoice{}
+		}
+		return openai.ChatChunk{ID: shared.id, Object: "chat.completion.chunk", Created: shared.created, Model: e.opt.Model,
+			SystemFingerprint: e.fingerprint, Choices: choices}
+	}
+	// The status line waits for the first event, so that what fails before it
+	// is an error with a status.
+	begin := func() error {
+		out = openai.NewStreamWriter(w)
+		for i := range j.n {
+			empty := ""
+			if err := out.Send(chunk(openai.ChunkChoice{Index: i, Delta: openai.Delta{Role: "assistant", Content: &empty}})); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	tokens, reasoning, err := e.run(r.Context(), j, false, func(ev event) error {
+		if out == nil {
+			if err := begin(); err != nil {
+				return err
+			}
+		}
+		for _, c := range e.chunkChoices(j, ev) {
+			if err := out.Send(chunk(c)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	switch {
+	case err != nil && out == nil:
+		fail(w, err)
+		return
+	case err != nil:
+		out.Error(apiError(err)) // a client that has gone does not read it
+		return
+	}
+	if req.StreamOptions != nil && req.StreamOptions.IncludeUsage {
+		last := chunk()
+		last.Usage = usage(j, tokens, reasoning)
+		if out.Send(last) != nil {
+			return
+		}
+	}
+	out.Done()
+}
+
+// chunkChoices are the pieces of an event, in the order reasoning, content, end.
+func (e *Engine) chunkChoices(j *job, ev event) []openai.ChunkChoice {
+	var out []openai.ChunkChoice
+	if ev.piece.reasoning != "" {
+		out = append(out, openai.ChunkChoice{Index: ev.choice, Delta: openai.Delta{ReasoningContent: &ev.piece.reasoning}})
+	}
+	if ev.piece.content != "" || len(ev.logprobs) > 0 && len(out) == 0 {
+		out = append(out, openai.ChunkChoice{Index: ev.choice, Delta: openai.Delta{Content: &ev.piece.content}})
+	}
+	if len(ev.logprobs) > 0 {
+		out[0].Logprobs = e.logprobsJSON(j, ev.logprobs)
+	}
+	if ev.finish != "" {
+		out = append(out, openai.ChunkChoice{Index: ev.choice, FinishReason: &ev.finish})
+	}
+	return out
+}
+
+// fail answers a request that came to nothing.
+func fail(w http.ResponseWriter, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // the client has gone
+	}
+	bad := apiError(err)
+	if bad.Status == http.StatusTooManyRequests || bad.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	openai.WriteAPIError(w, bad)
+}
+
+func apiError(err error) *openai.APIError {
+	var bad *openai.APIError
+	switch {
+	case errors.As(err, &bad):
+		return bad
+	case errors.Is(err, errBusy):
+		return &openai.APIError{Status: http.StatusTooManyRequests, Type: "rate_limit_exceeded", Code: "queue_full", Message: "too many requests are waiting: try again in a moment"}
+	case errors.Is(err, errClosed):
+		return &openai.APIError{Status: http.StatusServiceUnavailable, Type: "server_error", Code: "shutting_down", Message: "the server is shutting down"}
+	}
+	return &openai.APIError{Status: http.StatusInternalServerError, Type: "server_error", Message: err.Error()}
+}
+
+func (e *Engine) serveModels(w http.ResponseWriter, _ *http.Request) {
+	openai.WriteJSON(w, http.StatusOK, openai.ModelList{Object: "list", Data: []openai.Model{e.modelEntry()}})
+}
+
+func (e *Engine) serveModel(w http.ResponseWriter, r *http.Request) {
+	if name := r.PathValue("model"); name != e.opt.Model {
+		openai.WriteError(w, http.StatusNotFound, "invalid_request_error", "model_not_found", "the model "+name+" does not exist here; this server has "+e.opt.Model)
+		return
+	}
+	openai.WriteJSON(w, http.StatusOK, e.modelEntry())
+}
+
+func (e *Engine) modelEntry() openai.Model {
+	return openai.Model{ID: e.opt.Model, Object: "model", Created: openai.Unix(e.created), OwnedBy: "retort"}
+}
+
+func (e *Engine) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	e.mu.Lock()
+	status, health := http.StatusOK, map[string]any{"status": "ok", "running": e.running, "waiting": e.waiting}
+	if e.draining {
+		status, health["status"] = http.StatusServiceUnavailable, "draining"
+	}
+	e.mu.Unlock()
+	openai.WriteJSON(w, status, health)
+}

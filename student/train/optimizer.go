@@ -1,0 +1,204 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"sort"
+
+	"retort/internal/kernel"
+	"retort/student/model"
+)
+
+// The usual constants of the two optimisers.
+const (
+	adamBeta1    = 0.9
+	adamBeta2    = 0.95
+	adamEps      = 1e-8
+	muonMomentum = 0.95
+	muonSteps    = 5
+	muonEps      = 1e-7
+)
+
+// The quintic that Newton–Schulz iterates, X ← aX + (bA + cA²)X with A = XXᵀ,
+// pushes every singular value of X towards 1 (roughly: into [0.7, 1.2]).
+// Coefficients from K. Jordan, "Muon: an optimizer for hidden layers", 2024.
+const (
+	muonA = 3.4445
+	muonB = -4.7750
+	muonC = 2.0315
+)
+
+// param is one tensor with its gradient and what its optimiser remembers.
+type param struct {
+	name   string
+	shape  []int
+	matrix bool
+	muon   bool
+	w, g   []float32 // the weights and their gradient, owned by model and pass
+	m, v   []float32 // AdamW: first and second moment; Muon: momentum and nil
+}
+
+// optimizer updates a model's parameters from their gradients. Its work is cut
+// into units whose results depend on nothing but their own numbers, so the
+// weights do not depend on how many workers share them.
+type optimizer struct {
+	pool    *kernel.Pool
+	params  []param
+	updates []unit      // the units of a step, the dearest first
+	norms   []unit      // gradient pieces whose squares are summed apart
+	sums    []float64   // those sums
+	scratch [][]float32 // by worker: four matrices for Newton–Schulz
+	now     rates       // of the step being done
+
+	update, square func(part, worker int) // bound once: a step allocates nothing
+}
+
+// unit is a piece of work: elements from to to of a parameter. Muon's is all
+// of its matrix.
+type unit struct {
+	param    int
+	from, to int
+	cost     float64 // operations, about
+}
+
+// rates are what changes from step to step.
+type rates struct {
+	adam  kernel.AdamWStep
+	muon  float32 // learning rate
+	decay float32 // weight decay
+	scale float32 // of the gradients, by clipping
+}
+
+// chunk is the number of elements of an elementwise unit: small enough to
+// share out, and fixed, so that sums are formed alike with any number of workers.
+const chunk = 1 << 14
+
+// newOptimizer makes the state for parameters and gradients in one order. Muon
+// is meant for matrices that map hidden activations to hidden activations;
+// embeddings, output head and router, whose rows stand for tokens and experts,
+// are left to AdamW.
+func newOptimizer(params []model.Parameter, grads []model.Tensor, kind string, pool *kernel.Pool) (*optimizer, error) {
+	if len(params) != len(grads) {
+		return nil, fmt.Errorf("optimiser: %d parameters but %d gradients", len(params), len(grads))
+	}
+	o := &optimizer{pool: pool, params: make([]param, len(params))}
+	largest := 0
+	for i, t := range params {
+		if len(t.Data) != len(grads[i].Data) {
+			return nil, fmt.Errorf("optimiser: %s has %d elements and its gradient %d", t.Name, len(t.Data), len(grads[i].Data))
+		}
+		p := param{name: t.Name, shape: t.Shape, w: t.Data, g: grads[i].Data, m: make([]float32, len(t.Data))}
+		p.matrix = t.Kind != model.KindNorm
+		p.muon = kind == "muon" && t.Kind == model.KindMatrix
+		if p.muon {
+			m, n := float64(min(t.Shape[0], t.Shape[1])), float64(max(t.Shape[0], t.Shape[1]))
+			o.updates = append(o.updates, unit{param: i, to: len(p.w), cost: muonSteps * (4*m*m*n + 2*m*m*m)})
+			largest = max(largest, len(p.w))
+		} else {
+			p.v = make([]float32, len(t.Data))
+		}
+		o.params[i] = p
+		for at := 0; at < len(p.w); at += chunk {
+			u := unit{param: i, from: at, to: min(at+chunk, len(p.w))}
+			u.cost = 16 * float64(u.to-u.from)
+			o.norms = append(o.norms, u)
+			if !p.muon {
+				o.updates = append(o.updates, u)
+			}
+		}
+	}
+	sort.SliceStable(o.updates, func(i, j int) bool { return o.updates[i].cost > o.updates[j].cost })
+	o.sums = make([]float64, len(o.norms))
+	for range pool.Threads() {
+		o.scratch = append(o.scratch, make([]float32, 4*largest))
+	}
+	o.update = o.apply
+	o.square = func(part, _ int) {
+		u := o.norms[part]
+		o.sums[part] = kernel.SumSquares(o.params[u.param].g[u.from:u.to])
+	}
+	return o, nil
+}
+
+// gradNorm returns the global norm of the gradients.
+func (o *optimizer) gradNorm() float64 {
+	o.pool.Run(len(o.norms), o.square)
+	sum := 0.0
+	for _, s := range o.sums {
+		sum += s
+	}
+	return math.Sqrt(sum)
+}
+
+// step applies step t, counted from 1, with the two learning rates. Gradients
+// are multiplied by scale as they are read.
+func (o *optimizer) step(t int, adam, muon, decay, scale float64) {
+	o.now = rates{
+		adam: kernel.AdamWStep{LR: float32(adam), Beta1: adamBeta1, Beta2: adamBeta2, Eps: adamEps, Step: t, GradScale: float32(scale)},
+		muon: float32(muon), decay: float32(decay), scale: float32(scale),
+	}
+	o.pool.Run(len(o.updates), o.update)
+}
+
+// apply does one unit of a step.
+func (o *optimizer) apply(part, worker int) {
+	u := o.updates[part]
+	p := &o.params[u.param]
+	if p.muon {
+		o.muon(p, o.scratch[worker], o.pool.Scratch(worker))
+		return
+	}
+	adam := o.now.adam
+	if p.matrix {
+		adam.WeightDecay = o.now.decay
+	}
+	kernel.AdamW(p.w[u.from:u.to], p.g[u.from:u.to], p.m[u.from:u.to], p.v[u.from:u.to], adam)
+}
+
+// muon moves a matrix along its orthogonalised momentum:
+//
+//	m = μm + (1-μ)g,  u = NewtonSchulz(μm + (1-μ)g),  w = w(1 - ηλ) - η√max(1, rows/cols)·u
+//
+// The look-ahead inside u is Nesterov's; the factor keeps the size of what the
+// matrix adds to its output independent of its shape.
+func (o *optimizer) muon(p *param, scratch []float32, gemm *kernel.Scratch) {
+	rows, cols := p.shape[0], p.shape[1]
+	n := len(p.w)
+	x := scratch[:n]
+	kernel.Scale(p.m, muonMomentum)
+	kernel.Axpy(p.m, (1-muonMomentum)*o.now.scale, p.g)
+	clear(x)
+	kernel.Axpy(x, muonMomentum, p.m)
+	kernel.Axpy(x, (1-muonMomentum)*o.now.scale, p.g)
+	x = newtonSchulz(x, rows, cols, scratch, gemm)
+	kernel.Scale(p.w, 1-o.now.muon*o.now.decay)
+	kernel.Axpy(p.w, -o.now.muon*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), x)
+}
+
+// newtonSchulz returns about the nearest semi-orthogonal matrix to x
+// [rows, cols], which is the start of scratch; the result lies in scratch too.
+// With rows > cols it works from the right, on the smaller of the two products.
+func newtonSchulz(x []float32, rows, cols int, scratch []float32, s *kernel.Scratch) []float32 {
+	n, m := rows*cols, min(rows, cols)
+	next, a, b := scratch[n:2*n], scratch[2*n:2*n+m*m], scratch[3*n:3*n+m*m]
+	kernel.Scale(x, float32(1/(math.Sqrt(kernel.SumSquares(x))+muonEps)))
+	for range muonSteps {
+		if rows <= cols { // A = XXᵀ
+			kernel.GemmSerial(kernel.NT, m, m, cols, x, cols, x, cols, a, m, false, s)
+		} else { // A = XᵀX
+			kernel.GemmSerial(kernel.TN, m, m, rows, x, cols, x, cols, a, m, false, s)
+		}
+		kernel.GemmSerial(kernel.NN, m, m, m, a, m, a, m, b, m, false, s)
+		kernel.Scale(b, muonC)
+		kernel.Axpy(b, muonB, a)
+		copy(next, x)
+		kernel.Scale(next, muonA)
+		if rows <= cols { // aX + BX
+			kernel.GemmSerial(kernel.NN, m, cols, m, b, m, x, cols, next, cols, true, s)
+		} else { // aX + XB
+			kernel.GemmSerial(kernel.NN, rows, m, m, x, cols, b, m, next, cols, true, s)
+		}
+		x, next = next, x
+	}
+	return x
+}

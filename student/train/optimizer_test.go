@@ -1,0 +1,200 @@
+package train
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"retort/internal/kernel"
+	"retort/student/model"
+)
+
+// randoms fills n values from a seeded normal distribution.
+func randoms(seed uint64, n int) []float32 {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+func parameter(name string, kind model.Kind, data []float32, shape ...int) model.Parameter {
+	return model.Parameter{Tensor: model.Tensor{Name: name, Shape: shape, Data: data}, Kind: kind}
+}
+
+func TestNewtonSchulzOrthogonalises(t *testing.T) {
+	for _, shape := range [][2]int{{8, 8}, {6, 40}, {40, 6}, {1, 9}, {33, 17}} {
+		rows, cols := shape[0], shape[1]
+		scratch := make([]float32, 4*rows*cols)
+		copy(scratch, randoms(3, rows*cols))
+		x := newtonSchulz(scratch[:rows*cols], rows, cols, scratch, new(kernel.Scratch))
+
+		// Of XXᵀ or XᵀX, the smaller, the trace is the sum of squared singular
+		// values; the quintic leaves each singular value near 1.
+		m := min(rows, cols)
+		var sum float64
+		for _, v := range x {
+			sum += float64(v) * float64(v)
+		}
+		if got := math.Sqrt(sum / float64(m)); got < 0.65 || got > 1.2 { // where the quintic leaves them
+			t.Errorf("%dx%d: root mean squared singular value %.3f, want about 1", rows, cols, got)
+		}
+		for i := range m {
+			for j := range i {
+				dot := 0.0
+				for k := range max(rows, cols) {
+					if rows <= cols {
+						dot += float64(x[i*cols+k]) * float64(x[j*cols+k])
+					} else {
+						dot += float64(x[k*cols+i]) * float64(x[k*cols+j])
+					}
+				}
+				if math.Abs(dot) > 0.45 {
+					t.Errorf("%dx%d: vectors %d and %d have inner product %.3f, want about 0", rows, cols, i, j, dot)
+				}
+			}
+		}
+	}
+}
+
+func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
+	pool := kernel.NewPool(1)
+	defer pool.Close()
+	const rows, cols = 12, 4
+	w, g := randoms(1, rows*cols), randoms(2, rows*cols)
+	before := slices.Clone(w)
+	o, err := newOptimizer([]model.Parameter{parameter("w", model.KindMatrix, w, rows, cols)},
+		[]model.Tensor{{Name: "w", Shape: []int{rows, cols}, Data: g}}, "muon", pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.step(1, 0, 0.1, 0.5, 1)
+
+	// The momentum starts at 0, so the first direction is that of the gradient.
+	scratch := make([]float32, 4*rows*cols)
+	copy(scratch, g)
+	u := newtonSchulz(scratch[:rows*cols], rows, cols, scratch, new(kernel.Scratch))
+	for i := range w {
+		want := float64(before[i])*(1-0.1*0.5) - 0.1*math.Sqrt(rows/cols)*float64(u[i])
+		if math.Abs(float64(w[i])-want) > 1e-3 {
+			t.Fatalf("element %d is %v, want %v", i, w[i], want)
+		}
+	}
+	// The second step's direction mixes in the first with μ² against 1-μ².
+	g1 := slices.Clone(g)
+	copy(g, randoms(5, rows*cols))
+	before = slices.Clone(w)
+	o.step(2, 0, 0.1, 0, 1)
+	for i := range scratch[:rows*cols] {
+		m1 := (1 - muonMomentum) * g1[i]
+		m2 := muonMomentum*m1 + (1-muonMomentum)*g[i]
+		scratch[i] = muonMomentum*m2 + (1-muonMomentum)*g[i]
+	}
+	u = newtonSchulz(scratch[:rows*cols], rows, cols, scratch, new(kernel.Scratch))
+	for i := range w {
+		want := float64(before[i]) - 0.1*math.Sqrt(rows/cols)*float64(u[i])
+		if math.Abs(float64(w[i])-want) > 1e-3 {
+			t.Fatalf("step 2: element %d is %v, want %v", i, w[i], want)
+		}
+	}
+}
+
+func TestAdamWTakesAllThatIsNotAHiddenMatrix(t *testing.T) {
+	pool := kernel.NewPool(1)
+	defer pool.Close()
+	kinds := []model.Kind{model.KindMatrix, model.KindRouter, model.KindEmbedding, model.KindHead, model.KindNorm}
+	for _, kind := range kinds {
+		for _, optimizer := range []string{"muon", "adamw"} {
+			w, g := randoms(1, 64), randoms(2, 64)
+			shape := []int{8, 8}
+			if kind == model.KindNorm {
+				shape = []int{64}
+			}
+			before := slices.Clone(w)
+			o, err := newOptimizer([]model.Parameter{parameter("w", kind, w, shape...)}, []model.Tensor{{Name: "w", Data: g}}, optimizer, pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.step(1, 0.25, 0, 0, 1)
+			// AdamW's first step has the size of the learning rate in every element.
+			adam := true
+			for i := range w {
+				if d := math.Abs(float64(w[i] - before[i])); math.Abs(d-0.25) > 1e-3 {
+					adam = false
+				}
+			}
+			if want := kind != model.KindMatrix || optimizer == "adamw"; adam != want {
+				t.Errorf("%s with %s: updated by AdamW %v, want %v", kind, optimizer, adam, want)
+			}
+		}
+	}
+}
+
+func TestWeightDecaySparesNorms(t *testing.T) {
+	pool := kernel.NewPool(1)
+	defer pool.Close()
+	norm, head := []float32{2, 2}, []float32{2, 2}
+	o, err := newOptimizer([]model.Parameter{parameter("n", model.KindNorm, norm, 2), parameter("h", model.KindHead, head, 1, 2)},
+		[]model.Tensor{{Data: make([]float32, 2)}, {Data: make([]float32, 2)}}, "muon", pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.step(1, 0.5, 0, 0.5, 1)
+	if norm[0] != 2 || head[0] != 1.5 {
+		t.Errorf("after decay by a quarter norm is %v and head %v, want 2 and 1.5", norm[0], head[0])
+	}
+}
+
+func TestGradNormAndUpdatesDoNotDependOnThreads(t *testing.T) {
+	type outcome struct {
+		norm float64
+		w    []float32
+	}
+	var first outcome
+	for _, threads := range []int{1, 2, 3, 4} {
+		pool := kernel.NewPool(threads)
+		var params []model.Parameter
+		var grads []model.Tensor
+		all := randoms(7, 40000)
+		for i, n := range []int{96 * 40, 30 * 64, 17 * 17, 20000} {
+			shape, kind := [][]int{{96, 40}, {30, 64}, {17, 17}, {20000}}[i], model.KindMatrix
+			if i == 3 {
+				kind = model.KindNorm
+			}
+			params = append(params, parameter("p", kind, all[:n:n], shape...))
+			all = all[n:]
+			grads = append(grads, model.Tensor{Data: randoms(uint64(8+i), n)})
+		}
+		o, err := newOptimizer(params, grads, "muon", pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got outcome
+		got.norm = o.gradNorm()
+		for step := range 3 {
+			o.step(step+1, 1e-2, 1e-2, 0.1, 0.5)
+		}
+		for _, p := range params {
+			got.w = append(got.w, p.Data...)
+		}
+		pool.Close()
+		if threads == 1 {
+			first = got
+			want := 0.0
+			for _, g := range grads {
+				for _, v := range g.Data {
+					want += float64(v) * float64(v)
+				}
+			}
+			if math.Abs(got.norm-math.Sqrt(want)) > 1e-3*got.norm {
+				t.Errorf("gradient norm %v, want %v", got.norm, math.Sqrt(want))
+			}
+			continue
+		}
+		if got.norm != first.norm || !slices.Equal(got.w, first.w) {
+			t.Errorf("%d threads give another result than one", threads)
+		}
+	}
+}

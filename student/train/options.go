@@ -1,0 +1,101 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Sequence is one training item: a rendered conversation as token ids, and
+// where in it the response begins. The loss is taken on the tokens from
+// ResponseFrom to the end; what stands before is only read.
+type Sequence struct {
+	Tokens       []int32
+	ResponseFrom int
+}
+
+// Options say how to train. A zero field takes its default; of ClipNorm,
+// WarmupShare and DecayShare a negative value switches the thing off.
+type Options struct {
+	// Epochs is how often each sequence is seen; Tokens is instead a budget
+	// of tokens read, ended by the step that reaches it. Exactly one is set.
+	Epochs int
+	Tokens int64
+
+	BatchTokens int // tokens of one step, about (2,048)
+
+	Optimizer   string  // "muon" (matrices by Muon, the rest by AdamW) or "adamw" (all by AdamW); "muon"
+	LR          float64 // AdamW's learning rate (3e-3 beside Muon, 1.5e-3 alone)
+	MuonLR      float64 // Muon's learning rate (0.01)
+	WarmupShare float64 // share of the steps over which the rates rise (0.02)
+	DecayShare  float64 // share of the steps over which they fall to 0 (0.7)
+	ClipNorm    float64 // bound of the global gradient norm (1)
+	WeightDecay float64 // decoupled, of matrices only (0)
+
+	Seed uint64 // of the shuffle
+
+	// Heldout is watched every HeldoutEvery steps and after the last. It is
+	// read whole each time, so it is the caller's to keep it short.
+	Heldout      []Sequence
+	HeldoutEvery int // steps (a twentieth of the run)
+
+	// Dir, if set, is an existing directory for checkpoints and
+	// metrics.jsonl. A run continues from the newest checkpoint there.
+	Dir             string
+	CheckpointEvery int // steps (200); one is also written at the end and on interruption
+}
+
+// withDefaults fills what is zero and refuses what cannot be meant.
+func (o Options) withDefaults() (Options, error) {
+	var bad []string
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			bad = append(bad, fmt.Sprintf(format, args...))
+		}
+	}
+	finite := func(name string, v float64) {
+		check(!math.IsNaN(v) && !math.IsInf(v, 0), "%s is %v, want a finite number", name, v)
+	}
+	check(o.Epochs >= 0 && o.Tokens >= 0, "epochs %d and tokens %d must not be negative", o.Epochs, o.Tokens)
+	check((o.Epochs > 0) != (o.Tokens > 0), "exactly one of epochs (%d) and tokens (%d) must be given", o.Epochs, o.Tokens)
+	check(o.BatchTokens >= 0, "batch tokens %d must not be negative", o.BatchTokens)
+	check(o.HeldoutEvery >= 0 && o.CheckpointEvery >= 0, "intervals %d and %d must not be negative", o.HeldoutEvery, o.CheckpointEvery)
+	finite("learning rate", o.LR)
+	finite("Muon's learning rate", o.MuonLR)
+	check(o.LR >= 0 && o.MuonLR >= 0, "learning rates %v and %v must not be negative", o.LR, o.MuonLR)
+	finite("warm-up share", o.WarmupShare)
+	finite("decay share", o.DecayShare)
+	check(o.WarmupShare <= 1 && o.DecayShare <= 1, "shares %v and %v must not exceed 1", o.WarmupShare, o.DecayShare)
+	finite("clip norm", o.ClipNorm)
+	finite("weight decay", o.WeightDecay)
+	check(o.WeightDecay >= 0, "weight decay %v must not be negative", o.WeightDecay)
+	if o.Optimizer == "" {
+		o.Optimizer = "muon"
+	}
+	check(o.Optimizer == "muon" || o.Optimizer == "adamw", "optimiser %q is unknown, want muon or adamw", o.Optimizer)
+	if len(bad) > 0 {
+		return o, fmt.Errorf("training options: %s", strings.Join(bad, "; "))
+	}
+
+	if o.BatchTokens == 0 {
+		o.BatchTokens = 2048
+	}
+	fill := func(v *float64, d float64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if o.Optimizer == "muon" {
+		fill(&o.LR, 3e-3)
+	} else {
+		fill(&o.LR, 1.5e-3)
+	}
+	fill(&o.MuonLR, 0.01)
+	fill(&o.WarmupShare, 0.02)
+	fill(&o.DecayShare, 0.7)
+	fill(&o.ClipNorm, 1)
+	if o.CheckpointEvery == 0 {
+		o.CheckpointEvery = 200
+	}
+	return o, nil
+}

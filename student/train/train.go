@@ -1,0 +1,362 @@
+// Package train teaches a student from a dataset: supervised fine-tuning (SFT)
+// of a student/model on rendered conversations.
+//
+// It holds the optimisers (Muon for the matrices, AdamW for the rest), the
+// schedule, the packing of whole sequences into steps, checkpoints and metrics.
+// It does not render or tokenise text, does not know recipes, and computes no
+// gradient itself: the forward and backward pass are student/model's.
+//
+// Lengths and budgets are in tokens read, learning rates and shares are plain
+// numbers, times are in seconds, losses in nats per token of response.
+//
+// The same model, data and options give the same weights on every machine with
+// the same instruction set, whatever the number of threads and however often
+// the run was interrupted. Errors: options that cannot be meant, data without
+// anything to learn from, a loss that is not finite (ErrDiverged), a checkpoint
+// that belongs to other inputs (ErrOtherRun), or none left whole (ErrDamaged).
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"retort/internal/kernel"
+	"retort/student/model"
+)
+
+// ErrDiverged means that the loss or the gradient is no longer a number.
+var ErrDiverged = errors.New("training diverged")
+
+// Progress is what is known after a step.
+type Progress struct {
+	Step, Steps         int   // steps done, of the whole run
+	Epoch               int   // from 1
+	Tokens, TotalTokens int64 // read so far, and in the whole run
+
+	Loss        float64 // mean over the step's response tokens
+	LR          float64 // AdamW's learning rate in the step; Muon's moves with it
+	GradNorm    float64 // before clipping
+	HeldoutLoss float64 // measured after the step; NaN if it was not
+
+	Seconds         float64 // that the step took
+	TokensPerSecond float64
+	Joules          float64 // that the processor used meanwhile; 0 where it does not tell
+
+	// ExpertLoad is by mixture-of-experts layer the share of each routed
+	// expert. It is valid until the callback returns.
+	ExpertLoad [][]float64
+}
+
+// Result is what a finished run tells.
+type Result struct {
+	Steps       int
+	Tokens      int64
+	Loss        float64 // of the last step
+	HeldoutLoss float64 // after the last step; NaN without held-out sequences
+	Hash        string  // of the weights
+
+	Sequences  int // that were trained on; with the next two, all that were given
+	TooLong    int // left out: longer than the model's context
+	NoResponse int // left out: nothing in them to learn
+
+	Resumed int      // the step of the checkpoint that the run went on from; 0 if from the start
+	Damaged []string // checkpoint files that were found damaged and passed over
+	Seconds float64  // of training steps, resumed parts included
+	Joules  float64  // of the same; 0 where the processor does not tell
+}
+
+// SFT teaches m, in place, to give the responses of data. It calls on, which
+// may be nil, after every step. With Options.Dir it goes on from the newest
+// whole checkpoint there, provided that m, data and opt are those of the run
+// that wrote it; interrupted through ctx it leaves a checkpoint and returns the
+// context's error.
+func SFT(ctx context.Context, m *model.Model, pool *kernel.Pool, data []Sequence, opt Options, on func(Progress)) (Result, error) {
+	r, err := newRun(m, pool, data, opt)
+	if err != nil {
+		return Result{}, fmt.Errorf("train: %w", err)
+	}
+	defer r.close()
+	if err := r.restore(); err != nil {
+		return r.result, fmt.Errorf("train: %w", err)
+	}
+	for r.state.step < r.span.steps {
+		if ctx.Err() != nil {
+			return r.result, errors.Join(context.Cause(ctx), r.save())
+		}
+		p, err := r.train()
+		if err != nil {
+			return r.result, fmt.Errorf("train: step %d: %w", r.state.step+1, err)
+		}
+		if on != nil {
+			on(p)
+		}
+		if p.Step%r.opt.CheckpointEvery == 0 || p.Step == p.Steps {
+			if err := r.save(); err != nil {
+				return r.result, fmt.Errorf("train: step %d: %w", p.Step, err)
+			}
+		}
+	}
+	return r.finish(), nil
+}
+
+// run is a training in progress.
+type run struct {
+	opt      Options
+	model    *model.Model
+	pool     *kernel.Pool
+	pass     *model.Pass
+	optim    *optimizer
+	data     []Sequence // those that are trained on
+	packer   *packer
+	span     span
+	schedule schedule
+	heldout  []model.Batch
+	identity string // of all that decides the result
+
+	state  state
+	saved  int // the step of the newest checkpoint
+	result Result
+
+	batch   model.Batch // reused from step to step
+	load    [][]float64 // likewise
+	metrics *metrics
+	energy  *energy
+}
+
+// state is what a checkpoint keeps beside the tensors.
+type state struct {
+	step            int
+	tokens          int64
+	loss, heldout   float64
+	seconds, joules float64
+}
+
+func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*run, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &run{opt: opt, model: m, pool: pool, state: state{heldout: math.NaN()}}
+	if r.data, err = r.usable("sequence", data, &r.result); err != nil {
+		return nil, err
+	}
+	if r.result.Sequences = len(r.data); len(r.data) == 0 {
+		return nil, fmt.Errorf("nothing to train on: of %d sequences %d are longer than the context of %d tokens and %d have no response",
+			len(data), r.result.TooLong, m.Config().MaxPositions, r.result.NoResponse)
+	}
+	lengths := make([]int, len(r.data))
+	for i, s := range r.data {
+		lengths[i] = len(s.Tokens) - 1 // the last token is only ever predicted
+	}
+	r.packer = newPacker(lengths, opt.BatchTokens, opt.Seed)
+	r.span = r.packer.measure(opt.Epochs, opt.Tokens)
+	r.schedule = newSchedule(r.span.steps, opt.WarmupShare, opt.DecayShare)
+	if r.opt.HeldoutEvery == 0 {
+		r.opt.HeldoutEvery = max(1, r.span.steps/20)
+	}
+	largest, err := r.packHeldout()
+	if err != nil {
+		return nil, err
+	}
+	largest = max(largest, r.span.largest)
+	r.batch = model.Batch{Tokens: make([]int32, 0, largest), Targets: make([]int32, 0, largest), Starts: make([]int, 0, len(r.data)+1)}
+	r.pass = model.NewPass(m, pool, largest)
+	if r.optim, err = newOptimizer(m.Parameters(), r.pass.Grads(), opt.Optimizer, pool); err != nil {
+		return nil, err
+	}
+	c := m.Config()
+	for range c.Layers - c.DenseLayers {
+		r.load = append(r.load, make([]float64, c.RoutedExperts))
+	}
+	r.identity = identity(m, r.data, r.opt)
+	r.energy = openEnergy(raplRoot)
+	return r, nil
+}
+
+// usable returns the sequences that can be trained on and counts the others.
+func (r *run) usable(what string, all []Sequence, count *Result) ([]Sequence, error) {
+	var out []Sequence
+	for i, s := range all {
+		if s.ResponseFrom < 0 {
+			return nil, fmt.Errorf("%s %d: its response starts at %d", what, i, s.ResponseFrom)
+		}
+		for j, t := range s.Tokens {
+			if t < 0 || int(t) >= r.model.Config().VocabSize {
+				return nil, fmt.Errorf("%s %d: token %d is %d, outside of the model's vocabulary of %d: was it made with another tokenizer?",
+					what, i, j, t, r.model.Config().VocabSize)
+			}
+		}
+		switch {
+		case len(s.Tokens) < 2 || s.ResponseFrom >= len(s.Tokens):
+			count.NoResponse++
+		case len(s.Tokens) > r.model.Config().MaxPositions:
+			count.TooLong++
+		default:
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// packHeldout lays the held-out sequences out once, in their order, and returns
+// the tokens of the largest batch.
+func (r *run) packHeldout() (largest int, err error) {
+	var ignored Result
+	held, err := r.usable("held-out sequence", r.opt.Heldout, &ignored)
+	if err != nil {
+		return 0, err
+	}
+	for len(held) > 0 {
+		var b model.Batch
+		for len(held) > 0 && (len(b.Tokens) == 0 || len(b.Tokens)+len(held[0].Tokens) <= r.opt.BatchTokens) {
+			b = appendSequence(b, held[0])
+			held = held[1:]
+		}
+		r.heldout = append(r.heldout, b)
+		largest = max(largest, len(b.Tokens))
+	}
+	return largest, nil
+}
+
+// appendSequence adds a sequence to a packed batch: every token but the last is
+// read, and predicts its successor where that belongs to the response.
+func appendSequence(b model.Batch, s Sequence) model.Batch {
+	b.Starts = append(b.Starts, len(b.Tokens))
+	for i, t := range s.Tokens[:len(s.Tokens)-1] {
+		target := int32(-1)
+		if i+1 >= s.ResponseFrom {
+			target = s.Tokens[i+1]
+		}
+		b.Tokens = append(b.Tokens, t)
+		b.Targets = append(b.Targets, target)
+	}
+	return b
+}
+
+// train does the next step.
+func (r *run) train() (Progress, error) {
+	began := time.Now()
+	r.energy.joules()
+	r.fill(r.state.step)
+	step := r.state.step + 1
+
+	r.pass.ZeroGrads()
+	loss, err := r.pass.Forward(r.batch)
+	if err != nil {
+		return Progress{}, err
+	}
+	r.pass.Backward()
+	norm := r.optim.gradNorm()
+	if bad := loss + norm; math.IsNaN(bad) || math.IsInf(bad, 0) {
+		return Progress{}, fmt.Errorf("%w: loss %v, gradient norm %v; try a lower learning rate or a longer warm-up", ErrDiverged, loss, norm)
+	}
+	scale := 1.0
+	if r.opt.ClipNorm > 0 && norm > r.opt.ClipNorm {
+		scale = r.opt.ClipNorm / norm
+	}
+	f := r.schedule.at(r.state.step)
+	r.optim.step(step, r.opt.LR*f, r.opt.MuonLR*f, r.opt.WeightDecay, scale)
+	if err := r.balance(); err != nil {
+		return Progress{}, err
+	}
+
+	r.state.step = step
+	r.state.tokens += int64(len(r.batch.Tokens))
+	r.state.loss = loss
+	seconds, joules := time.Since(began).Seconds(), r.energy.joules()
+	r.state.seconds += seconds
+	r.state.joules += joules
+
+	p := Progress{
+		Step: step, Steps: r.span.steps, Epoch: r.packer.epoch + 1,
+		Tokens: r.state.tokens, TotalTokens: r.span.tokens,
+		Loss: loss, LR: r.opt.LR * f, GradNorm: norm, HeldoutLoss: math.NaN(),
+		Seconds: seconds, TokensPerSecond: float64(len(r.batch.Tokens)) / seconds, Joules: joules,
+		ExpertLoad: r.load,
+	}
+	if len(r.heldout) > 0 && (step%r.opt.HeldoutEvery == 0 || step == r.span.steps) {
+		if p.HeldoutLoss, err = r.heldoutLoss(); err != nil {
+			return Progress{}, fmt.Errorf("held-out loss: %w", err)
+		}
+		r.state.heldout = p.HeldoutLoss
+	}
+	return p, r.metrics.write(p)
+}
+
+// fill lays out the batch of a step counted from 0.
+func (r *run) fill(step int) {
+	epoch, first := 0, 0
+	for r.span.epochEnd[epoch] <= step {
+		first = r.span.epochEnd[epoch]
+		epoch++
+	}
+	r.packer.load(epoch)
+	b := model.Batch{Tokens: r.batch.Tokens[:0], Targets: r.batch.Targets[:0], Starts: r.batch.Starts[:0]}
+	for _, i := range r.packer.step(step - first) {
+		b = appendSequence(b, r.data[i])
+	}
+	r.batch = b
+}
+
+// heldoutLoss is the mean over all response tokens held out.
+func (r *run) heldoutLoss() (float64, error) {
+	sum, n := 0.0, 0
+	for _, b := range r.heldout {
+		loss, err := r.pass.Forward(b)
+		if err != nil {
+			return 0, err
+		}
+		tokens := 0
+		for _, t := range b.Targets {
+			if t >= 0 {
+				tokens++
+			}
+		}
+		sum += loss * float64(tokens)
+		n += tokens
+	}
+	return sum / float64(n), nil
+}
+
+// balance moves the routers' biases by the load of the step and notes the load.
+func (r *run) balance() error {
+	if len(r.load) == 0 {
+		return nil
+	}
+	loads := r.pass.ExpertLoad()
+	if err := r.model.UpdateRouterBias(loads); err != nil {
+		return err
+	}
+	moe := 0
+	for _, layer := range loads {
+		if len(layer) == 0 {
+			continue
+		}
+		total := 0
+		for _, n := range layer {
+			total += n
+		}
+		for e, n := range layer {
+			r.load[moe][e] = float64(n) / float64(max(1, total))
+		}
+		moe++
+	}
+	return nil
+}
+
+// finish tells the result of a run that reached its last step.
+func (r *run) finish() Result {
+	res := r.result
+	res.Steps, res.Tokens, res.Loss, res.HeldoutLoss = r.state.step, r.state.tokens, r.state.loss, r.state.heldout
+	res.Seconds, res.Joules = r.state.seconds, r.state.joules
+	res.Hash = r.model.Hash()
+	return res
+}
+
+func (r *run) close() {
+	r.energy.close()
+	r.metrics.close()
+}

@@ -1,0 +1,438 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"retort/internal/kernel"
+	"retort/student/model"
+)
+
+// small is a model that learns in a second; moe has experts.
+func small(t testing.TB, moe bool) *model.Model {
+	t.Helper()
+	c := model.Config{VocabSize: 24, Hidden: 32, Layers: 2, Heads: 2, NopeDim: 8, RopeDim: 8, VDim: 8, KVLoraRank: 16,
+		Intermediate: 48, DenseLayers: 2, RopeTheta: 200, NormEps: 1e-6, MaxPositions: 40, RoutedScale: 1}
+	if moe {
+		c.DenseLayers, c.MoEIntermediate, c.RoutedExperts, c.SharedExperts, c.TopK = 1, 16, 4, 1, 2
+	}
+	m, err := model.New(c, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// copies are sequences whose response repeats the prompt in reverse.
+func copies(n int, seed uint64) []Sequence {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	out := make([]Sequence, n)
+	for i := range out {
+		k := 3 + rng.IntN(4)
+		s := Sequence{ResponseFrom: k + 1}
+		for range k {
+			s.Tokens = append(s.Tokens, int32(2+rng.IntN(20)))
+		}
+		prompt := slices.Clone(s.Tokens)
+		slices.Reverse(prompt)
+		s.Tokens = append(append(append(s.Tokens, 0), prompt...), 1)
+		out[i] = s
+	}
+	return out
+}
+
+func pool(t testing.TB, threads int) *kernel.Pool {
+	t.Helper()
+	p := kernel.NewPool(threads)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func TestTrainingLearns(t *testing.T) {
+	for _, c := range []struct {
+		optimizer string
+		moe       bool
+	}{{"muon", false}, {"adamw", false}, {"muon", true}} {
+		var first, last Progress
+		res, err := SFT(t.Context(), small(t, c.moe), pool(t, 2), copies(600, 1),
+			Options{Epochs: 6, BatchTokens: 256, Optimizer: c.optimizer, LR: 1e-2, MuonLR: 0.02, Heldout: copies(50, 9)},
+			func(p Progress) {
+				if p.Step == 1 {
+					first = p
+				}
+				last = p
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.Loss < 2.5 || last.Loss > 0.6*first.Loss {
+			t.Errorf("%+v: loss went from %.2f to %.2f", c, first.Loss, last.Loss)
+		}
+		if !(res.HeldoutLoss < 0.6*first.Loss) || res.HeldoutLoss != last.HeldoutLoss {
+			t.Errorf("%+v: held-out loss is %.2f", c, res.HeldoutLoss)
+		}
+		if last.Step != last.Steps || last.Tokens != last.TotalTokens || res.Steps != last.Steps || res.Tokens != last.Tokens {
+			t.Errorf("%+v: the run ended at %+v, result %+v", c, last, res)
+		}
+		if want := map[bool]int{false: 0, true: 1}[c.moe]; len(last.ExpertLoad) != want {
+			t.Errorf("%+v: load of %d layers of experts, want %d", c, len(last.ExpertLoad), want)
+		}
+	}
+}
+
+func TestLossIsOnTheResponseOnly(t *testing.T) {
+	b := appendSequence(model.Batch{}, Sequence{Tokens: []int32{5, 6, 7, 8, 9}, ResponseFrom: 3})
+	b = appendSequence(b, Sequence{Tokens: []int32{4, 3}, ResponseFrom: 0})
+	want := model.Batch{Tokens: []int32{5, 6, 7, 8, 4}, Targets: []int32{-1, -1, 8, 9, 3}, Starts: []int{0, 4}}
+	if !slices.Equal(b.Tokens, want.Tokens) || !slices.Equal(b.Targets, want.Targets) || !slices.Equal(b.Starts, want.Starts) {
+		t.Errorf("laid out as %+v, want %+v", b, want)
+	}
+}
+
+func TestWeightsDoNotDependOnThreads(t *testing.T) {
+	for _, moe := range []bool{false, true} {
+		hashes := map[int]string{}
+		for _, threads := range []int{1, 2, 4} {
+			res, err := SFT(t.Context(), small(t, moe), pool(t, threads), copies(120, 1), Options{Epochs: 1, BatchTokens: 150}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hashes[threads] = res.Hash
+		}
+		if hashes[1] != hashes[2] || hashes[1] != hashes[4] {
+			t.Errorf("experts %v: weights differ between numbers of threads: %v", moe, hashes)
+		}
+	}
+}
+
+// errKilled is what a test interrupts a run with.
+var errKilled = errors.New("killed")
+
+// until trains to a step and is interrupted there, or killed without a chance
+// to write anything.
+func until(t *testing.T, dir string, step int, opt Options, kill bool) {
+	t.Helper()
+	opt.Dir = dir
+	if kill {
+		defer func() {
+			if v := recover(); v != nil && v != errKilled {
+				panic(v)
+			}
+		}()
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := SFT(ctx, small(t, true), pool(t, 2), copies(120, 1), opt, func(p Progress) {
+		if p.Step == step {
+			if kill {
+				panic(errKilled)
+			}
+			cancel(errKilled)
+		}
+	})
+	if !errors.Is(err, errKilled) {
+		t.Fatalf("an interrupted run ended with %v", err)
+	}
+}
+
+func TestAResumedRunEndsInTheSameWeights(t *testing.T) {
+	opt := Options{Epochs: 2, BatchTokens: 150, CheckpointEvery: 4, Heldout: copies(10, 3), HeldoutEvery: 5}
+	whole := opt
+	whole.Dir = t.TempDir()
+	want, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), whole, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.Steps < 15 {
+		t.Fatalf("the run has %d steps, too few to interrupt", want.Steps)
+	}
+	for _, kill := range []bool{false, true} {
+		dir := t.TempDir()
+		for step := 1; step < want.Steps; step += 5 {
+			until(t, dir, step, opt, kill)
+		}
+		last := opt
+		last.Dir = dir
+		got, err := SFT(t.Context(), small(t, true), pool(t, 2), copies(120, 1), last, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Resumed == 0 || got.Hash != want.Hash || got.Loss != want.Loss || got.HeldoutLoss != want.HeldoutLoss || got.Tokens != want.Tokens {
+			t.Errorf("killed %v: resumed run %+v, undisturbed %+v", kill, got, want)
+		}
+		if a, b := metricsOf(t, whole.Dir), metricsOf(t, dir); !slices.Equal(a, b) {
+			t.Errorf("killed %v: metrics differ:\n%v\n%v", kill, a, b)
+		}
+		again, err := SFT(t.Context(), small(t, true), pool(t, 2), copies(120, 1), last, func(Progress) { t.Error("a finished run was trained further") })
+		if err != nil || again.Hash != want.Hash || again.Resumed != want.Steps {
+			t.Errorf("a finished run came back as %+v, %v", again, err)
+		}
+	}
+}
+
+// metricsOf reads the lines of a run without what depends on the clock.
+func metricsOf(t *testing.T, dir string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, MetricsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for line := range strings.Lines(string(data)) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("metrics line %q: %v", line, err)
+		}
+		for _, name := range []string{"tokens_per_s", "seconds", "joules"} {
+			delete(m, name)
+		}
+		text, _ := json.Marshal(m)
+		out = append(out, string(text))
+	}
+	return out
+}
+
+// damage changes a file's content.
+func damage(t *testing.T, path string, change func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(data), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
+	opt := Options{Epochs: 1, BatchTokens: 150, CheckpointEvery: 2}
+	want, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), opt, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func([]byte) []byte{
+		"one bit of a weight":  func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+		"one bit of the magic": func(b []byte) []byte { b[0] ^= 1; return b },
+		"cut off":              func(b []byte) []byte { return b[:len(b)/3] },
+		"empty":                func(b []byte) []byte { return nil },
+		"header length":        func(b []byte) []byte { b[11] = 0xff; return b },
+		"more at the end":      func(b []byte) []byte { return append(b, 0) },
+	} {
+		dir := t.TempDir()
+		until(t, dir, 5, opt, true)
+		damage(t, filepath.Join(dir, checkpointName(4)), change)
+		o := opt
+		o.Dir = dir
+		got, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), o, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got.Resumed != 2 || got.Hash != want.Hash || len(got.Damaged) != 1 || !strings.HasSuffix(got.Damaged[0], checkpointName(4)) {
+			t.Errorf("%s: went on from step %d, damaged %v, same weights %v", name, got.Resumed, got.Damaged, got.Hash == want.Hash)
+		}
+	}
+}
+
+func TestNoWholeCheckpointLeftIsAnError(t *testing.T) {
+	opt := Options{Epochs: 1, BatchTokens: 150, CheckpointEvery: 2}
+	dir := t.TempDir()
+	until(t, dir, 5, opt, true)
+	for _, step := range []int{2, 4} {
+		damage(t, filepath.Join(dir, checkpointName(step)), func(b []byte) []byte { return b[:100] })
+	}
+	opt.Dir = dir
+	_, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), opt, nil)
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), checkpointName(2)) || !strings.Contains(err.Error(), checkpointName(4)) {
+		t.Errorf("error is %v, want one that names both files", err)
+	}
+}
+
+func TestACheckpointOfOtherInputsIsRefused(t *testing.T) {
+	opt := Options{Epochs: 1, BatchTokens: 150, CheckpointEvery: 2}
+	dir := t.TempDir()
+	until(t, dir, 5, opt, true)
+	opt.Dir = dir
+	for name, run := range map[string]func() error{
+		"other data": func() error {
+			_, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 2), opt, nil)
+			return err
+		},
+		"other options": func() error {
+			o := opt
+			o.Epochs = 2
+			_, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), o, nil)
+			return err
+		},
+		"other model": func() error {
+			_, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(120, 1), opt, nil)
+			return err
+		},
+	} {
+		if err := run(); !errors.Is(err, ErrOtherRun) || !strings.Contains(err.Error(), checkpointName(4)) {
+			t.Errorf("%s: error is %v, want ErrOtherRun naming the file", name, err)
+		}
+	}
+}
+
+func TestTwoCheckpointsAreKept(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(120, 1), Options{Epochs: 1, BatchTokens: 150, CheckpointEvery: 1, Dir: dir}, nil); err != nil {
+		t.Fatal(err)
+	}
+	steps, err := checkpoints(dir)
+	if err != nil || len(steps) != 2 || steps[1] != steps[0]+1 {
+		t.Errorf("checkpoints left: %v, %v", steps, err)
+	}
+}
+
+func TestACheckpointThatCannotBeWrittenLeavesTheOneBefore(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, checkpointName(4), "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	opt := Options{Epochs: 1, BatchTokens: 150, CheckpointEvery: 2, Dir: dir}
+	_, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(120, 1), opt, func(p Progress) {
+		if p.Step > 4 {
+			t.Error("training went on without its checkpoint")
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), checkpointName(4)) {
+		t.Errorf("error is %v, want one that names the file", err)
+	}
+	files, _ := os.ReadDir(dir)
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	if want := []string{checkpointName(2), checkpointName(4), MetricsFile}; !slices.Equal(names, want) {
+		t.Errorf("left behind: %v, want %v", names, want)
+	}
+}
+
+func TestDivergenceIsAnError(t *testing.T) {
+	_, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(50, 1), Options{Epochs: 20, BatchTokens: 150, Optimizer: "adamw", LR: 1e30, ClipNorm: -1, WarmupShare: -1}, nil)
+	if !errors.Is(err, ErrDiverged) {
+		t.Errorf("error is %v, want ErrDiverged", err)
+	}
+}
+
+func TestSequencesThatCannotBeTrainedOnAreCounted(t *testing.T) {
+	data := copies(20, 1)
+	long := Sequence{Tokens: make([]int32, 41), ResponseFrom: 20}
+	data = append(data, long, Sequence{Tokens: []int32{1, 2}, ResponseFrom: 2}, Sequence{Tokens: []int32{3}}, Sequence{}, Sequence{Tokens: make([]int32, 40), ResponseFrom: 39})
+	res, err := SFT(t.Context(), small(t, false), pool(t, 1), data, Options{Epochs: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Sequences != 21 || res.TooLong != 1 || res.NoResponse != 3 {
+		t.Errorf("trained on %d, %d too long, %d without response; want 21, 1, 3", res.Sequences, res.TooLong, res.NoResponse)
+	}
+	_, err = SFT(t.Context(), small(t, false), pool(t, 1), []Sequence{long}, Options{Epochs: 1}, nil)
+	if err == nil || !strings.Contains(err.Error(), "nothing to train on") || !strings.Contains(err.Error(), "40") {
+		t.Errorf("error is %v, want one that says why nothing is left", err)
+	}
+	_, err = SFT(t.Context(), small(t, false), pool(t, 1), []Sequence{{Tokens: []int32{1, 24}}}, Options{Epochs: 1}, nil)
+	if err == nil || !strings.Contains(err.Error(), "24") {
+		t.Errorf("error is %v, want one that names the token", err)
+	}
+}
+
+func TestImpossibleOptionsAreRefused(t *testing.T) {
+	for want, o := range map[string]Options{
+		"exactly one": {},
+		"epochs (2)":  {Epochs: 2, Tokens: 5},
+		"-1":          {Epochs: -1},
+		"sgd":         {Epochs: 1, Optimizer: "sgd"},
+		"NaN":         {Epochs: 1, LR: math.NaN()},
+		"shares":      {Epochs: 1, DecayShare: 1.5},
+	} {
+		_, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(5, 1), o, nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: error is %v, want one that says %q", o, err, want)
+		}
+	}
+}
+
+func TestASteadyStepAllocatesNothing(t *testing.T) {
+	r, err := newRun(small(t, true), pool(t, 2), copies(400, 1), Options{Epochs: 50, BatchTokens: 256, Dir: t.TempDir(), Heldout: copies(20, 2), HeldoutEvery: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if err := r.restore(); err != nil {
+		t.Fatal(err)
+	}
+	step := func() {
+		if _, err := r.train(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		step()
+	}
+	if n := testing.AllocsPerRun(60, step); n >= 1 {
+		t.Errorf("a step allocates %v times", n)
+	}
+}
+
+func TestMetricsAreCutBackToTheStep(t *testing.T) {
+	path := filepath.Join(t.TempDir(), MetricsFile)
+	old := "{\"step\":1,\"loss\":1}\n{\"step\":2,\"loss\":1}\n{\"step\":3,\"loss\":1}\n{\"step\":4,\"lo"
+	for step, want := range map[int]int{0: 0, 1: 1, 3: 3, 7: 3} {
+		if err := os.WriteFile(path, []byte(old), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		l, err := openMetrics(path, step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.write(Progress{Step: 99, HeldoutLoss: math.NaN()}); err != nil {
+			t.Fatal(err)
+		}
+		l.close()
+		got, _ := os.ReadFile(path)
+		if n := bytes.Count(got, []byte("\n")); n != want+1 || !bytes.Contains(got, []byte(`{"step":99,`)) {
+			t.Errorf("cut back to step %d: %q", step, got)
+		}
+	}
+}
+
+func TestEnergyIsReadWhereTheProcessorTells(t *testing.T) {
+	root := t.TempDir()
+	write := func(dir, name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"} {
+		write(dir, "max_energy_range_uj", "10000000\n")
+		write(dir, "energy_uj", "9000000\n")
+	}
+	e := openEnergy(root)
+	defer e.close()
+	write("intel-rapl:0", "energy_uj", "9500000\n")
+	write("intel-rapl:1", "energy_uj", "500000\n") // wrapped
+	write("intel-rapl:0:0", "energy_uj", "9900000\n")
+	if got := e.joules(); math.Abs(got-2) > 1e-9 {
+		t.Errorf("%v joules, want 0.5 and 1.5", got)
+	}
+	if got := e.joules(); got != 0 {
+		t.Errorf("%v joules without use", got)
+	}
+	none := openEnergy(t.TempDir())
+	if got := none.joules(); got != 0 {
+		t.Errorf("%v joules where nothing tells", got)
+	}
+}

@@ -1,9 +1,12 @@
 package price
 
 import (
+	"errors"
 	"math"
 	"math/big"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -53,5 +56,71 @@ func TestHostileCountsCostNothingNegative(t *testing.T) {
 	p := Price{Input: 3, CachedInput: 1, Output: 5}
 	if c := p.Cost(exchange.Usage{Input: -5, CachedInput: math.MaxInt64, Output: math.MinInt64}); c != 0 {
 		t.Errorf("cost %d", c)
+	}
+}
+
+func TestThePriceOfTheDayIsFound(t *testing.T) {
+	day := func(d int) time.Time { return time.Date(2026, 1, d, 0, 0, 0, 0, time.UTC) }
+	b, err := NewBook(
+		Entry{"p", "m", day(10), Price{ID: "second"}},
+		Entry{"p", "m", day(1), Price{ID: "first"}},
+		Entry{"p", AnyModel, day(5), Price{ID: "any"}},
+		Entry{"q", "m", day(20), Price{ID: "other"}},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		provider, model string
+		at              time.Time
+		want            string
+	}{
+		{"p", "m", day(1), "first"}, {"p", "m", day(10).Add(-1), "first"}, {"p", "m", day(10), "second"}, {"p", "m", day(30), "second"},
+		{"p", "x", day(5), "any"}, {"p", "x", day(4), ""}, {"q", "m", day(19), ""}, {"q", "m", day(21), "other"}, {"z", "m", day(21), ""},
+	} {
+		got, err := b.Lookup(c.provider, c.model, c.at)
+		if got.ID != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%s of %s on %s: %q, %v, want %q", c.model, c.provider, c.at, got.ID, err, c.want)
+		}
+		if err != nil && (!errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "price: {input:")) {
+			t.Errorf("error does not say what to write: %v", err)
+		}
+	}
+	if _, err := NewBook(Entry{"p", "m", day(1), Price{ID: "a"}}, Entry{"p", "m", day(1), Price{ID: "b"}}); err == nil {
+		t.Error("two prices for one day were accepted")
+	}
+}
+
+func TestDefaultBook(t *testing.T) {
+	p, err := Default().Lookup(Reference, "anything", time.Now())
+	if err != nil || p.Free() || p.Input%1000 == 0 && p.Output%1000 == 0 || p.Input%100_000 == 0 {
+		t.Errorf("the reference teacher's price %+v, %v should be neither zero nor round", p, err)
+	}
+	if p, err := Default().Lookup(SelfHosted, "mine", time.Now()); err != nil || !p.Free() {
+		t.Errorf("self-hosted: %+v, %v", p, err)
+	}
+	if _, err := Default().Lookup("loopback", "mine", time.Now()); !errors.Is(err, ErrUnknown) {
+		t.Errorf("an address alone is no statement that it costs nothing: %v", err)
+	}
+}
+
+func TestInputBoundCoversTextThatNormalisationLengthens(t *testing.T) {
+	ask := func(s string) int64 {
+		return InputBound(exchange.Request{Messages: []exchange.Message{{Role: "user", Content: s}}})
+	}
+	base := ask("")
+	for s, want := range map[string]int64{"abc": 3, "\u00e9": 3, "\ufdfa": 33, "\xff": 3, "\U0001d160": 12} {
+		if got := ask(s) - base; got != want {
+			t.Errorf("%q counts as %d bytes, want %d", s, got, want)
+		}
+	}
+	plain := InputBound(exchange.Request{Params: []byte(`{"top_k":1}`)})
+	tools := InputBound(exchange.Request{Params: []byte(`{"tools":[]}`)})
+	if tools-plain < 1000 {
+		t.Errorf("tools add only %d tokens", tools-plain)
+	}
+	p := Price{Input: 2, CachedInput: 1, Output: 5}
+	if got, want := p.WorstOf(exchange.Request{MaxTokens: 7}, 3), exchange.Pico(2*perRequest+5*21); got != want {
+		t.Errorf("worst case %d, want %d", got, want)
 	}
 }

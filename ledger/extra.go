@@ -36,7 +36,9 @@ func (i *Intent) UnmarshalJSON(b []byte) error {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (i Intent) MarshalJSON() ([]byte, error) { return withExtra(plainIntent(i), i.Extra, intentFields) }
+func (i Intent) MarshalJSON() ([]byte, error) {
+	return withExtra(plainIntent(i), i.Extra, intentFields)
+}
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (e *End) UnmarshalJSON(b []byte) error {

@@ -215,3 +215,35 @@ func TestRouterBiasMovesTowardsEqualLoad(t *testing.T) {
 		}
 	}
 }
+
+func TestEachTensorIsDrawnFromItsOwnStream(t *testing.T) {
+	m, err := New(odd(func(*Config) {}), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := map[float32]string{}
+	for _, p := range m.Parameters() {
+		if p.Kind == KindNorm {
+			continue
+		}
+		// Tensors of one width would begin with the same number.
+		unit := p.Data[0] * float32(math.Sqrt(float64(p.Shape[1])))
+		if other, seen := first[unit]; seen {
+			t.Errorf("%s begins like %s", p.Name, other)
+		}
+		first[unit] = p.Name
+	}
+}
+
+func TestTheFirstPositionIsNotRotated(t *testing.T) {
+	table := newRopeTable(odd(func(*Config) {}), 2)
+	cos, sin := table.at(0)
+	if !slices.Equal(cos, []float32{1, 1}) || !slices.Equal(sin, []float32{0, 0}) {
+		t.Errorf("position 0 has cosines %v and sines %v", cos, sin)
+	}
+	// Frequencies are 1 and 50^-½.
+	cos, _ = table.at(1)
+	if math.Abs(float64(cos[0])-math.Cos(1)) > 1e-6 || math.Abs(float64(cos[1])-math.Cos(1/math.Sqrt(50))) > 1e-6 {
+		t.Errorf("position 1 has cosines %v", cos)
+	}
+}

@@ -1,0 +1,135 @@
+package model
+
+import (
+	"testing"
+)
+
+// stepShape is a step of the quickstart: about 2,048 tokens in about 20
+// sequences, the loss on the response, 60% of them.
+func stepShape(c Config) Batch {
+	var b Batch
+	for s := 0; len(b.Tokens) < 2048; s++ {
+		n := min(85+(s*37)%36, 2048-len(b.Tokens))
+		b.Starts = append(b.Starts, len(b.Tokens))
+		for i := range n {
+			b.Tokens = append(b.Tokens, int32((s*131+i*i*7+i)%c.VocabSize))
+			y := int32((s*17 + i*3) % c.VocabSize)
+			if i < 2*n/5 {
+				y = -1
+			}
+			b.Targets = append(b.Targets, y)
+		}
+	}
+	return b
+}
+
+func benchModel(b *testing.B, preset string) *Model {
+	c, err := Preset(preset, 400)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m, err := New(c, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return m
+}
+
+var benchPresets = []string{"tiny-dense", "tiny-moe"}
+
+func BenchmarkTrainStep(b *testing.B) {
+	for _, preset := range benchPresets {
+		b.Run(preset, func(b *testing.B) {
+			m := benchModel(b, preset)
+			batch := stepShape(m.config)
+			p := NewPass(m, testPool(b, 0), len(batch.Tokens))
+			step := func() {
+				if _, err := p.Forward(batch); err != nil {
+					b.Fatal(err)
+				}
+				p.Backward()
+				p.ZeroGrads()
+			}
+			step()
+			for b.Loop() {
+				step()
+			}
+			perSecond := float64(b.N) / b.Elapsed().Seconds()
+			b.ReportMetric(perSecond*float64(len(batch.Tokens)), "tokens/s")
+			b.ReportMetric(perSecond*m.config.TrainFLOPs(batch)/1e9, "GFLOP/s")
+		})
+	}
+}
+
+func BenchmarkForward(b *testing.B) {
+	for _, preset := range benchPresets {
+		b.Run(preset, func(b *testing.B) {
+			m := benchModel(b, preset)
+			batch := stepShape(m.config)
+			p := NewPass(m, testPool(b, 0), len(batch.Tokens))
+			for b.Loop() {
+				if _, err := p.Forward(batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*len(batch.Tokens))/b.Elapsed().Seconds(), "tokens/s")
+		})
+	}
+}
+
+// BenchmarkDecode continues 1 or 32 slots that hold about 100 tokens.
+func BenchmarkDecode(b *testing.B) {
+	for _, preset := range benchPresets {
+		for _, slots := range []int{1, 32} {
+			b.Run(preset+map[int]string{1: "/1 slot", 32: "/32 slots"}[slots], func(b *testing.B) {
+				m := benchModel(b, preset)
+				d := NewDecoder(m, testPool(b, 0), slots, 200)
+				prompt := stepShape(m.config).Tokens[:60]
+				names, next := make([]int, slots), make([]int32, slots)
+				for i := range names {
+					names[i], next[i] = i, int32(i)
+				}
+				for b.Loop() {
+					if d.Len(0) == 0 || d.Len(0) == 140 {
+						b.StopTimer()
+						for i := range names {
+							d.Reset(i)
+							if _, err := d.Prefill(i, prompt); err != nil {
+								b.Fatal(err)
+							}
+						}
+						b.StartTimer()
+					}
+					if _, err := d.Step(names, next); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.N*slots)/b.Elapsed().Seconds(), "tokens/s")
+			})
+		}
+	}
+}
+
+func BenchmarkPrefill(b *testing.B) {
+	for _, preset := range benchPresets {
+		b.Run(preset, func(b *testing.B) {
+			m := benchModel(b, preset)
+			const slots = 32
+			d := NewDecoder(m, testPool(b, 0), slots, 200)
+			tokens := stepShape(m.config).Tokens
+			names, prompts := make([]int, slots), make([][]int32, slots)
+			for i := range names {
+				names[i], prompts[i] = i, tokens[i*20:i*20+60]
+			}
+			for b.Loop() {
+				for i := range names {
+					d.Reset(i)
+				}
+				if _, err := d.PrefillBatch(names, prompts); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*slots*60)/b.Elapsed().Seconds(), "tokens/s")
+		})
+	}
+}

@@ -95,12 +95,6 @@ func WriteGGUF(w io.Writer, metadata []KV, tensors []Tensor) error {
 	return nil
 }
 
-// WriteGGUFFile is WriteGGUF to a file that appears at once, whole and synced,
-// or not at all.
-func WriteGGUFFile(path string, metadata []KV, tensors []Tensor) error {
-	return writeFile(path, func(w io.Writer) error { return WriteGGUF(w, metadata, tensors) })
-}
-
 // pad is the number of bytes from n to the next aligned offset.
 func pad(n int64) int64 { return -n & (ggufAlignment - 1) }
 

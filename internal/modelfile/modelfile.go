@@ -9,6 +9,8 @@
 // Shapes are written outermost first, as in numpy: a matrix is [out, in], and a
 // row of in values is contiguous. (GGUF itself counts innermost first.)
 //
+// Writers write to an io.Writer; who calls them makes the file appear at once.
+//
 // Files come from strangers. A header is refused, never guessed at, when a size,
 // an offset, a count or a name is impossible or lies outside of the file, when
 // tensors overlap or a name comes twice; nothing is allocated on a header's word
@@ -23,7 +25,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"unicode/utf8"
@@ -247,42 +248,6 @@ func fromF16(h uint16) float32 {
 		return math.Float32frombits(sign | 0x7f800000 | frac<<13)
 	}
 	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
-}
-
-// writeFile makes a file at once or not at all: written beside its place,
-// synced, renamed.
-func writeFile(path string, fill func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err = fill(f); err != nil {
-		return err
-	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // openFile opens a file and hands it and its size to parse.

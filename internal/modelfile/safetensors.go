@@ -56,12 +56,6 @@ func WriteSafetensors(w io.Writer, metadata map[string]string, tensors []Tensor)
 	return nil
 }
 
-// WriteSafetensorsFile is WriteSafetensors to a file that appears at once, whole
-// and synced, or not at all.
-func WriteSafetensorsFile(path string, metadata map[string]string, tensors []Tensor) error {
-	return writeFile(path, func(w io.Writer) error { return WriteSafetensors(w, metadata, tensors) })
-}
-
 type safetensorsEntry struct {
 	DType   Type     `json:"dtype"`
 	Shape   []int    `json:"shape"`

@@ -1,0 +1,338 @@
+package meter
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"retort/exchange"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func sum(ps ...exchange.Pico) (s exchange.PicoSum) {
+	for _, p := range ps {
+		s.Add(p)
+	}
+	return s
+}
+
+func TestTheWallHoldsWhileManyRaceForTheLastDollar(t *testing.T) {
+	const limit = 10_000
+	b := NewBudget(limit)
+	b.Charge(1000) // history
+	var spent, inFlight, most atomic.Int64
+	var wg sync.WaitGroup
+	for g := range 64 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(g)))
+			for range 200 {
+				worst := exchange.Pico(rng.IntN(97) + 1)
+				r, err := b.Reserve(worst)
+				if err != nil {
+					var over *OverBudgetError
+					if !errors.As(err, &over) {
+						t.Errorf("error is %v", err)
+					}
+					continue
+				}
+				now := inFlight.Add(int64(worst)) + spent.Load()
+				for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
+				}
+				cost := exchange.Pico(rng.IntN(int(worst) + 1))
+				spent.Add(int64(cost))
+				inFlight.Add(-int64(worst))
+				if rng.IntN(2) == 0 {
+					r.Settle(cost)
+				} else {
+					r.Settle(cost)
+					r.Release() // changes nothing
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if b.Spent().Cmp(sum(exchange.Pico(spent.Load()), 1000)) != 0 || b.Reserved().Cmp(sum()) != 0 {
+		t.Errorf("spent %v, reserved %v, want %d and 0", b.Spent(), b.Reserved(), spent.Load()+1000)
+	}
+	if b.Spent().Cmp(b.Limit()) > 0 || spent.Load() < 8000 {
+		t.Errorf("spent %d of %d: exceeded, or the test did not come near", spent.Load(), limit)
+	}
+}
+
+func TestOverBudgetSaysWhatStandsAgainstIt(t *testing.T) {
+	b := NewBudget(100)
+	b.Charge(30)
+	r, err := b.Reserve(50)
+	if err != nil || r.Worst() != 50 {
+		t.Fatal(err)
+	}
+	if _, err := b.Reserve(20); err != nil {
+		t.Errorf("what fits exactly was refused: %v", err)
+	}
+	_, err = b.Reserve(1)
+	var over *OverBudgetError
+	if !errors.As(err, &over) || over.Limit.Cmp(sum(100)) != 0 || over.Spent.Cmp(sum(30)) != 0 || over.Reserved.Cmp(sum(70)) != 0 || over.Wanted != 1 {
+		t.Errorf("error %+v", err)
+	}
+	r.Settle(60) // more than the worst case: charged as it is
+	if b.Spent().Cmp(sum(90)) != 0 {
+		t.Errorf("spent %v", b.Spent())
+	}
+	if _, err := b.Reserve(-1); err == nil {
+		t.Error("a negative reservation was accepted")
+	}
+	big := NewBudget(math.MaxInt64)
+	big.Charge(math.MaxInt64)
+	big.Charge(math.MaxInt64)
+	if _, err := big.Reserve(1); !errors.As(err, &over) {
+		t.Errorf("sums wrapped around: %v", err)
+	}
+}
+
+func TestAReservationWaitsForWhatOthersGiveBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(100)
+		first, err := b.Reserve(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := b.ReserveWait(t.Context(), 60)
+			done <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("did not wait: %v", err)
+		default:
+		}
+		first.Settle(10)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		var over *OverBudgetError
+		if _, err := b.ReserveWait(t.Context(), 91); !errors.As(err, &over) {
+			t.Errorf("what can never fit: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := b.ReserveWait(ctx, 40); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
+
+func TestHeadersAreUnderstood(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for in, want := range map[string]Hints{
+		"":                 {},
+		"retry-after: 3":   {RetryAfter: 3 * time.Second},
+		"retry-after: 0.5": {RetryAfter: time.Second / 2},
+		"retry-after: Thu, 01 Jan 2026 00:00:09 GMT":                       {RetryAfter: 9 * time.Second},
+		"retry-after: Thu, 01 Jan 2025 00:00:09 GMT":                       {},
+		"retry-after: 999999999":                                           {RetryAfter: longestHint},
+		"retry-after: soon":                                                {},
+		"retry-after: -1":                                                  {},
+		"retry-after: NaN":                                                 {},
+		"retry-after-ms: 20|retry-after: 1":                                {RetryAfter: 20 * time.Millisecond},
+		"x-ratelimit-remaining-requests: 3|x-ratelimit-reset-requests: 1s": {},
+		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 1m0s|x-ratelimit-limit-requests: 60": {RetryAfter: time.Minute, Pause: time.Second},
+		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 20ms|retry-after: 2":                 {RetryAfter: 2 * time.Second, Pause: 20 * time.Millisecond},
+		"x-ratelimit-remaining-tokens: 0|x-ratelimit-reset-tokens: 1.5":                                     {RetryAfter: 1500 * time.Millisecond, Pause: 1500 * time.Millisecond},
+		"x-ratelimit-remaining-tokens: 0|x-ratelimit-reset-tokens: 1767225607":                              {RetryAfter: 7 * time.Second, Pause: 7 * time.Second},
+	} {
+		h := http.Header{}
+		for _, line := range strings.Split(in, "|") {
+			if k, v, ok := strings.Cut(line, ": "); ok {
+				h.Set(k, v)
+			}
+		}
+		if got := ParseHints(h, now); got != want {
+			t.Errorf("%s: %+v, want %+v", in, got, want)
+		}
+	}
+}
+
+// server refuses what exceeds limit(t) requests a second (a bucket of a tenth
+// of a second), and besides one request in noise without reason.
+type server struct {
+	mu     sync.Mutex
+	limit  func(time.Duration) float64
+	noise  float64
+	rng    *rand.Rand
+	start  time.Time
+	last   time.Time
+	level  float64
+	ok, no int
+}
+
+func (s *server) ask() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	limit := s.limit(now.Sub(s.start))
+	s.level = min(s.level+now.Sub(s.last).Seconds()*limit, max(limit/10, 1))
+	s.last = now
+	if s.level < 1 || s.rng.Float64() < s.noise {
+		s.no++
+		return false
+	}
+	s.level--
+	s.ok++
+	return true
+}
+
+// load asks the server with 32 workers for the given time, each request taking
+// 50 ms and each refusal waiting a second.
+func load(t *testing.T, s *server, l Limits, d time.Duration) {
+	m, err := NewLimiter(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.start = time.Now()
+	s.last = s.start
+	s.rng = rand.New(rand.NewPCG(1, 2))
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for {
+				p, err := m.Acquire(ctx, 100)
+				if err != nil {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+				ok := s.ask()
+				p.Done(Outcome{OK: ok, Refused: !ok, Tokens: 100, Hints: Hints{RetryAfter: time.Duration(float64(time.Second) * float64(b2i(!ok)))}})
+				if !ok {
+					time.Sleep(time.Second)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if st := m.State(); st.InFlight != 0 || st.Waiting != 0 {
+		t.Errorf("state at the end: %+v", st)
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func TestTheRateThatATeacherAllowsIsFound(t *testing.T) {
+	always := func(x float64) func(time.Duration) float64 { return func(time.Duration) float64 { return x } }
+	for name, c := range map[string]struct {
+		limit   func(time.Duration) float64
+		noise   float64
+		limits  Limits
+		seconds float64
+		least   float64 // answers, as a share of what was possible
+		refused float64 // most, as a share of what was asked
+	}{
+		"50 a second": {always(50), 0, Limits{Concurrent: 32}, 60, 0.8, 0.15},
+		"50, halved for 10 s": {func(d time.Duration) float64 {
+			return map[bool]float64{true: 25, false: 50}[d > 20*time.Second && d < 30*time.Second]
+		}, 0, Limits{Concurrent: 32}, 60, 0.75, 0.2},
+		"50, and 5% refused at random": {always(50), 0.05, Limits{Concurrent: 32}, 60, 0.5, 0.2},
+		"fast, 5% refused at random":   {always(600), 0.05, Limits{Concurrent: 32}, 60, 0.4, 0.08},
+		"from fast to 20":              {func(d time.Duration) float64 { return map[bool]float64{true: 600, false: 20}[d < 10*time.Second] }, 0, Limits{Concurrent: 32}, 120, 0.8, 0.2},
+		"as fast as the limit":         {always(600), 0, Limits{Concurrent: 32, RPM: 600}, 60, 0.016, 0},
+		"as fast as the token limit":   {always(600), 0, Limits{Concurrent: 32, TPM: 60_000}, 60, 0.016, 0.005},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{limit: c.limit, noise: c.noise}
+				load(t, s, c.limits, time.Duration(c.seconds*float64(time.Second)))
+				possible := 0.0
+				for i := range int(c.seconds * 10) {
+					possible += c.limit(time.Duration(i)*100*time.Millisecond) / 10
+				}
+				got, no := float64(s.ok)/possible, float64(s.no)/float64(s.ok+s.no)
+				t.Logf("%d answers, %.3f of what was possible; %.3f refused", s.ok, got, no)
+				if got < c.least || no > c.refused {
+					t.Errorf("answers %.3f, want ≥ %v; refused %.3f, want ≤ %v", got, c.least, no, c.refused)
+				}
+				if c.limits.RPM > 0 || c.limits.TPM > 0 {
+					if most := 10*c.seconds + 110; float64(s.ok) > most {
+						t.Errorf("%d requests exceed the limit given", s.ok)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestNobodySendsWhileTheServerSaysThatNothingIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := NewLimiter(Limits{Concurrent: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := m.Acquire(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		p.Done(Outcome{OK: true, Tokens: 1, Hints: Hints{Pause: 7 * time.Second}})
+		if p, err = m.Acquire(t.Context(), 1); err != nil || time.Since(begin) < 7*time.Second {
+			t.Errorf("sent after %v, %v", time.Since(begin), err)
+		}
+		p.Done(Outcome{})
+		for range pauseAfter { // refusals in a row stop everybody
+			p, err := m.Acquire(t.Context(), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Done(Outcome{Refused: true, Hints: Hints{RetryAfter: time.Minute}})
+		}
+		begin = time.Now()
+		if p, err = m.Acquire(t.Context(), 1); err != nil || time.Since(begin) < time.Minute {
+			t.Errorf("sent after %v, %v", time.Since(begin), err)
+		}
+		p.Done(Outcome{OK: true})
+	})
+}
+
+func TestConcurrencyIsBoundedAndAcquireCanBeGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := NewLimiter(Limits{Concurrent: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := m.Acquire(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := m.Acquire(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a second request was allowed: %v", err)
+		}
+		p.Done(Outcome{OK: true})
+		if p, err = m.Acquire(t.Context(), 1); err != nil {
+			t.Error(err)
+		} else {
+			p.Done(Outcome{OK: true})
+		}
+	})
+	if _, err := NewLimiter(Limits{RPM: -1}); err == nil {
+		t.Error("a negative limit was accepted")
+	}
+}

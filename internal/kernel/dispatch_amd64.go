@@ -1,42 +1,290 @@
-//go:build amd64
-
 package kernel
 
-import "runtime"
+import (
+	"unsafe"
 
-func supported(isa ISA) bool { return isa == Portable }
+	"golang.org/x/sys/cpu"
+)
 
-func pause() { runtime.Gosched() }
+//go:generate go run ./asm -out kernels_amd64.s -stubs stubs_amd64.go -pkg kernel
+
+// supported asks for what the assembly uses; x/sys/cpu reports a feature only
+// if the operating system saves the registers that it needs.
+func supported(isa ISA) bool {
+	x := &cpu.X86
+	switch isa {
+	case Portable:
+		return true
+	case AVX2:
+		return x.HasAVX2 && x.HasFMA && x.HasBMI2
+	case AVX512:
+		return supported(AVX2) && x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW
+	}
+	return false
+}
+
+func pause() { pauseAsm() }
+
+// first is the address of a slice's first element.
+func first(x []float32) *float32 { return unsafe.SliceData(x) }
 
 func multiplyPanel(m, n, k int, a []float32, rs, ks int, b, c []float32, ldc int, accumulate bool) {
-	panelPortable(m, n, k, a, rs, ks, b, c, ldc, accumulate)
+	add := 0
+	if accumulate {
+		add = 1
+	}
+	switch active {
+	case AVX512:
+		panelAVX512(m, n, k, first(a), rs, ks, first(b), first(c), ldc, add)
+	case AVX2:
+		panelAVX2(m, n, k, first(a), rs, ks, first(b), first(c), ldc, add)
+	default:
+		panelPortable(m, n, k, a, rs, ks, b, c, ldc, accumulate)
+	}
 }
 
-func packRows(panel, b []float32, ldb, n, k int) { packRowsPortable(panel, b, ldb, n, k, tile.nr) }
+func packRows(panel, b []float32, ldb, n, k int) {
+	switch active {
+	case AVX512:
+		packRowsAVX512(first(panel), first(b), ldb, n, k)
+	case AVX2:
+		packRowsAVX2(first(panel), first(b), ldb, n, k)
+	default:
+		packRowsPortable(panel, b, ldb, n, k, tile.nr)
+	}
+}
 
+// packColumns transposes whole vectors of rows in assembly, and what is left
+// of them, and of k beyond a multiple of 4, in Go.
 func packColumns(panel, b []float32, ldb, n, k int) {
-	packColumnsPortable(panel, b, ldb, n, k, tile.nr)
+	if active == Portable {
+		packColumnsPortable(panel, b, ldb, n, k, tile.nr)
+		return
+	}
+	nr := tile.nr
+	half, k4 := nr/2, k&^3
+	if n < nr {
+		clear(panel[:k*nr])
+	}
+	j := 0
+	for ; k4 > 0 && j+half <= n; j += half {
+		if active == AVX512 {
+			packColumnsAVX512(first(panel[j:]), first(b[j*ldb:]), ldb, k4)
+		} else {
+			packColumnsAVX2(first(panel[j:]), first(b[j*ldb:]), ldb, k4)
+		}
+		for l := k4; l < k; l++ {
+			for i := j; i < j+half; i++ {
+				panel[l*nr+i] = b[i*ldb+l]
+			}
+		}
+	}
+	for ; j < n; j++ {
+		for l, x := range b[j*ldb : j*ldb+k] {
+			panel[l*nr+j] = x
+		}
+	}
 }
 
-func dot(x, y []float32) float32                    { return dotPortable(x, y) }
-func dot3(x, y, z []float32) float32                { return dot3Portable(x, y, z) }
-func axpy(y []float32, a float32, x []float32)      { axpyPortable(y, a, x) }
-func scaleVector(x []float32, a float32)            { scalePortable(x, a) }
-func add(dst, x, y []float32)                       { addPortable(dst, x, y) }
-func mul(dst, x, y []float32)                       { mulPortable(dst, x, y) }
-func mulScale(dst, x, y []float32, a float32)       { mulScalePortable(dst, x, y, a) }
-func maximum(x []float32) float32                   { return maximumPortable(x) }
-func exp(dst, x []float32)                          { expPortable(dst, x) }
-func sigmoid(dst, x []float32)                      { sigmoidPortable(dst, x) }
-func swiGLU(dst, gate, up []float32)                { swiGLUPortable(dst, gate, up) }
-func expSum(dst, x []float32, a, b float32) float32 { return expSumPortable(dst, x, a, b) }
-func scoreGrad(dp, p []float32, d, a float32)       { scoreGradPortable(dp, p, d, a) }
-func swiGLUGrad(dgate, dup, dy, gate, up []float32) { swiGLUGradPortable(dgate, dup, dy, gate, up) }
+func dot(x, y []float32) float32 {
+	switch active {
+	case AVX512:
+		return dotAVX512(first(x), first(y), len(x))
+	case AVX2:
+		return dotAVX2(first(x), first(y), len(x))
+	}
+	return dotPortable(x, y)
+}
+
+func dot3(x, y, z []float32) float32 {
+	switch active {
+	case AVX512:
+		return dot3AVX512(first(x), first(y), first(z), len(x))
+	case AVX2:
+		return dot3AVX2(first(x), first(y), first(z), len(x))
+	}
+	return dot3Portable(x, y, z)
+}
+
+func maximum(x []float32) float32 {
+	switch active {
+	case AVX512:
+		return maximumAVX512(first(x), len(x))
+	case AVX2:
+		return maximumAVX2(first(x), len(x))
+	}
+	return maximumPortable(x)
+}
+
+func axpy(y []float32, a float32, x []float32) {
+	switch active {
+	case AVX512:
+		axpyAVX512(first(y), a, first(x), len(y))
+	case AVX2:
+		axpyAVX2(first(y), a, first(x), len(y))
+	default:
+		axpyPortable(y, a, x)
+	}
+}
+
+func scaleVector(x []float32, a float32) {
+	switch active {
+	case AVX512:
+		scaleAVX512(first(x), a, len(x))
+	case AVX2:
+		scaleAVX2(first(x), a, len(x))
+	default:
+		scalePortable(x, a)
+	}
+}
+
+func add(dst, x, y []float32) {
+	switch active {
+	case AVX512:
+		addAVX512(first(dst), first(x), first(y), len(dst))
+	case AVX2:
+		addAVX2(first(dst), first(x), first(y), len(dst))
+	default:
+		addPortable(dst, x, y)
+	}
+}
+
+func mul(dst, x, y []float32) {
+	switch active {
+	case AVX512:
+		mulAVX512(first(dst), first(x), first(y), len(dst))
+	case AVX2:
+		mulAVX2(first(dst), first(x), first(y), len(dst))
+	default:
+		mulPortable(dst, x, y)
+	}
+}
+
+func mulScale(dst, x, y []float32, a float32) {
+	switch active {
+	case AVX512:
+		mulScaleAVX512(first(dst), first(x), first(y), a, len(dst))
+	case AVX2:
+		mulScaleAVX2(first(dst), first(x), first(y), a, len(dst))
+	default:
+		mulScalePortable(dst, x, y, a)
+	}
+}
+
+func exp(dst, x []float32) {
+	switch active {
+	case AVX512:
+		expAVX512(first(dst), first(x), len(dst))
+	case AVX2:
+		expAVX2(first(dst), first(x), len(dst))
+	default:
+		expPortable(dst, x)
+	}
+}
+
+func expSum(dst, x []float32, a, b float32) float32 {
+	switch active {
+	case AVX512:
+		return expSumAVX512(first(dst), first(x), len(dst), a, b)
+	case AVX2:
+		return expSumAVX2(first(dst), first(x), len(dst), a, b)
+	}
+	return expSumPortable(dst, x, a, b)
+}
+
+func scoreGrad(dp, p []float32, d, a float32) {
+	switch active {
+	case AVX512:
+		scoreGradAVX512(first(dp), first(p), d, a, len(dp))
+	case AVX2:
+		scoreGradAVX2(first(dp), first(p), d, a, len(dp))
+	default:
+		scoreGradPortable(dp, p, d, a)
+	}
+}
+
+func sigmoid(dst, x []float32) {
+	switch active {
+	case AVX512:
+		sigmoidAVX512(first(dst), first(x), len(dst))
+	case AVX2:
+		sigmoidAVX2(first(dst), first(x), len(dst))
+	default:
+		sigmoidPortable(dst, x)
+	}
+}
+
+func swiGLU(dst, gate, up []float32) {
+	switch active {
+	case AVX512:
+		swiGLUAVX512(first(dst), first(gate), first(up), len(dst))
+	case AVX2:
+		swiGLUAVX2(first(dst), first(gate), first(up), len(dst))
+	default:
+		swiGLUPortable(dst, gate, up)
+	}
+}
+
+func swiGLUGrad(dgate, dup, dy, gate, up []float32) {
+	switch active {
+	case AVX512:
+		swiGLUGradAVX512(first(dgate), first(dup), first(dy), first(gate), first(up), len(dgate))
+	case AVX2:
+		swiGLUGradAVX2(first(dgate), first(dup), first(dy), first(gate), first(up), len(dgate))
+	default:
+		swiGLUGradPortable(dgate, dup, dy, gate, up)
+	}
+}
+
 func rmsNormGrad(dx, dw, dy, x, w []float32, rstd, along float32) {
-	rmsNormGradPortable(dx, dw, dy, x, w, rstd, along)
+	switch active {
+	case AVX512:
+		rmsNormGradAVX512(first(dx), first(dw), first(dy), first(x), first(w), len(dx), rstd, along)
+	case AVX2:
+		rmsNormGradAVX2(first(dx), first(dw), first(dy), first(x), first(w), len(dx), rstd, along)
+	default:
+		rmsNormGradPortable(dx, dw, dy, x, w, rstd, along)
+	}
 }
+
+func adamW(w, g, m, v []float32, o *adamWArgs) {
+	switch active {
+	case AVX512:
+		adamWAVX512(first(w), first(g), first(m), first(v), len(w), &o.gradScale)
+	case AVX2:
+		adamWAVX2(first(w), first(g), first(m), first(v), len(w), &o.gradScale)
+	default:
+		adamWPortable(w, g, m, v, o)
+	}
+}
+
 func rotaryInterleaved(x, cos, sin []float32, inverse bool) {
-	rotaryInterleavedPortable(x, cos, sin, inverse)
+	sign, whole := float32(1), 0
+	if inverse {
+		sign = -1
+	}
+	switch active {
+	case AVX512:
+		whole = len(cos) &^ 7
+		rotaryInterleavedAVX512(first(x), first(cos), first(sin), whole, sign)
+	case AVX2:
+		whole = len(cos) &^ 3
+		rotaryInterleavedAVX2(first(x), first(cos), first(sin), whole, sign)
+	}
+	rotaryInterleavedPortable(x[2*whole:], cos[whole:], sin[whole:], inverse)
 }
-func rotaryHalf(x, cos, sin []float32, inverse bool) { rotaryHalfPortable(x, cos, sin, inverse) }
-func adamW(w, g, m, v []float32, o *adamWArgs)       { adamWPortable(w, g, m, v, o) }
+
+func rotaryHalf(x, cos, sin []float32, inverse bool) {
+	sign, h := float32(1), len(cos)
+	if inverse {
+		sign = -1
+	}
+	switch active {
+	case AVX512:
+		rotaryHalfAVX512(first(x), first(x[h:]), first(cos), first(sin), h, sign)
+	case AVX2:
+		rotaryHalfAVX2(first(x), first(x[h:]), first(cos), first(sin), h, sign)
+	default:
+		rotaryHalfPortable(x, cos, sin, inverse)
+	}
+}

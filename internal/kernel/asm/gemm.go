@@ -1,0 +1,304 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// gemm multiplies rows of A with one panel of B. The tile is 12 rows by 2
+// vectors for AVX-512 and 6 by 2 for AVX2: 24 (12) accumulators hide the
+// latency of the multiply-adds, and a step loads 14 (8) values for 24 (12) of
+// them. A needs no packing: its elements are broadcast from where they lie.
+func (v isa) gemm() {
+	rows := 6
+	if v.wide() {
+		rows = 12
+	}
+	v.text("panel", "(m, n, k int, a *float32, rs, ks int, b, c *float32, ldc int, accumulate int)",
+		fmt.Sprintf("sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks], with a packed panel B [k, %d]. m, n and k are positive.", 2*v.lanes()))
+	g := &panel{isa: v}
+	p := pointers("m", "a", "rs", "ks", "c", "ldc")
+	g.m, g.a, g.rs, g.ks, g.c, g.ldc = p[0], p[1], p[2], p[3], p[4], p[5]
+	SHLQ(Imm(2), g.rs)
+	SHLQ(Imm(2), g.ks)
+	SHLQ(Imm(2), g.ldc)
+	n := Load(Param("n"), GP64()).(reg.GPVirtual)
+	if v.wide() {
+		// The mask of 32 columns, its halves in two registers.
+		ones := GP64()
+		MOVQ(I32(-1), ones)
+		BZHIQ(n, ones, ones)
+		g.k[0], g.k[1] = K(), K()
+		KMOVW(ones.As32(), g.k[0])
+		SHRQ(Imm(16), ones)
+		KMOVW(ones.As32(), g.k[1])
+	}
+	Label("next")
+	CMPQ(g.m, U32(uint32(rows)))
+	JL(LabelRef("rest"))
+	g.tile(rows)
+	SUBQ(U32(uint32(rows)), g.m)
+	JMP(LabelRef("next"))
+	Label("rest")
+	for r := rows - 1; r > 0; r-- {
+		CMPQ(g.m, U32(uint32(r)))
+		JEQ(LabelRef(fmt.Sprintf("rows%d", r)))
+	}
+	done()
+	for r := rows - 1; r > 0; r-- {
+		Label(fmt.Sprintf("rows%d", r))
+		g.tile(r)
+		done()
+	}
+}
+
+type panel struct {
+	isa
+	m, a, rs, ks, c, ldc reg.GPVirtual
+	k                    [2]reg.OpmaskVirtual
+}
+
+// tile multiplies the next rows rows and moves a and c beyond them.
+func (g *panel) tile(rows int) {
+	name := func(s string) string { return fmt.Sprintf("%s%d", s, rows) }
+	b := Load(Param("b"), GP64()).(reg.GPVirtual)
+	left := Load(Param("k"), GP64()).(reg.GPVirtual)
+
+	// Rows 3i, 3i+1 and 3i+2 are reached from base i.
+	var bases []reg.GPVirtual
+	for i := 0; i < rows; i += 3 {
+		base := GP64()
+		if i == 0 {
+			MOVQ(g.a, base)
+		} else {
+			last := bases[len(bases)-1]
+			LEAQ(Mem{Base: last, Index: g.rs, Scale: 2}, base)
+			ADDQ(g.rs, base)
+		}
+		bases = append(bases, base)
+	}
+	var acc [][2]reg.VecVirtual
+	for range rows {
+		acc = append(acc, [2]reg.VecVirtual{g.zero(), g.zero()})
+	}
+
+	Label(name("k"))
+	b0, b1 := g.vec(), g.vec()
+	VMOVUPS(Mem{Base: b}, b0)
+	VMOVUPS(Mem{Base: b, Disp: g.bytes()}, b1)
+	for i := range rows {
+		at := Mem{Base: bases[i/3]}
+		if i%3 > 0 {
+			at.Index, at.Scale = g.rs, uint8(i%3)
+		}
+		x := g.vec()
+		VBROADCASTSS(at, x)
+		VFMADD231PS(b0, x, acc[i][0])
+		VFMADD231PS(b1, x, acc[i][1])
+	}
+	for _, base := range bases {
+		ADDQ(g.ks, base)
+	}
+	ADDQ(U32(uint32(2*g.bytes())), b)
+	DECQ(left)
+	JNZ(LabelRef(name("k")))
+
+	// a += rows·rs
+	step := GP64()
+	IMUL3Q(U32(uint32(rows)), g.rs, step)
+	ADDQ(step, g.a)
+
+	accumulate, err := Param("accumulate").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	n := GP64()
+	if !g.wide() {
+		Load(Param("n"), n)
+		CMPQ(n, U32(uint32(2*g.lanes())))
+		JNE(LabelRef(name("narrow")))
+	}
+	CMPQ(accumulate.Addr, Imm(0))
+	JEQ(LabelRef(name("set")))
+	g.rowsOf(acc, func(at Mem, half int, x reg.VecVirtual) {
+		if g.wide() {
+			old := g.vec()
+			VMOVUPS_Z(at, g.k[half], old)
+			VADDPS(old, x, x)
+			VMOVUPS(x, g.k[half], at)
+		} else {
+			VADDPS(at, x, x)
+			VMOVUPS(x, at)
+		}
+	})
+	JMP(LabelRef(name("stored")))
+	Label(name("set"))
+	g.rowsOf(acc, func(at Mem, half int, x reg.VecVirtual) {
+		if g.wide() {
+			VMOVUPS(x, g.k[half], at)
+		} else {
+			VMOVUPS(x, at)
+		}
+	})
+	if !g.wide() {
+		JMP(LabelRef(name("stored")))
+		Label(name("narrow"))
+		g.narrow(n, acc, accumulate.Addr, name)
+	}
+	Label(name("stored"))
+}
+
+// rowsOf calls store for each half row and moves c beyond the tile.
+func (g *panel) rowsOf(acc [][2]reg.VecVirtual, store func(at Mem, half int, x reg.VecVirtual)) {
+	for i := range acc {
+		for half := range 2 {
+			store(Mem{Base: g.c, Disp: half * g.bytes()}, half, acc[i][half])
+		}
+		ADDQ(g.ldc, g.c)
+	}
+}
+
+// narrow stores fewer than 16 columns with AVX2's masks.
+func (g *panel) narrow(n reg.GPVirtual, acc [][2]reg.VecVirtual, accumulate Mem, name func(string) string) {
+	var mask [2]reg.VecVirtual
+	eight, zero, part := GP64(), GP64(), GP64()
+	MOVQ(U32(8), eight)
+	XORQ(zero, zero)
+	MOVQ(n, part)
+	CMPQ(n, Imm(8))
+	CMOVQGT(eight, part)
+	mask[0] = tailMask(part)
+	SUBQ(Imm(8), n)
+	CMOVQLT(zero, n)
+	mask[1] = tailMask(n)
+	CMPQ(accumulate, Imm(0))
+	JEQ(LabelRef(name("narrowset")))
+	g.rowsOf(acc, func(at Mem, half int, x reg.VecVirtual) {
+		old := g.vec()
+		VMASKMOVPS(at, mask[half], old)
+		VADDPS(old, x, x)
+		VMASKMOVPS(x, mask[half], at)
+	})
+	JMP(LabelRef(name("stored")))
+	Label(name("narrowset"))
+	g.rowsOf(acc, func(at Mem, half int, x reg.VecVirtual) {
+		VMASKMOVPS(x, mask[half], at)
+	})
+}
+
+// packs lays out panels of B.
+func (v isa) packs() {
+	v.text("packRows", "(panel, b *float32, ldb, n, k int)",
+		fmt.Sprintf("copies k rows of n columns into a panel of %d columns, zeros to the right. n and k are positive.", 2*v.lanes()))
+	p := pointers("panel", "b", "ldb", "n", "k")
+	dst, b, ldb, n, k := p[0], p[1], p[2], p[3], p[4]
+	SHLQ(Imm(2), ldb)
+	var mask [2]reg.VecVirtual
+	var km [2]reg.OpmaskVirtual
+	if v.wide() {
+		ones := GP64()
+		MOVQ(I32(-1), ones)
+		BZHIQ(n, ones, ones)
+		km[0], km[1] = K(), K()
+		KMOVW(ones.As32(), km[0])
+		SHRQ(Imm(16), ones)
+		KMOVW(ones.As32(), km[1])
+	} else {
+		eight, zero, part := GP64(), GP64(), GP64()
+		MOVQ(U32(8), eight)
+		XORQ(zero, zero)
+		MOVQ(n, part)
+		CMPQ(n, Imm(8))
+		CMOVQGT(eight, part)
+		mask[0] = tailMask(part)
+		SUBQ(Imm(8), n)
+		CMOVQLT(zero, n)
+		mask[1] = tailMask(n)
+	}
+	Label("row")
+	for half := range 2 {
+		x := v.vec()
+		at := Mem{Base: b, Disp: half * v.bytes()}
+		if v.wide() {
+			VMOVUPS_Z(at, km[half], x)
+		} else {
+			VMASKMOVPS(at, mask[half], x)
+		}
+		VMOVUPS(x, Mem{Base: dst, Disp: half * v.bytes()})
+	}
+	ADDQ(ldb, b)
+	ADDQ(U32(uint32(2*v.bytes())), dst)
+	DECQ(k)
+	JNZ(LabelRef("row"))
+	done()
+
+	v.text("packColumns", "(panel, b *float32, ldb, k int)",
+		fmt.Sprintf("transposes %d rows of k elements, a positive multiple of 4, into half of a panel of %d columns.", v.lanes(), 2*v.lanes()))
+	p = pointers("panel", "b", "ldb", "k")
+	dst, b, ldb, k = p[0], p[1], p[2], p[3]
+	SHLQ(Imm(2), ldb)
+	// Row r is reached from group r/4: 4 rows from one base.
+	var group []reg.GPVirtual
+	ldb3 := GP64()
+	LEAQ(Mem{Base: ldb, Index: ldb, Scale: 2}, ldb3)
+	for i := range v.lanes() / 4 {
+		base := GP64()
+		if i == 0 {
+			MOVQ(b, base)
+		} else {
+			LEAQ(Mem{Base: group[i-1], Index: ldb, Scale: 4}, base)
+		}
+		group = append(group, base)
+	}
+	row := func(g, r int) Mem {
+		switch r {
+		case 0:
+			return Mem{Base: group[g]}
+		case 3:
+			return Mem{Base: group[g], Index: ldb3, Scale: 1}
+		}
+		return Mem{Base: group[g], Index: ldb, Scale: uint8(r)}
+	}
+	Label("four")
+	// x[r] holds 4 elements each of rows r, r+4, r+8 and so on; transposing
+	// 4×4 inside the 128-bit lanes then gives whole columns in order.
+	var x [4]reg.VecVirtual
+	for r := range 4 {
+		x[r] = v.vec()
+		VMOVUPS(row(0, r), x[r].AsX())
+		for g := 1; g < len(group); g++ {
+			if v.wide() {
+				VINSERTF32X4(Imm(uint64(g)), row(g, r), x[r], x[r])
+			} else {
+				VINSERTF128(Imm(uint64(g)), row(g, r), x[r], x[r])
+			}
+		}
+	}
+	var t [4]reg.VecVirtual
+	for i := range t {
+		t[i] = v.vec()
+	}
+	VUNPCKLPS(x[1], x[0], t[0]) // 00 10 01 11
+	VUNPCKHPS(x[1], x[0], t[1]) // 02 12 03 13
+	VUNPCKLPS(x[3], x[2], t[2])
+	VUNPCKHPS(x[3], x[2], t[3])
+	for l := range 4 {
+		y := v.vec()
+		if l%2 == 0 {
+			VSHUFPS(Imm(0b01000100), t[l/2+2], t[l/2], y)
+		} else {
+			VSHUFPS(Imm(0b11101110), t[l/2+2], t[l/2], y)
+		}
+		VMOVUPS(y, Mem{Base: dst, Disp: l * 2 * v.bytes()})
+	}
+	for _, base := range group {
+		ADDQ(Imm(16), base)
+	}
+	ADDQ(U32(uint32(8*v.bytes())), dst)
+	SUBQ(Imm(4), k)
+	JNZ(LabelRef("four"))
+	done()
+}

@@ -85,11 +85,11 @@ func reach(rng *rand.Rand, values []int) (int, bool) {
 // one too.
 func combine(rng *rand.Rand, x, y int) (int, bool) {
 	switch rng.IntN(7) {
-	case 0, 1:
+	case 0:
 		return x + y, true
-	case 2, 3:
+	case 1, 2:
 		return x - y, x > y
-	case 4, 5:
+	case 3, 4, 5:
 		return x * y, x > 1 && y > 1
 	default:
 		if y < 2 || x%y != 0 {

@@ -1,0 +1,187 @@
+package segment
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// logReader reads one log segment, and goes on reading it as it grows.
+type logReader struct {
+	src   source
+	file  vfs.File
+	check checker
+
+	offset    int64 // behind the last frame that was read
+	header    header
+	rawHeader []byte
+	started   bool  // the first frame has been read
+	scanned   int64 // size of the file when lookAhead read it
+	durable   int64 // how far it was durable, by what its frames say
+	lastValid int64 // offset of the last valid frame
+
+	closed  bool // the closing frame has been read
+	records uint64
+	last    hash
+	torn    int64 // bytes at the end that are no frame
+
+	seen  int64 // size up to which Tail has read
+	ended bool  // Tail has finished it
+}
+
+func openLog(fs vfs.FS, dir string, src source, report func(Damage), deliver func(*entry, int64) error) (*logReader, error) {
+	f, err := fs.Open(fs.PathJoin(dir, src.logName()), vfs.SequentialReadsOption)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger segment %s: %w", src.logName(), err)
+	}
+	return &logReader{src: src, file: f, check: checker{file: src.logName(), report: report, deliver: deliver}}, nil
+}
+
+func (l *logReader) Close() error { return l.file.Close() }
+
+// size returns the file's length.
+func (l *logReader) size() (int64, error) {
+	info, err := l.file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("read ledger segment %s: %w", l.src.logName(), err)
+	}
+	return info.Size(), nil
+}
+
+// run reads on up to the given size of the file. The first durable bytes are
+// known to have been synced, whatever the file says itself. A broken place
+// beyond what was durable, with nothing valid behind it, is the torn end of a
+// crash or a write under way: reading stops there, and may go on later.
+func (l *logReader) run(ctx context.Context, size, durable int64) error {
+	chunks := newChunkReader(l.file, size, l.offset)
+	for n := 0; ; n++ {
+		if n%64 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		frame, at, err := chunks.read()
+		var bad *badChunk
+		switch {
+		case err == io.EOF:
+			l.torn = 0
+			return nil
+		case errors.Is(err, errIncomplete), errors.As(err, &bad):
+			what := "the file ends within a frame"
+			if bad != nil {
+				what = bad.what
+			}
+			if err := l.lookAhead(chunks.next, size); err != nil {
+				return err
+			}
+			proven := at < max(durable, l.durable)
+			if l.lastValid <= at && !proven {
+				l.torn = size - l.offset
+				return nil
+			}
+			l.check.breakAt(at, what, !proven)
+		case err != nil:
+			return fmt.Errorf("read ledger segment %s: %w", l.src.logName(), err)
+		default:
+			if err := l.frame(frame, at); err != nil {
+				return err
+			}
+			l.offset = chunks.next
+		}
+	}
+}
+
+// finish ends the reading of a segment of which no more will come.
+func (l *logReader) finish() error {
+	return l.check.finish(l.closed, l.records, l.last, l.offset)
+}
+
+func (l *logReader) frame(b []byte, at int64) error {
+	broken := func(what string) error {
+		l.check.breakAt(at, what, false)
+		return nil
+	}
+	first := !l.started
+	l.started = true
+	if len(b) == 0 {
+		return broken("empty frame")
+	}
+	if l.closed {
+		return broken("frame behind the closing of the segment")
+	}
+	switch {
+	case b[0] == frameHeader && first && at == 0:
+		return l.begin(b[1:], at)
+	case b[0] == frameHeader:
+		return broken("header within a segment")
+	case b[0] == frameRecord:
+		e, err := parseRecord(b)
+		if err != nil {
+			return broken(err.Error())
+		}
+		return l.check.add(&e, at)
+	case b[0] == frameClose:
+		records, last, err := parseClose(b)
+		if err != nil {
+			return broken(err.Error())
+		}
+		l.closed, l.records, l.last = true, records, last
+		return nil
+	}
+	return broken(fmt.Sprintf("frame of unknown type %d", b[0]))
+}
+
+func (l *logReader) begin(raw []byte, at int64) error {
+	h, err := parseHeader(raw)
+	var version *VersionError
+	if errors.As(err, &version) {
+		version.File = l.src.logName()
+		return err
+	}
+	if err != nil {
+		l.check.breakAt(at, err.Error(), false)
+		return nil
+	}
+	if h.Writer != l.src.writer || h.Segment != l.src.segment {
+		l.check.report(Damage{File: l.src.logName(), Offset: at,
+			What: fmt.Sprintf("the file is segment %d of writer %s under another name", h.Segment, h.Writer)})
+	}
+	l.header, l.rawHeader = h, append([]byte(nil), raw...)
+	l.check.anchored, l.check.hash = true, chainStart(raw)
+	return nil
+}
+
+// lookAhead reads the rest of the file behind a broken place, once for a size
+// of the file: how far frames prove it to have been synced, and where the last
+// valid frame is.
+func (l *logReader) lookAhead(from, size int64) error {
+	if l.scanned == size {
+		return nil
+	}
+	chunks := newChunkReader(l.file, size, from)
+	for {
+		frame, at, err := chunks.read()
+		var bad *badChunk
+		switch {
+		case err == io.EOF, errors.Is(err, errIncomplete):
+			l.scanned = size
+			return nil
+		case errors.As(err, &bad):
+			continue
+		case err != nil:
+			return fmt.Errorf("read ledger segment %s: %w", l.src.logName(), err)
+		}
+		l.lastValid = at
+		const place = 8 + hashSize // of a record's synced offset, from its end
+		switch {
+		case len(frame) > 0 && frame[0] == frameClose:
+			l.durable = size
+		case len(frame) > place && frame[0] == frameRecord:
+			if synced := binary.LittleEndian.Uint64(frame[len(frame)-place:]); synced <= uint64(size) {
+				l.durable = max(l.durable, int64(synced))
+			}
+		}
+	}
+}

@@ -1,0 +1,269 @@
+package export
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+
+	"retort/student/model"
+	"retort/teach/dataset"
+)
+
+// PassportFormat and PassportVersion open every model passport.
+const (
+	PassportFormat  = "retort model passport"
+	PassportVersion = 1
+)
+
+// Passport is a model's lineage as a machine reads it. Members that a reader
+// does not know are to be ignored.
+type Passport struct {
+	Format       string       `json:"format"`
+	Version      int          `json:"version"`
+	Hash         string       `json:"hash"` // of configuration and weights, see model.Hash
+	Params       int64        `json:"params"`
+	ActiveParams int64        `json:"active_params"`
+	Config       model.Config `json:"config"`
+	Lineage
+	Files []dataset.File `json:"files"` // all but the card and the passport
+}
+
+// Lineage is where a model comes from and what is known about it. Write puts it
+// into the passport and onto the card.
+type Lineage struct {
+	Name     string            `json:"name"`
+	Created  string            `json:"created,omitempty"` // RFC 3339
+	Tool     dataset.Tool      `json:"tool"`
+	Recipe   dataset.Recipe    `json:"recipe"`
+	License  string            `json:"license,omitempty"` // an SPDX identifier, if the builder has chosen one
+	Dataset  DatasetRef        `json:"dataset"`
+	Teachers []dataset.Teacher `json:"teachers"`
+	Terms    []dataset.Terms   `json:"terms"`
+	Training Training          `json:"training"`
+	Eval     []Result          `json:"eval"`
+	// Limits are sentences for the card about what the model cannot do, beyond
+	// what is true of every model of this program.
+	Limits []string `json:"limits,omitempty"`
+}
+
+// DatasetRef names the dataset that a model was trained on.
+type DatasetRef struct {
+	Hash     string         `json:"hash"`
+	Examples int            `json:"examples"`
+	Families map[string]int `json:"families,omitempty"`
+}
+
+// Training says how long a model was trained.
+type Training struct {
+	Tokens  int64   `json:"tokens"`
+	Steps   int64   `json:"steps"`
+	Loss    float64 `json:"loss,omitempty"` // of the last steps, per token of the response
+	Seconds float64 `json:"seconds,omitempty"`
+	Seed    uint64  `json:"seed"`
+}
+
+// Result is a paired comparison with the teacher on held-out problems.
+type Result struct {
+	Family  string     `json:"family"`
+	N       int        `json:"n"`
+	Student float64    `json:"student"` // shares from 0 to 1
+	Teacher float64    `json:"teacher"`
+	Diff    float64    `json:"diff"`
+	CI95    [2]float64 `json:"ci95"` // of Diff; of Student if Agreement
+	// Agreement: there were no right answers to compare with; Student is the
+	// share of answers that agree with the teacher's, and Teacher and Diff mean
+	// nothing.
+	Agreement bool `json:"agreement,omitempty"`
+}
+
+func (l Lineage) name() string { return cmp.Or(l.Name, "retort student") }
+
+func newPassport(m *model.Model, l Lineage, files []dataset.File) Passport {
+	p := Passport{Format: PassportFormat, Version: PassportVersion, Hash: m.Hash(), Config: m.Config(), Lineage: l, Files: files}
+	p.Params, p.ActiveParams = p.Config.Params()
+	p.Teachers = emptyNotNull(p.Teachers)
+	p.Terms = emptyNotNull(p.Terms)
+	p.Eval = emptyNotNull(p.Eval)
+	return p
+}
+
+func emptyNotNull[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// cardData is what the card's template sees.
+type cardData struct {
+	Lineage
+	Title    string
+	Hash     string
+	Config   model.Config
+	MoE      bool
+	Params   string
+	Active   string
+	GGUF     bool
+	Measured bool // against right answers
+	Agreed   bool // against the teacher's alone
+}
+
+func writeCard(out io.Writer, m *model.Model, opt Options) error {
+	c := m.Config()
+	total, active := c.Params()
+	d := cardData{
+		Lineage: opt.Lineage, Title: opt.Lineage.name(), Hash: m.Hash(), Config: c, MoE: c.DenseLayers < c.Layers,
+		Params: millions(total), Active: millions(active),
+	}
+	for _, f := range opt.Formats {
+		d.GGUF = d.GGUF || f == GGUF
+	}
+	for _, r := range d.Eval {
+		d.Agreed = d.Agreed || r.Agreement
+		d.Measured = d.Measured || !r.Agreement
+	}
+	return cardTemplate.Execute(out, d)
+}
+
+func millions(n int64) string {
+	if n < 1_000_000 {
+		return fmt.Sprintf("%.0f thousand", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.2f million", float64(n)/1e6)
+}
+
+var cardTemplate = template.Must(template.New("card").Funcs(template.FuncMap{
+	"percent": func(v float64) string { return fmt.Sprintf("%.1f%%", 100*v) },
+	"points":  func(v float64) string { return fmt.Sprintf("%+.1f", 100*v) },
+	"yaml":    yamlString,
+	"text":    markdownText,
+	"short":   func(s string) string { return s[:min(len(s), 12)] },
+	"join":    strings.Join,
+}).Parse(cardText))
+
+// yamlString quotes a string for YAML, of which JSON's strings are a part.
+func yamlString(s string) (string, error) {
+	b, err := json.Marshal(s)
+	return string(b), err
+}
+
+// markdownText keeps a string from becoming markup or leaving its line: names
+// come from recipes and from other people's servers.
+func markdownText(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r < ' ' || r == 0x7f:
+			b.WriteByte(' ')
+		case strings.ContainsRune("\\`*_[]<>|#&", r):
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+const cardText = `---
+{{with .License}}license: {{yaml .}}
+{{end}}library_name: transformers
+pipeline_tag: text-generation
+tags:
+  - retort
+  - distillation
+  - deepseek_v3
+{{- if .GGUF}}
+  - gguf
+{{- end}}
+{{- if .Eval}}
+model-index:
+  - name: {{yaml .Title}}
+    results:
+{{- range .Eval}}
+      - task: {type: text-generation}
+        dataset: {type: held-out, name: {{yaml .Family}}}
+        metrics: [{type: {{if .Agreement}}agreement{{else}}accuracy{{end}}, value: {{printf "%.4f" .Student}}}]
+{{- end}}
+{{- end}}
+---
+
+# {{text .Title}}
+
+A small language model of {{.Params}} parameters{{if .MoE}} ({{.Active}} active for a token){{end}}, distilled by Retort
+{{- with .Teachers}} from {{range $i, $t := .}}{{if $i}}, {{end}}{{text $t.Model}}{{end}}{{end}} through nothing but its API
+{{- if .Dataset.Examples}}: it was trained from random weights on {{.Dataset.Examples}} examples of what {{if eq (len .Teachers) 1}}it{{else}}they{{end}} answered{{end}}.
+The architecture is DeepSeek-V3's (multi-head latent attention{{if .MoE}}, mixture of experts{{end}}): {{.Config.Layers}} layers,
+hidden size {{.Config.Hidden}}, {{.Config.VocabSize}} tokens, contexts of up to {{.Config.MaxPositions}} tokens.
+
+## What it was measured to do
+{{if .Measured}}
+Held-out problems that no training example shares, the same ones for student and teacher; the difference with its 95% interval.
+
+| family | problems | student | teacher | difference (points) |
+|---|--:|--:|--:|--:|
+{{range .Eval}}{{if not .Agreement}}| {{text .Family}} | {{.N}} | {{percent .Student}} | {{percent .Teacher}} | {{points .Diff}} ({{points (index .CI95 0)}} to {{points (index .CI95 1)}}) |
+{{end}}{{end}}{{end}}{{if .Agreed}}
+These prompts have no right answers to compare with, so this is **agreement with the teacher**, not accuracy.
+
+| family | prompts | agreement (95% interval) |
+|---|--:|--:|
+{{range .Eval}}{{if .Agreement}}| {{text .Family}} | {{.N}} | {{percent .Student}} ({{percent (index .CI95 0)}} to {{percent (index .CI95 1)}}) |
+{{end}}{{end}}{{end}}{{if not .Eval}}
+Nothing: it was exported without an evaluation.
+{{end}}
+## Limits
+
+It knows what its training examples showed and nothing else: expect nonsense on anything but the tasks above, and no general
+knowledge, no safety training and no understanding of instructions beyond them.
+{{range .Limits}}
+- {{text .}}
+{{- end}}
+
+## How to run it
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    tok = AutoTokenizer.from_pretrained(".")
+    model = AutoModelForCausalLM.from_pretrained(".", dtype="float32")
+    ids = tok.apply_chat_template([{"role": "user", "content": "…"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    print(tok.decode(model.generate(**ids, max_new_tokens=256)[0]))
+{{if .GGUF}}
+With llama.cpp (` + "`llama-server -m model.gguf --jinja`" + `), with Ollama (` + "`ollama create student -f Modelfile`" + `), or with
+Retort itself: ` + "`retort serve .`" + ` speaks the OpenAI API on loopback. llama.cpp's default settings keep keys and values in half
+precision; for answers that match transformers token by token, add ` + "`-fa off -ctk f32 -ctv f32`" + `. Its converter does not know
+this tokenizer; the GGUF here was written by Retort.
+{{else}}
+Or with Retort itself: ` + "`retort serve .`" + ` speaks the OpenAI API on loopback.
+{{end}}
+The chat template is ChatML. Reasoning comes first, between ` + "`<think>` and `</think>`" + `. Programs that render the template to text
+and tokenize that text let a user who writes ` + "`<|im_end|>`" + ` end a turn; ` + "`retort serve`" + ` does not.
+
+## Where it comes from
+
+| | |
+|---|---|
+| model hash | ` + "`{{.Hash}}`" + ` |
+{{with .Dataset.Hash}}| dataset hash | ` + "`{{.}}`" + ` |
+{{end}}{{with .Recipe.Name}}| recipe | {{text .}} ` + "`{{short $.Recipe.Hash}}`" + ` |
+{{end}}{{if .Training.Tokens}}| training | {{.Training.Tokens}} tokens, {{.Training.Steps}} steps, seed {{.Training.Seed}} |
+{{end}}{{range .Teachers}}| teacher | {{text .Model}}{{with .Provider}}, {{text .}}{{end}}, {{text .Endpoint}} |
+{{end}}{{with .Created}}| exported | {{text .}} |
+{{end}}
+` + "`passport.json`" + ` says the same for machines, with the hash of every file.
+
+## Terms and obligations
+{{range .Terms}}
+- {{.Examples}} examples under **{{text .ID}}**{{with .Document}}: {{text .}}{{end}}{{with .Read}}, read {{text .}}{{end}}.{{with .Decision}} Decision: {{text .}}{{end}}{{with .Basis}} ({{text .}}){{end}}.
+{{- range .Obligations}}
+  - {{text .}}
+{{- end}}
+{{- else}}
+No terms were recorded for its training data.
+{{- end}}
+{{if not .License}}
+No licence was chosen for this model: unless its builder grants one, nobody else may use it.
+{{end}}
+`

@@ -143,7 +143,7 @@ func timesKeys(p []float32, ld int, packed []float32, d int, dst []float32, ldds
 		r1 := min(r0+attnSub, i1)
 		n := min(r1, j1) - j0
 		for c := 0; n > 0 && c < d; c += tile.nr {
-			multiplyPanel(r1-r0, min(tile.nr, d-c), n, p[(r0-i0)*ld:], ld, 1,
+			multiplyPanel(r1-r0, min(tile.nr, d-c), n, p[(r0-i0)*ld:], tile.mr*ld, ld, 1,
 				packed[c*(j1-j0):], dst[r0*lddst+c:], lddst, accumulate)
 		}
 	}
@@ -157,7 +157,7 @@ func timesRows(p []float32, ld int, packed []float32, d int, dst []float32, ldds
 		k1 := min(k0+attnSub, end)
 		r0 := max(i0, k0) // rows above see none of these keys
 		for c := 0; c < d; c += tile.nr {
-			multiplyPanel(k1-k0, min(tile.nr, d-c), i1-r0, p[(r0-i0)*ld+k0-j0:], 1, ld,
+			multiplyPanel(k1-k0, min(tile.nr, d-c), i1-r0, p[(r0-i0)*ld+k0-j0:], tile.mr, 1, ld,
 				packed[c*(i1-i0)+(r0-i0)*tile.nr:], dst[k0*lddst+c:], lddst, true)
 		}
 	}

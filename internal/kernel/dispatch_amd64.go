@@ -28,18 +28,18 @@ func pause() { pauseAsm() }
 // first is the address of a slice's first element.
 func first(x []float32) *float32 { return unsafe.SliceData(x) }
 
-func multiplyPanel(m, n, k int, a []float32, rs, ks int, b, c []float32, ldc int, accumulate bool) {
+func multiplyPanel(m, n, k int, a []float32, step, rs, ks int, b, c []float32, ldc int, accumulate bool) {
 	add := 0
 	if accumulate {
 		add = 1
 	}
 	switch active {
 	case AVX512:
-		panelAVX512(m, n, k, first(a), rs, ks, first(b), first(c), ldc, add)
+		panelAVX512(m, n, k, first(a), step, rs, ks, first(b), first(c), ldc, add)
 	case AVX2:
-		panelAVX2(m, n, k, first(a), rs, ks, first(b), first(c), ldc, add)
+		panelAVX2(m, n, k, first(a), step, rs, ks, first(b), first(c), ldc, add)
 	default:
-		panelPortable(m, n, k, a, rs, ks, b, c, ldc, accumulate)
+		panelPortable(m, n, k, a, step, rs, ks, b, c, ldc, accumulate)
 	}
 }
 
@@ -51,6 +51,20 @@ func packRows(panel, b []float32, ldb, n, k int) {
 		packRowsAVX2(first(panel), first(b), ldb, n, k)
 	default:
 		packRowsPortable(panel, b, ldb, n, k, tile.nr)
+	}
+}
+
+// packTiles copies k rows of m columns of a transposed A into tiles of mr
+// columns, [k, mr] each, that begin step elements apart; the vectorSlack elements
+// behind each may be overwritten.
+func packTiles(tiles []float32, step int, a []float32, lda, m, k int) {
+	switch active {
+	case AVX512:
+		packTilesAVX512(first(tiles), step, first(a), lda, m, k)
+	case AVX2:
+		packTilesAVX2(first(tiles), step, first(a), lda, m, k)
+	default:
+		packTilesPortable(tiles, step, a, lda, m, k, tile.mr)
 	}
 }
 

@@ -8,11 +8,15 @@ func supported(isa ISA) bool { return isa == Portable }
 
 func pause() { runtime.Gosched() }
 
-func multiplyPanel(m, n, k int, a []float32, rs, ks int, b, c []float32, ldc int, accumulate bool) {
-	panelPortable(m, n, k, a, rs, ks, b, c, ldc, accumulate)
+func multiplyPanel(m, n, k int, a []float32, step, rs, ks int, b, c []float32, ldc int, accumulate bool) {
+	panelPortable(m, n, k, a, step, rs, ks, b, c, ldc, accumulate)
 }
 
 func packRows(panel, b []float32, ldb, n, k int) { packRowsPortable(panel, b, ldb, n, k, tile.nr) }
+
+func packTiles(tiles []float32, step int, a []float32, lda, m, k int) {
+	packTilesPortable(tiles, step, a, lda, m, k, tile.mr)
+}
 
 func packColumns(panel, b []float32, ldb, n, k int) {
 	packColumnsPortable(panel, b, ldb, n, k, tile.nr)

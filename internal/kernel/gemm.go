@@ -1,6 +1,9 @@
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Op says which operand of a product is transposed.
 type Op int
@@ -153,8 +156,8 @@ const (
 	blockK = 256
 	// blockM is the number of rows of a part, a multiple of every mr.
 	blockM = 96
-	// minParts is how many parts a product is cut into if its columns allow.
-	minParts = 16
+	// vectorSlack is the room behind each tile that packTiles may write to.
+	vectorSlack = 16
 )
 
 // panels is the number of column panels of n columns.
@@ -223,20 +226,45 @@ func (j *gemmJob) add(g Group, b *PackedB) {
 		}
 		j.used += packedLen(g.N, g.K)
 	}
-	// TN packs B where it is used, so its rows are cut only if its columns
-	// do not give parts enough.
-	rows := (g.M + blockM - 1) / blockM
-	if j.op == TN {
-		rows = max(1, min(rows, minParts/all))
-	}
-	cols := max(1, min(all, minParts/rows))
-	height := (g.M + rows - 1) / rows
-	height = (height + tile.mr - 1) / tile.mr * tile.mr
+	height, cols := j.cut(g.M, all)
 	for r := 0; r < g.M; r += height {
 		for c := range cols {
 			j.parts = append(j.parts, gemmPart{item, span{r, min(r+height, g.M), c * all / cols, (c + 1) * all / cols}})
 		}
 	}
+}
+
+// cut decides on the parts of a product of m rows and so many panels: their
+// height and how many there are side by side. It looks for the least time of
+// the busiest worker, in units of one tile times one panel. The number of
+// threads is considered: an element's bits do not depend on its part.
+func (j *gemmJob) cut(m, panels int) (height, cols int) {
+	threads := j.pool.Threads()
+	all := (m + tile.mr - 1) / tile.mr
+	if j.op != TN && m >= 4*threads*blockM {
+		return blockM, 1
+	}
+	least := math.Inf(1)
+	for c := 1; c <= min(panels, max(8, threads)); c++ {
+		for r := 1; r <= min(all, max(8, threads)); r++ {
+			tiles, wide := (all+r-1)/r, (panels+c-1)/c
+			rounds := (r*c + threads - 1) / threads
+			time := float64(tiles * wide)
+			if j.op == TN {
+				// Packing a tile or a panel costs this share of multiplying it.
+				time += 0.25*float64(tiles) + 0.4*float64(wide)
+			}
+			// A little for each part, and for more than cache likes at once.
+			time += 0.5
+			if tiles*tile.mr > 2*blockM {
+				time *= 1.1
+			}
+			if time *= float64(rounds); time < least {
+				least, height, cols = time, tiles*tile.mr, c
+			}
+		}
+	}
+	return height, cols
 }
 
 func (j *gemmJob) run() {
@@ -317,25 +345,32 @@ func multiplyPacked(g *Group, packed []float32, s span, accumulate bool) {
 			j := p * tile.nr
 			at := k0*width + j*kc
 			multiplyPanel(s.r1-s.r0, min(tile.nr, g.N-j), kc,
-				g.A[s.r0*g.LDA+k0:], g.LDA, 1,
+				g.A[s.r0*g.LDA+k0:], tile.mr*g.LDA, g.LDA, 1,
 				packed[at:at+kc*tile.nr],
 				g.C[s.r0*g.LDC+j:], g.LDC, accumulate || k0 > 0)
 		}
 	}
 }
 
-// multiplyTN is multiplyPacked for TN: it packs the panels of B as it goes.
+// multiplyTN is multiplyPacked for TN: it packs both operands as it goes, A
+// because its columns are far apart in memory.
 func multiplyTN(g *Group, s span, accumulate bool, scratch *Scratch) {
-	scratch.panel = grow(scratch.panel, blockK*tile.nr)
+	rows := s.r1 - s.r0
+	tiles := (rows + tile.mr - 1) / tile.mr
+	depth := min(blockK, g.K)
+	scratch.panel = grow(scratch.panel, depth*tile.nr)
+	scratch.tiles = grow(scratch.tiles, (depth*tile.mr+vectorSlack)*tiles)
 	for k0 := 0; k0 < g.K; k0 += blockK {
 		kc := min(blockK, g.K-k0)
+		step := kc*tile.mr + vectorSlack
+		packTiles(scratch.tiles, step, g.A[k0*g.LDA+s.r0:], g.LDA, rows, kc)
 		for p := s.p0; p < s.p1; p++ {
 			j := p * tile.nr
 			n := min(tile.nr, g.N-j)
 			panel := scratch.panel[:kc*tile.nr]
 			packRows(panel, g.B[k0*g.LDB+j:], g.LDB, n, kc)
-			multiplyPanel(s.r1-s.r0, n, kc,
-				g.A[k0*g.LDA+s.r0:], 1, g.LDA,
+			multiplyPanel(rows, n, kc,
+				scratch.tiles, step, 1, tile.mr,
 				panel,
 				g.C[s.r0*g.LDC+j:], g.LDC, accumulate || k0 > 0)
 		}
@@ -365,7 +400,8 @@ func packPanels(op Op, dst, b []float32, ldb, n, k, p0, p1 int) {
 // grows to what is asked of it and is then reused. One goroutine at a time.
 type Scratch struct {
 	packed []float32 // a packed B
-	panel  []float32 // one panel of a TN product
+	panel  []float32 // one panel of B of a TN product
+	tiles  []float32 // and the tiles of A
 	attn   []float32 // tiles of attention
 }
 

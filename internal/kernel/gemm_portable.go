@@ -1,13 +1,13 @@
 package kernel
 
 // panelPortable adds to or sets C [m, n] from A, whose element (i, k) is at
-// a[i*rs+k*ks], and a panel B [k, 8], zero from column n on.
-func panelPortable(m, n, k int, a []float32, rs, ks int, b []float32, c []float32, ldc int, accumulate bool) {
-	const nr = 8
+// a[i/mr*step+i%mr*rs+k*ks], and a panel B [k, 8], zero from column n on.
+func panelPortable(m, n, k int, a []float32, step, rs, ks int, b []float32, c []float32, ldc int, accumulate bool) {
+	const mr, nr = 4, 8
 	for i := range m {
 		if n == nr {
 			var s0, s1, s2, s3, s4, s5, s6, s7 float32
-			ai, bi := i*rs, 0
+			ai, bi := i/mr*step+i%mr*rs, 0
 			for range k {
 				x, y := a[ai], b[bi:bi+nr:bi+nr]
 				s0 += x * y[0]
@@ -39,7 +39,7 @@ func panelPortable(m, n, k int, a []float32, rs, ks int, b []float32, c []float3
 		for j := range n {
 			var s float32
 			for l := range k {
-				s += a[i*rs+l*ks] * b[l*nr+j]
+				s += a[i/mr*step+i%mr*rs+l*ks] * b[l*nr+j]
 			}
 			if accumulate {
 				s += c[i*ldc+j]
@@ -71,6 +71,15 @@ func packColumnsPortable(panel, b []float32, ldb, n, k, nr int) {
 	for j := n; j < nr; j++ {
 		for l := range k {
 			panel[l*nr+j] = 0
+		}
+	}
+}
+
+// packTilesPortable copies k rows of m columns into tiles of mr columns.
+func packTilesPortable(tiles []float32, step int, a []float32, lda, m, k, mr int) {
+	for i := 0; i < m; i += mr {
+		for l := range k {
+			copy(tiles[i/mr*step+l*mr:], a[l*lda+i:l*lda+min(i+mr, m)])
 		}
 	}
 }

@@ -10,15 +10,15 @@ TEXT ·pauseAsm(SB), NOSPLIT, $0
 	PAUSE
 	RET
 
-// func panelAVX512(m int, n int, k int, a *float32, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
+// func panelAVX512(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·panelAVX512(SB), NOSPLIT, $0-80
+TEXT ·panelAVX512(SB), NOSPLIT, $0-88
 	MOVQ  m+0(FP), AX
 	MOVQ  a+24(FP), CX
-	MOVQ  rs+32(FP), DX
-	MOVQ  ks+40(FP), BX
-	MOVQ  c+56(FP), SI
-	MOVQ  ldc+64(FP), DI
+	MOVQ  rs+40(FP), DX
+	MOVQ  ks+48(FP), BX
+	MOVQ  c+64(FP), SI
+	MOVQ  ldc+72(FP), DI
 	SHLQ  $0x02, DX
 	SHLQ  $0x02, BX
 	SHLQ  $0x02, DI
@@ -32,7 +32,7 @@ TEXT ·panelAVX512(SB), NOSPLIT, $0-80
 next:
 	CMPQ   AX, $0x0000000c
 	JL     rest
-	MOVQ   b+48(FP), R8
+	MOVQ   b+56(FP), R8
 	MOVQ   k+16(FP), R9
 	MOVQ   CX, R10
 	LEAQ   (R10)(DX*2), R11
@@ -112,9 +112,9 @@ k12:
 	ADDQ         $0x00000080, R8
 	DECQ         R9
 	JNZ          k12
-	IMUL3Q       $0x0000000c, DX, R8
-	ADDQ         R8, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), R8
+	LEAQ         (CX)(R8*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set12
 	VMOVUPS.Z    (SI), K1, Z24
 	VADDPS       Z24, Z0, Z0
@@ -271,7 +271,7 @@ rest:
 	RET
 
 rows11:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -346,9 +346,9 @@ k11:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k11
-	IMUL3Q       $0x0000000b, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set11
 	VMOVUPS.Z    (SI), K1, Z22
 	VADDPS       Z22, Z0, Z0
@@ -469,7 +469,7 @@ stored11:
 	RET
 
 rows10:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -539,9 +539,9 @@ k10:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k10
-	IMUL3Q       $0x0000000a, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set10
 	VMOVUPS.Z    (SI), K1, Z20
 	VADDPS       Z20, Z0, Z0
@@ -652,7 +652,7 @@ stored10:
 	RET
 
 rows9:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -714,9 +714,9 @@ k9:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k9
-	IMUL3Q       $0x00000009, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set9
 	VMOVUPS.Z    (SI), K1, Z18
 	VADDPS       Z18, Z0, Z0
@@ -817,7 +817,7 @@ stored9:
 	RET
 
 rows8:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -874,9 +874,9 @@ k8:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k8
-	IMUL3Q       $0x00000008, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set8
 	VMOVUPS.Z    (SI), K1, Z16
 	VADDPS       Z16, Z0, Z0
@@ -967,7 +967,7 @@ stored8:
 	RET
 
 rows7:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -1019,9 +1019,9 @@ k7:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k7
-	IMUL3Q       $0x00000007, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set7
 	VMOVUPS.Z    (SI), K1, Z14
 	VADDPS       Z14, Z0, Z0
@@ -1102,7 +1102,7 @@ stored7:
 	RET
 
 rows6:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -1146,9 +1146,9 @@ k6:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k6
-	IMUL3Q       $0x00000006, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set6
 	VMOVUPS.Z    (SI), K1, Z12
 	VADDPS       Z12, Z0, Z0
@@ -1219,7 +1219,7 @@ stored6:
 	RET
 
 rows5:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -1258,9 +1258,9 @@ k5:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k5
-	IMUL3Q       $0x00000005, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set5
 	VMOVUPS.Z    (SI), K1, Z10
 	VADDPS       Z10, Z0, Z0
@@ -1321,7 +1321,7 @@ stored5:
 	RET
 
 rows4:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -1355,9 +1355,9 @@ k4:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k4
-	IMUL3Q       $0x00000004, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set4
 	VMOVUPS.Z    (SI), K1, Z8
 	VADDPS       Z8, Z0, Z0
@@ -1408,7 +1408,7 @@ stored4:
 	RET
 
 rows3:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	VXORPS Z0, Z0, Z0
@@ -1434,9 +1434,9 @@ k3:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k3
-	IMUL3Q       $0x00000003, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set3
 	VMOVUPS.Z    (SI), K1, Z6
 	VADDPS       Z6, Z0, Z0
@@ -1477,7 +1477,7 @@ stored3:
 	RET
 
 rows2:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	VXORPS Z0, Z0, Z0
@@ -1498,9 +1498,9 @@ k2:
 	ADDQ         $0x00000080, AX
 	DECQ         R8
 	JNZ          k2
-	IMUL3Q       $0x00000002, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set2
 	VMOVUPS.Z    (SI), K1, Z4
 	VADDPS       Z4, Z0, Z0
@@ -1531,25 +1531,25 @@ stored2:
 	RET
 
 rows1:
-	MOVQ   b+48(FP), AX
-	MOVQ   k+16(FP), R8
-	MOVQ   CX, R9
+	MOVQ   b+56(FP), AX
+	MOVQ   k+16(FP), DX
+	MOVQ   CX, R8
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
 k1:
 	VMOVUPS      (AX), Z2
 	VMOVUPS      64(AX), Z3
-	VBROADCASTSS (R9), Z4
+	VBROADCASTSS (R8), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
-	ADDQ         BX, R9
+	ADDQ         BX, R8
 	ADDQ         $0x00000080, AX
-	DECQ         R8
+	DECQ         DX
 	JNZ          k1
-	IMUL3Q       $0x00000001, DX, AX
-	ADDQ         AX, CX
-	CMPQ         accumulate+72(FP), $0x00
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set1
 	VMOVUPS.Z    (SI), K1, Z2
 	VADDPS       Z2, Z0, Z0
@@ -1593,6 +1593,64 @@ row:
 	ADDQ      $0x00000080, AX
 	DECQ      SI
 	JNZ       row
+	VZEROUPPER
+	RET
+
+// func packTilesAVX512(tiles *float32, step int, a *float32, lda int, m int, k int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·packTilesAVX512(SB), NOSPLIT, $0-48
+	MOVQ tiles+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ lda+24(FP), DX
+	MOVQ m+32(FP), BX
+	MOVQ k+40(FP), SI
+	MOVQ step+8(FP), DI
+	SHLQ $0x02, DX
+	SHLQ $0x02, DI
+	XORQ R10, R10
+
+count:
+	CMPQ BX, $0x0000000c
+	JLE  counted
+	INCQ R10
+	SUBQ $0x0000000c, BX
+	JMP  count
+
+counted:
+	MOVQ  $0x0000000c, R9
+	MOVL  $0xffffffff, R8
+	BZHIL R9, R8, R8
+	KMOVW R8, K1
+	MOVL  $0xffffffff, R8
+	BZHIL BX, R8, R8
+	KMOVW R8, K2
+
+row:
+	MOVQ  CX, BX
+	MOVQ  AX, R9
+	LEAQ  (BX)(DX*8), R8
+	MOVQ  R10, R11
+	TESTQ R11, R11
+	JZ    last
+
+tile:
+	PREFETCHT0 (R8)
+	VMOVUPS.Z  (BX), K1, Z0
+	VMOVUPS    Z0, (R9)
+	ADDQ       DI, R9
+	ADDQ       $0x00000030, R8
+	ADDQ       $0x00000030, BX
+	DECQ       R11
+	JNZ        tile
+
+last:
+	PREFETCHT0 (R8)
+	VMOVUPS.Z  (BX), K2, Z0
+	VMOVUPS    Z0, (R9)
+	ADDQ       DX, CX
+	ADDQ       $0x00000030, AX
+	DECQ       SI
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -3417,15 +3475,15 @@ end:
 	VZEROUPPER
 	RET
 
-// func panelAVX2(m int, n int, k int, a *float32, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
+// func panelAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
 // Requires: AVX, CMOV, FMA3
-TEXT ·panelAVX2(SB), NOSPLIT, $0-80
+TEXT ·panelAVX2(SB), NOSPLIT, $0-88
 	MOVQ m+0(FP), AX
 	MOVQ a+24(FP), CX
-	MOVQ rs+32(FP), DX
-	MOVQ ks+40(FP), BX
-	MOVQ c+56(FP), SI
-	MOVQ ldc+64(FP), DI
+	MOVQ rs+40(FP), DX
+	MOVQ ks+48(FP), BX
+	MOVQ c+64(FP), SI
+	MOVQ ldc+72(FP), DI
 	SHLQ $0x02, DX
 	SHLQ $0x02, BX
 	SHLQ $0x02, DI
@@ -3434,7 +3492,7 @@ TEXT ·panelAVX2(SB), NOSPLIT, $0-80
 next:
 	CMPQ   AX, $0x00000006
 	JL     rest
-	MOVQ   b+48(FP), R8
+	MOVQ   b+56(FP), R8
 	MOVQ   k+16(FP), R9
 	MOVQ   CX, R10
 	LEAQ   (R10)(DX*2), R11
@@ -3478,12 +3536,12 @@ k6:
 	ADDQ         $0x00000040, R8
 	DECQ         R9
 	JNZ          k6
-	IMUL3Q       $0x00000006, DX, R8
-	ADDQ         R8, CX
+	MOVQ         step+32(FP), R8
+	LEAQ         (CX)(R8*4), CX
 	MOVQ         n+8(FP), R8
 	CMPQ         R8, $0x00000010
 	JNE          narrow6
-	CMPQ         accumulate+72(FP), $0x00
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set6
 	VADDPS       (SI), Y0, Y0
 	VMOVUPS      Y0, (SI)
@@ -3554,7 +3612,7 @@ narrow6:
 	MOVQ       $0x00000008, R10
 	SUBQ       R8, R10
 	VMOVUPS    (R9)(R10*4), Y13
-	CMPQ       accumulate+72(FP), $0x00
+	CMPQ       accumulate+80(FP), $0x00
 	JEQ        narrowset6
 	VMASKMOVPS (SI), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -3639,7 +3697,7 @@ rest:
 	RET
 
 rows5:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -3678,12 +3736,12 @@ k5:
 	ADDQ         $0x00000040, AX
 	DECQ         R8
 	JNZ          k5
-	IMUL3Q       $0x00000005, DX, AX
-	ADDQ         AX, CX
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
 	MOVQ         n+8(FP), AX
 	CMPQ         AX, $0x00000010
 	JNE          narrow5
-	CMPQ         accumulate+72(FP), $0x00
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set5
 	VADDPS       (SI), Y0, Y0
 	VMOVUPS      Y0, (SI)
@@ -3746,7 +3804,7 @@ narrow5:
 	MOVQ       $0x00000008, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y11
-	CMPQ       accumulate+72(FP), $0x00
+	CMPQ       accumulate+80(FP), $0x00
 	JEQ        narrowset5
 	VMASKMOVPS (SI), Y10, Y12
 	VADDPS     Y12, Y0, Y0
@@ -3807,7 +3865,7 @@ stored5:
 	RET
 
 rows4:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	LEAQ   (R9)(DX*2), R10
@@ -3841,12 +3899,12 @@ k4:
 	ADDQ         $0x00000040, AX
 	DECQ         R8
 	JNZ          k4
-	IMUL3Q       $0x00000004, DX, AX
-	ADDQ         AX, CX
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
 	MOVQ         n+8(FP), AX
 	CMPQ         AX, $0x00000010
 	JNE          narrow4
-	CMPQ         accumulate+72(FP), $0x00
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set4
 	VADDPS       (SI), Y0, Y0
 	VMOVUPS      Y0, (SI)
@@ -3901,7 +3959,7 @@ narrow4:
 	MOVQ       $0x00000008, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y9
-	CMPQ       accumulate+72(FP), $0x00
+	CMPQ       accumulate+80(FP), $0x00
 	JEQ        narrowset4
 	VMASKMOVPS (SI), Y8, Y10
 	VADDPS     Y10, Y0, Y0
@@ -3952,7 +4010,7 @@ stored4:
 	RET
 
 rows3:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	VXORPS Y0, Y0, Y0
@@ -3978,12 +4036,12 @@ k3:
 	ADDQ         $0x00000040, AX
 	DECQ         R8
 	JNZ          k3
-	IMUL3Q       $0x00000003, DX, AX
-	ADDQ         AX, CX
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
 	MOVQ         n+8(FP), AX
 	CMPQ         AX, $0x00000010
 	JNE          narrow3
-	CMPQ         accumulate+72(FP), $0x00
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set3
 	VADDPS       (SI), Y0, Y0
 	VMOVUPS      Y0, (SI)
@@ -4030,7 +4088,7 @@ narrow3:
 	MOVQ       $0x00000008, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y7
-	CMPQ       accumulate+72(FP), $0x00
+	CMPQ       accumulate+80(FP), $0x00
 	JEQ        narrowset3
 	VMASKMOVPS (SI), Y6, Y8
 	VADDPS     Y8, Y0, Y0
@@ -4071,7 +4129,7 @@ stored3:
 	RET
 
 rows2:
-	MOVQ   b+48(FP), AX
+	MOVQ   b+56(FP), AX
 	MOVQ   k+16(FP), R8
 	MOVQ   CX, R9
 	VXORPS Y0, Y0, Y0
@@ -4092,12 +4150,12 @@ k2:
 	ADDQ         $0x00000040, AX
 	DECQ         R8
 	JNZ          k2
-	IMUL3Q       $0x00000002, DX, AX
-	ADDQ         AX, CX
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
 	MOVQ         n+8(FP), AX
 	CMPQ         AX, $0x00000010
 	JNE          narrow2
-	CMPQ         accumulate+72(FP), $0x00
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set2
 	VADDPS       (SI), Y0, Y0
 	VMOVUPS      Y0, (SI)
@@ -4136,7 +4194,7 @@ narrow2:
 	MOVQ       $0x00000008, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y5
-	CMPQ       accumulate+72(FP), $0x00
+	CMPQ       accumulate+80(FP), $0x00
 	JEQ        narrowset2
 	VMASKMOVPS (SI), Y4, Y6
 	VADDPS     Y6, Y0, Y0
@@ -4167,28 +4225,28 @@ stored2:
 	RET
 
 rows1:
-	MOVQ   b+48(FP), AX
-	MOVQ   k+16(FP), R8
-	MOVQ   CX, R9
+	MOVQ   b+56(FP), AX
+	MOVQ   k+16(FP), DX
+	MOVQ   CX, R8
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
 k1:
 	VMOVUPS      (AX), Y2
 	VMOVUPS      32(AX), Y3
-	VBROADCASTSS (R9), Y4
+	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	ADDQ         BX, R9
+	ADDQ         BX, R8
 	ADDQ         $0x00000040, AX
-	DECQ         R8
+	DECQ         DX
 	JNZ          k1
-	IMUL3Q       $0x00000001, DX, AX
-	ADDQ         AX, CX
+	MOVQ         step+32(FP), AX
+	LEAQ         (CX)(AX*4), CX
 	MOVQ         n+8(FP), AX
 	CMPQ         AX, $0x00000010
 	JNE          narrow1
-	CMPQ         accumulate+72(FP), $0x00
+	CMPQ         accumulate+80(FP), $0x00
 	JEQ          set1
 	VADDPS       (SI), Y0, Y0
 	VMOVUPS      Y0, (SI)
@@ -4219,7 +4277,7 @@ narrow1:
 	MOVQ       $0x00000008, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y3
-	CMPQ       accumulate+72(FP), $0x00
+	CMPQ       accumulate+80(FP), $0x00
 	JEQ        narrowset1
 	VMASKMOVPS (SI), Y2, Y4
 	VADDPS     Y4, Y0, Y0
@@ -4289,6 +4347,66 @@ row:
 	VMOVUPS    Y2, 32(AX)
 	ADDQ       DX, CX
 	ADDQ       $0x00000040, AX
+	DECQ       SI
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func packTilesAVX2(tiles *float32, step int, a *float32, lda int, m int, k int)
+// Requires: AVX, MMX+
+TEXT ·packTilesAVX2(SB), NOSPLIT, $0-48
+	MOVQ tiles+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ lda+24(FP), DX
+	MOVQ m+32(FP), BX
+	MOVQ k+40(FP), SI
+	MOVQ step+8(FP), DI
+	SHLQ $0x02, DX
+	SHLQ $0x02, DI
+	XORQ R10, R10
+
+count:
+	CMPQ BX, $0x00000006
+	JLE  counted
+	INCQ R10
+	SUBQ $0x00000006, BX
+	JMP  count
+
+counted:
+	MOVQ    $0x00000006, R9
+	LEAQ    tailMasks<>+0(SB), R8
+	MOVQ    $0x00000008, R11
+	SUBQ    R9, R11
+	VMOVUPS (R8)(R11*4), Y0
+	LEAQ    tailMasks<>+0(SB), R8
+	MOVQ    $0x00000008, R9
+	SUBQ    BX, R9
+	VMOVUPS (R8)(R9*4), Y1
+
+row:
+	MOVQ  CX, BX
+	MOVQ  AX, R9
+	LEAQ  (BX)(DX*8), R8
+	MOVQ  R10, R11
+	TESTQ R11, R11
+	JZ    last
+
+tile:
+	PREFETCHT0 (R8)
+	VMASKMOVPS (BX), Y0, Y2
+	VMOVUPS    Y2, (R9)
+	ADDQ       DI, R9
+	ADDQ       $0x00000018, R8
+	ADDQ       $0x00000018, BX
+	DECQ       R11
+	JNZ        tile
+
+last:
+	PREFETCHT0 (R8)
+	VMASKMOVPS (BX), Y1, Y2
+	VMOVUPS    Y2, (R9)
+	ADDQ       DX, CX
+	ADDQ       $0x00000018, AX
 	DECQ       SI
 	JNZ        row
 	VZEROUPPER

@@ -5,15 +5,20 @@ package kernel
 // pauseAsm is a handful of PAUSE instructions.
 func pauseAsm()
 
-// panelAVX512 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks], with a packed panel B [k, 32]. m, n and k are positive.
+// panelAVX512 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 12 rows and step elements further on for each 12 more, with a packed panel B [k, 32]. m, n and k are positive.
 //
 //go:noescape
-func panelAVX512(m int, n int, k int, a *float32, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
+func panelAVX512(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
 
 // packRowsAVX512 copies k rows of n columns into a panel of 32 columns, zeros to the right. n and k are positive.
 //
 //go:noescape
 func packRowsAVX512(panel *float32, b *float32, ldb int, n int, k int)
+
+// packTilesAVX512 copies k rows of m columns of a transposed A into tiles of 12 columns, [k, 12] each, that begin step elements apart and are followed by 4 elements of anything. m and k are positive.
+//
+//go:noescape
+func packTilesAVX512(tiles *float32, step int, a *float32, lda int, m int, k int)
 
 // packColumnsAVX512 transposes 16 rows of k elements, a positive multiple of 4, into half of a panel of 32 columns.
 //
@@ -110,15 +115,20 @@ func rotaryHalfAVX512(x *float32, y *float32, cos *float32, sin *float32, n int,
 //go:noescape
 func adamWAVX512(w *float32, grad *float32, m *float32, v *float32, n int, o *float32)
 
-// panelAVX2 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks], with a packed panel B [k, 16]. m, n and k are positive.
+// panelAVX2 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 6 rows and step elements further on for each 6 more, with a packed panel B [k, 16]. m, n and k are positive.
 //
 //go:noescape
-func panelAVX2(m int, n int, k int, a *float32, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
+func panelAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
 
 // packRowsAVX2 copies k rows of n columns into a panel of 16 columns, zeros to the right. n and k are positive.
 //
 //go:noescape
 func packRowsAVX2(panel *float32, b *float32, ldb int, n int, k int)
+
+// packTilesAVX2 copies k rows of m columns of a transposed A into tiles of 6 columns, [k, 6] each, that begin step elements apart and are followed by 2 elements of anything. m and k are positive.
+//
+//go:noescape
+func packTilesAVX2(tiles *float32, step int, a *float32, lda int, m int, k int)
 
 // packColumnsAVX2 transposes 8 rows of k elements, a positive multiple of 4, into half of a panel of 16 columns.
 //

@@ -8,17 +8,22 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// rows is the height of the register tile.
+func (v isa) rows() int {
+	if v.wide() {
+		return 12
+	}
+	return 6
+}
+
 // gemm multiplies rows of A with one panel of B. The tile is 12 rows by 2
 // vectors for AVX-512 and 6 by 2 for AVX2: 24 (12) accumulators hide the
 // latency of the multiply-adds, and a step loads 14 (8) values for 24 (12) of
 // them. A needs no packing: its elements are broadcast from where they lie.
 func (v isa) gemm() {
-	rows := 6
-	if v.wide() {
-		rows = 12
-	}
-	v.text("panel", "(m, n, k int, a *float32, rs, ks int, b, c *float32, ldc int, accumulate int)",
-		fmt.Sprintf("sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks], with a packed panel B [k, %d]. m, n and k are positive.", 2*v.lanes()))
+	rows := v.rows()
+	v.text("panel", "(m, n, k int, a *float32, step, rs, ks int, b, c *float32, ldc int, accumulate int)",
+		fmt.Sprintf("sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first %d rows and step elements further on for each %d more, with a packed panel B [k, %d]. m, n and k are positive.", rows, rows, 2*v.lanes()))
 	g := &panel{isa: v}
 	p := pointers("m", "a", "rs", "ks", "c", "ldc")
 	g.m, g.a, g.rs, g.ks, g.c, g.ldc = p[0], p[1], p[2], p[3], p[4], p[5]
@@ -106,10 +111,9 @@ func (g *panel) tile(rows int) {
 	DECQ(left)
 	JNZ(LabelRef(name("k")))
 
-	// a += rows·rs
 	step := GP64()
-	IMUL3Q(U32(uint32(rows)), g.rs, step)
-	ADDQ(step, g.a)
+	Load(Param("step"), step)
+	LEAQ(Mem{Base: g.a, Index: step, Scale: 4}, g.a)
 
 	accumulate, err := Param("accumulate").Resolve()
 	if err != nil {
@@ -235,6 +239,10 @@ func (v isa) packs() {
 	JNZ(LabelRef("row"))
 	done()
 
+	v.text("packTiles", "(tiles *float32, step int, a *float32, lda, m, k int)",
+		fmt.Sprintf("copies k rows of m columns of a transposed A into tiles of %d columns, [k, %d] each, that begin step elements apart and are followed by %d elements of anything. m and k are positive.", v.rows(), v.rows(), v.lanes()-v.rows()))
+	v.packTiles()
+
 	v.text("packColumns", "(panel, b *float32, ldb, k int)",
 		fmt.Sprintf("transposes %d rows of k elements, a positive multiple of 4, into half of a panel of %d columns.", v.lanes(), 2*v.lanes()))
 	p = pointers("panel", "b", "ldb", "k")
@@ -300,5 +308,59 @@ func (v isa) packs() {
 	ADDQ(U32(uint32(8*v.bytes())), dst)
 	SUBQ(Imm(4), k)
 	JNZ(LabelRef("four"))
+	done()
+}
+
+// packTiles goes row by row, because memory is fetched in runs, and stores whole
+// vectors: what they hold too much, the next row overwrites.
+func (v isa) packTiles() {
+	p := pointers("tiles", "a", "lda", "m", "k", "step")
+	dst, a, lda, m, k, stride := p[0], p[1], p[2], p[3], p[4], p[5]
+	SHLQ(Imm(2), lda)
+	SHLQ(Imm(2), stride)
+	ahead, width := GP64(), GP64()
+	// From here on m is the number of tiles before the last one.
+	full := turn{isa: v, tail: true}
+	last := full
+	tiles := GP64()
+	XORQ(tiles, tiles)
+	Label("count")
+	CMPQ(m, U32(uint32(v.rows())))
+	JLE(LabelRef("counted"))
+	INCQ(tiles)
+	SUBQ(U32(uint32(v.rows())), m)
+	JMP(LabelRef("count"))
+	Label("counted")
+	MOVQ(U32(uint32(v.rows())), width)
+	if v.wide() {
+		full.k, last.k = lowBits(width), lowBits(m)
+	} else {
+		full.mask, last.mask = tailMask(width), tailMask(m)
+	}
+	from, to, left := m, width, GP64()
+	Label("row")
+	MOVQ(a, from)
+	MOVQ(dst, to)
+	LEAQ(Mem{Base: from, Index: lda, Scale: 8}, ahead)
+	MOVQ(tiles, left)
+	TESTQ(left, left)
+	JZ(LabelRef("last"))
+	Label("tile")
+	PREFETCHT0(Mem{Base: ahead})
+	x := full.load(from)
+	VMOVUPS(x, Mem{Base: to})
+	ADDQ(stride, to)
+	ADDQ(U32(uint32(4*v.rows())), ahead)
+	ADDQ(U32(uint32(4*v.rows())), from)
+	DECQ(left)
+	JNZ(LabelRef("tile"))
+	Label("last")
+	PREFETCHT0(Mem{Base: ahead})
+	x = last.load(from)
+	VMOVUPS(x, Mem{Base: to})
+	ADDQ(lda, a)
+	ADDQ(U32(uint32(4*v.rows())), dst)
+	DECQ(k)
+	JNZ(LabelRef("row"))
 	done()
 }

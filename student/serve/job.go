@@ -132,7 +132,9 @@ func (e *Engine) accept(s *sequence, logits []float32) bool {
 		ev.piece.content += rest.content
 		ev.tokens, ev.reasoning = s.tokens, s.reasoning
 	}
-	if ev.finish != "" || ev.piece != (piece{}) || ev.logprobs != nil {
+	// The first token is told of even if nothing can be shown yet: by it a
+	// waiting client knows that its request has begun.
+	if s.tokens == 1 || ev.finish != "" || ev.piece != (piece{}) || ev.logprobs != nil {
 		s.job.push(ev)
 	}
 	return ev.finish != ""

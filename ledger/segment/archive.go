@@ -149,9 +149,15 @@ func readArchive(ctx context.Context, fs vfs.FS, dir, name string, src source, c
 		return end, fmt.Errorf("read ledger archive %s: %w", name, err)
 	}
 	end.bytes = info.Size()
+	input := &faithful{r: f}
+	defer func() { // a disk that cannot be read is not a file that is damaged
+		if input.err != nil {
+			err = fmt.Errorf("read ledger archive %s: %w", name, input.err)
+		}
+	}()
 	var file *parquet.File
 	err = guard(func() (err error) {
-		file, err = parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+		file, err = parquet.OpenFile(input, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 		return err
 	})
 	if err != nil {
@@ -228,7 +234,22 @@ func (end *archiveEnd) parse(file *parquet.File, src source, check *checker) err
 	return nil
 }
 
-// errStop ends a group whose consumer has failed; the consumer knows why.
+// faithful keeps the first error of a file that is not about its end.
+type faithful struct {
+	r   io.ReaderAt
+	err error
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *faithful) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.r.ReadAt(p, off)
+	if err != nil && err != io.EOF && f.err == nil {
+		f.err = err
+	}
+	return n, err
+}
+
+// readGroup calls fn for the rows of a group.
 func readGroup(ctx context.Context, group parquet.RowGroup, fn func(*row) error) error {
 	r := parquet.NewGenericRowGroupReader[row](group)
 	defer r.Close()

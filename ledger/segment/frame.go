@@ -284,17 +284,17 @@ func expand(b []byte, n uint64, compressed bool) ([]byte, error) {
 	return out, nil
 }
 
-// A close frame: type 1B | records in this segment 8B | hash of the last 32B.
-func closeFrame(records uint64, last hash) []byte {
-	b := binary.LittleEndian.AppendUint64([]byte{frameClose}, records)
-	return append(b, last[:]...)
+// A close frame: type 1B | records in this segment 8B | synced 8B | hash of the
+// last record 32B. Like a record's, it ends with synced and hash.
+func closeFrame(records, synced uint64, last hash) []byte {
+	return appendPlace([]byte{frameClose}, records, synced, last)
 }
 
 func parseClose(b []byte) (records uint64, last hash, err error) {
-	if len(b) != 1+8+hashSize {
-		return 0, hash{}, fmt.Errorf("closing frame of %d bytes, want %d", len(b), 1+8+hashSize)
+	if len(b) != 1+8+8+hashSize {
+		return 0, hash{}, fmt.Errorf("closing frame of %d bytes, want %d", len(b), 1+8+8+hashSize)
 	}
-	return binary.LittleEndian.Uint64(b[1:]), hash(b[9:]), nil
+	return binary.LittleEndian.Uint64(b[1:]), hash(b[17:]), nil
 }
 
 // parser reads a frame's fields; its first error sticks.

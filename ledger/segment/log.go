@@ -174,11 +174,8 @@ func (l *logReader) lookAhead(from, size int64) error {
 			return fmt.Errorf("read ledger segment %s: %w", l.src.logName(), err)
 		}
 		l.lastValid = at
-		const place = 8 + hashSize // of a record's synced offset, from its end
-		switch {
-		case len(frame) > 0 && frame[0] == frameClose:
-			l.durable = size
-		case len(frame) > place && frame[0] == frameRecord:
+		const place = 8 + hashSize // of the synced offset, from the end of the frame
+		if len(frame) > place && (frame[0] == frameRecord || frame[0] == frameClose) {
 			if synced := binary.LittleEndian.Uint64(frame[len(frame)-place:]); synced <= uint64(size) {
 				l.durable = max(l.durable, int64(synced))
 			}

@@ -118,9 +118,13 @@ func Open(dir string, opt Option) (*Store, error) {
 	if err := makeDir(opt.FS, dir); err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", dir, err)
 	}
+	id, err := newWriter(opt.FS, dir)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger %s: %w", dir, err)
+	}
 	s := &Store{
 		Reader: &Reader{fs: opt.FS, dir: dir, opt: opt},
-		id:     ulid.MustNew(ulid.Now(), rand.Reader).String(),
+		id:     id,
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
 		news:   make(chan struct{}),
@@ -130,6 +134,27 @@ func Open(dir string, opt Option) (*Store, error) {
 	s.Reader.changed = s.ownNews
 	go s.commitLoop()
 	return s, nil
+}
+
+// newWriter draws a writer's id. It sorts behind those of all writers that are
+// there, also if they began within the same millisecond or the clock was set
+// back, so that what one process writes after another is read after it.
+func newWriter(fs vfs.FS, dir string) (string, error) {
+	all, err := list(fs, dir)
+	if err != nil {
+		return "", err
+	}
+	now := ulid.Now()
+	if len(all) > 0 {
+		if latest, err := ulid.ParseStrict(all[len(all)-1].writer); err == nil && latest.Time() < ulid.MaxTime() {
+			now = max(now, latest.Time()+1)
+		}
+	}
+	id, err := ulid.New(now, rand.Reader)
+	if err != nil {
+		return "", fmt.Errorf("draw a writer id: %w", err)
+	}
+	return id.String(), nil
 }
 
 // makeDir creates dir and its missing parents, each made durable in its own

@@ -164,7 +164,13 @@ func (s *Store) finish() error {
 		w.file.Close()
 		return nil
 	}
-	err := w.write(closeFrame(w.count, s.last))
+	var err error
+	if w.rec.Size() > w.synced { // the closing frame vouches for what is before it
+		err = w.sync()
+	}
+	if err == nil {
+		err = w.write(closeFrame(w.count, uint64(w.synced), s.last))
+	}
 	if err == nil {
 		err = w.sync()
 	}

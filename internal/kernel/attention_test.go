@@ -52,6 +52,7 @@ func attentionOracle(t, dqk, dv int, at func(x []float32, i, j int) float64, q, 
 func TestAttentionAgreesWithFloat64(t *testing.T) {
 	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
 		s := new(Scratch)
+		mem := newArena(t)
 		lengths := []int{0, 1, 2, 3, 12, 13, 23, 24, 25, 31, 32, 33, 47, 48, 49, 95, 100, 129, 255, 256, 257, 300, 520}
 		for _, n := range lengths {
 			dqk, dv := 64, 32
@@ -63,9 +64,19 @@ func TestAttentionAgreesWithFloat64(t *testing.T) {
 			}
 			const gap = 5
 			ld := max(dqk, dv) + gap
-			draw := func() []float32 { return random(rng, n*ld) }
-			q, k, v, g := draw(), draw(), draw(), draw()
-			out, dq, dk, dvv, lse := draw(), draw(), draw(), draw(), random(rng, n)
+			draw := func(width int) []float32 {
+				x := mem.slice(max(0, (n-1)*ld+width))
+				if n == 0 {
+					x = nil
+				}
+				for i := range x {
+					x[i] = float32(rng.NormFloat64())
+				}
+				return x
+			}
+			q, k, v, g := draw(dqk), draw(dqk), draw(dv), draw(dv)
+			out, dq, dk, dvv, lse := draw(dv), draw(dqk), draw(dqk), draw(dv), mem.slice(n)
+			fill := copied(mem, dq)
 			scale := float32(1 / math.Sqrt(float64(dqk)))
 			AttentionForward(n, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, scale, s)
 			AttentionBackward(n, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, g, ld, dq, ld, dk, ld, dvv, ld, scale, s)
@@ -80,6 +91,11 @@ func TestAttentionAgreesWithFloat64(t *testing.T) {
 							t.Fatalf("%d positions, widths %d and %d: %s[%d,%d] is %v, want %v", n, dqk, dv, what, i, j, got[i*ld+j], w)
 						}
 					}
+				}
+			}
+			for i := 0; i < len(dq); i++ { // what lies between rows stays
+				if i%ld >= dqk && dq[i] != fill[i] {
+					t.Fatalf("%d positions: dq[%d], between two rows, was overwritten", n, i)
 				}
 			}
 			compare("out", out, wout, dv)

@@ -56,13 +56,25 @@ func dim(rng *rand.Rand, limit int) int {
 	return rng.IntN(limit + 1)
 }
 
-// matrix is a random one whose slice ends with its last element.
-func matrix(rng *rand.Rand, rows, cols int) (x []float32, ld int) {
+// matrix is a random one in guarded memory, whose slice ends with its last
+// element.
+func matrix(rng *rand.Rand, mem *arena, rows, cols int) (x []float32, ld int) {
 	ld = cols + rng.IntN(3)*rng.IntN(9)
 	if rows == 0 || cols == 0 {
 		return nil, ld
 	}
-	return random(rng, (rows-1)*ld+cols), ld
+	x = mem.slice((rows-1)*ld + cols)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x, ld
+}
+
+// copied is x again in guarded memory.
+func copied(mem *arena, x []float32) []float32 {
+	y := mem.slice(len(x))
+	copy(y, x)
+	return y
 }
 
 func TestGemmAgreesWithFloat64(t *testing.T) {
@@ -71,6 +83,7 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 		defer p.Close()
 	}
 	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
+		mem := newArena(t)
 		for i := range cases(t, 400) {
 			m, n, k := dim(rng, 130), dim(rng, 130), dim(rng, 90)
 			if i%20 == 0 {
@@ -81,16 +94,16 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 			var a, b []float32
 			var lda, ldb int
 			if op == TN {
-				a, lda = matrix(rng, k, m)
+				a, lda = matrix(rng, mem, k, m)
 			} else {
-				a, lda = matrix(rng, m, k)
+				a, lda = matrix(rng, mem, m, k)
 			}
 			if op == NT {
-				b, ldb = matrix(rng, n, k)
+				b, ldb = matrix(rng, mem, n, k)
 			} else {
-				b, ldb = matrix(rng, k, n)
+				b, ldb = matrix(rng, mem, k, n)
 			}
-			c, ldc := matrix(rng, m, n)
+			c, ldc := matrix(rng, mem, m, n)
 			name := fmt.Sprintf("%v %d×%d×%d ld %d %d %d accumulate %v", op, m, n, k, lda, ldb, ldc, accumulate)
 
 			want := make([]float64, len(c))
@@ -127,23 +140,23 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 
 			results := make([][]float32, 0, 5)
 			for _, p := range pools {
-				got := append([]float32(nil), c...)
+				got := copied(mem, c)
 				p.Gemm(op, m, n, k, a, lda, b, ldb, got, ldc, accumulate)
 				results = append(results, got)
 			}
-			got := append([]float32(nil), c...)
+			got := copied(mem, c)
 			GemmSerial(op, m, n, k, a, lda, b, ldb, got, ldc, accumulate, new(Scratch))
 			results = append(results, got)
 			if op != TN {
 				packed := PackB(op, n, k, b, ldb)
-				got := append([]float32(nil), c...)
+				got := copied(mem, c)
 				pools[1].GemmPacked(m, a, lda, packed, got, ldc, accumulate)
 				results = append(results, got)
-				got = append([]float32(nil), c...)
+				got = copied(mem, c)
 				GemmPackedSerial(m, a, lda, packed, got, ldc, accumulate)
 				results = append(results, got)
 			}
-			for i, w := range want {
+			for i, w := range want { // those between the rows' ends included
 				if d := math.Abs(float64(results[0][i]) - w); !(d <= slack[i]) {
 					t.Fatalf("%s: element %d is %v, want %v", name, i, results[0][i], w)
 				}
@@ -155,6 +168,165 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+}
+
+func TestGroupedGemmIsGemmOfEach(t *testing.T) {
+	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
+		mem := newArena(t)
+		one := NewPool(1)
+		defer one.Close()
+		for _, threads := range []int{1, 2, 4} {
+			p := NewPool(threads)
+			defer p.Close()
+			for _, op := range []Op{NN, NT, TN} {
+				var groups []Group
+				var want [][]float32
+				for range 5 {
+					g := Group{M: dim(rng, 120), N: dim(rng, 100), K: dim(rng, 300)}
+					ar, ac, br, bc := g.M, g.K, g.K, g.N
+					if op == TN {
+						ar, ac = ac, ar
+					}
+					if op == NT {
+						br, bc = bc, br
+					}
+					g.A, g.LDA = matrix(rng, mem, ar, ac)
+					g.B, g.LDB = matrix(rng, mem, br, bc)
+					g.C, g.LDC = matrix(rng, mem, g.M, g.N)
+					c := copied(mem, g.C)
+					one.Gemm(op, g.M, g.N, g.K, g.A, g.LDA, g.B, g.LDB, c, g.LDC, true)
+					groups, want = append(groups, g), append(want, c)
+				}
+				p.GroupedGemm(op, groups, true)
+				for i := range groups {
+					sameBits(t, fmt.Sprintf("%v, %d threads, group %d", op, threads, i), groups[i].C, want[i])
+				}
+			}
+		}
+	})
+}
+
+func sameBits(t *testing.T, name string, got, want []float32) {
+	t.Helper()
+	for i := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			t.Fatalf("%s: element %d is %v, want %v exactly", name, i, got[i], want[i])
+		}
+	}
+}
+
+// The shapes are large enough that every number of threads cuts them
+// differently.
+func TestThreadsDoNotChangeBits(t *testing.T) {
+	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
+		const rows, n, k = 700, 100, 520
+		x, w, y := random(rng, rows*k), random(rng, n*k), random(rng, rows*n)
+		norm := random(rng, n)
+		run := func(p *Pool) [][]float32 {
+			nt, nn, tn := make([]float32, rows*n), make([]float32, rows*k), make([]float32, n*k)
+			p.Gemm(NT, rows, n, k, x, k, w, k, nt, n, false)
+			p.Gemm(NN, rows, k, n, y, n, w, k, nn, k, false)
+			p.Gemm(TN, n, k, rows, y, n, x, k, tn, k, false)
+			out, rstd := make([]float32, rows*n), make([]float32, rows)
+			dx, dw := make([]float32, rows*n), make([]float32, n)
+			p.RMSNormRows(rows, n, out, n, y, n, norm, 1e-6, rstd)
+			p.RMSNormGradRows(rows, n, dx, n, dw, out, n, y, n, norm, rstd)
+			return [][]float32{nt, nn, tn, out, rstd, dx, dw}
+		}
+		one := NewPool(1)
+		defer one.Close()
+		want := run(one)
+		for _, threads := range []int{2, 3, 4, 7} {
+			p := NewPool(threads)
+			defer p.Close()
+			for i, got := range run(p) {
+				sameBits(t, fmt.Sprintf("%d threads, output %d", threads, i), got, want[i])
+			}
+		}
+	})
+}
+
+// A row's product does not depend on how many rows are multiplied with it, so
+// decoding does not depend on who else is being served.
+func TestRowsDoNotDependOnTheirNumber(t *testing.T) {
+	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
+		const rows, n, k = 64, 75, 300
+		x, w := random(rng, rows*k), PackB(NT, n, k, random(rng, n*k), k)
+		want := make([]float32, rows*n)
+		GemmPackedSerial(rows, x, k, w, want, n, false)
+		for m := 1; m < rows; m++ {
+			got := make([]float32, m*n)
+			GemmPackedSerial(m, x[(rows-m)*k:], k, w, got, n, false)
+			sameBits(t, fmt.Sprintf("%d rows", m), got, want[(rows-m)*n:])
+		}
+	})
+}
+
+func TestWrongShapesPanic(t *testing.T) {
+	p := NewPool(1)
+	defer p.Close()
+	x := make([]float32, 20)
+	s := new(Scratch)
+	panics(t, "a short A", func() { p.Gemm(NN, 5, 2, 5, x, 5, x, 2, x, 2, false) })
+	panics(t, "a short B", func() { p.Gemm(NT, 2, 5, 5, x, 5, x, 5, x, 5, false) })
+	panics(t, "a short C", func() { p.Gemm(NN, 5, 5, 4, x, 4, x, 5, x, 5, false) })
+	panics(t, "a small leading dimension", func() { p.Gemm(TN, 4, 4, 4, x, 3, x, 4, x, 4, false) })
+	panics(t, "a negative size", func() { p.Gemm(NN, -1, 4, 4, x, 4, x, 4, x, 4, false) })
+	panics(t, "packing a TN operand", func() { PackB(TN, 4, 4, x, 4) })
+	panics(t, "attention with scale 0", func() {
+		AttentionForward(2, 4, 4, x, 4, x, 4, x, 4, x, 4, x, 0, s)
+	})
+	panics(t, "attention with a short lse", func() {
+		AttentionForward(2, 4, 4, x, 4, x, 4, x, 4, x, 4, x[:1], 1, s)
+	})
+	p.Gemm(NN, 2, 2, 2, x, 2, x, 2, x[4:], 2, false) // and the pool still works
+}
+
+func TestPackedForAnotherISAPanics(t *testing.T) {
+	all := Available()
+	if len(all) < 2 {
+		t.Skip("this machine has one instruction set")
+	}
+	was := Active()
+	defer use(was)
+	use(all[0])
+	b := PackB(NN, 2, 2, make([]float32, 4), 2)
+	use(all[1])
+	panics(t, "using it", func() { GemmPackedSerial(1, make([]float32, 2), 2, b, make([]float32, 2), 2, false) })
+}
+
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
+		p := NewPool(2)
+		defer p.Close()
+		const n = 100
+		x, y, z, w := random(rng, n*n), random(rng, n*n), random(rng, n*n), random(rng, n)
+		packed := PackB(NT, n, n, x, n)
+		groups := []Group{{n, n, n, x, n, y, n, z, n}, {1, n, n, x, n, y, n, z, n}}
+		s := new(Scratch)
+		noop := func(int, int) {}
+		allocs := testing.AllocsPerRun(10, func() {
+			for op := NN; op <= TN; op++ {
+				p.Gemm(op, n, n, n, x, n, y, n, z, n, false)
+				p.GroupedGemm(op, groups[:1], false)
+				GemmSerial(op, n, n, n, x, n, y, n, z, n, true, s)
+			}
+			p.GroupedGemm(NN, groups[1:], false)
+			packed.Repack(NT, n, n, x, n)
+			p.GemmPacked(n, x, n, packed, z, n, false)
+			GemmPackedSerial(3, x, n, packed, z, n, false)
+			AttentionForward(n, 64, 32, x, n, y, n, y, n, z, n, w, 1, s)
+			AttentionBackward(n, 32, 16, x, n, x, n, x, n, x, n, w, x, n, z, n, y, n, z[50:], n, 1, s)
+			p.Run(9, noop)
+			Softmax(w)
+			AdamW(x, y, z, z, AdamWStep{Step: 1})
+			RMSNormGrad(w, w, w, w, w, 1)
+			SwiGLUGrad(w, w, w, w, w)
+		})
+		if allocs != 0 {
+			t.Errorf("%v allocations a run", allocs)
 		}
 	})
 }

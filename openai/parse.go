@@ -90,20 +90,15 @@ func envelope(body []byte) *APIError {
 
 // usageOf converts reported counts, and notes in meta why it cannot.
 func usageOf(u *Usage, meta *Meta) exchange.Usage {
+	meta.NoUsage = ""
 	switch {
 	case u == nil:
 		meta.NoUsage = "not sent"
+		return exchange.Usage{Source: exchange.UsageMissing}
 	case u.Problem != "":
 		meta.NoUsage = u.Problem
-	default:
-		meta.NoUsage = ""
-		return exchange.Usage{
-			Source: exchange.UsageReported,
-			Input:  u.PromptTokens, CachedInput: u.cached(),
-			Output: u.CompletionTokens, Reasoning: u.reasoning(),
-		}
 	}
-	return exchange.Usage{Source: exchange.UsageMissing}
+	return u.Exchange()
 }
 
 // ParseStream reads a whole body of server-sent events. A stream is complete

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"retort/exchange"
 )
 
 // Extra holds the fields of an object that this package does not know.
@@ -367,6 +369,19 @@ func (u Usage) MarshalJSON() ([]byte, error) {
 	}
 	type plain Usage
 	return encodeObject(plain(u), u.Extra)
+}
+
+// Exchange returns the counts in our vocabulary; their source is missing where
+// Problem says that they cannot be used.
+func (u *Usage) Exchange() exchange.Usage {
+	if u.Problem != "" {
+		return exchange.Usage{Source: exchange.UsageMissing}
+	}
+	return exchange.Usage{
+		Source: exchange.UsageReported,
+		Input:  u.PromptTokens, CachedInput: u.cached(),
+		Output: u.CompletionTokens, Reasoning: u.reasoning(),
+	}
 }
 
 // implausible says what is wrong with counts that parsed, or "".

@@ -256,6 +256,17 @@ func TestNothingIsLeftOfAnExportThatFails(t *testing.T) {
 	}
 }
 
+func TestNumbersOfTheConfigurationAreDecimals(t *testing.T) {
+	for _, c := range []struct {
+		in   decimal
+		want string
+	}{{1, "1.0"}, {1.5, "1.5"}, {1e-6, "0.000001"}, {200, "200.0"}, {0, "0.0"}, {1e30, "1e+30"}} {
+		if got, err := json.Marshal(c.in); err != nil || string(got) != c.want {
+			t.Errorf("%v is written as %s, %v, want %s", float64(c.in), got, err, c.want)
+		}
+	}
+}
+
 func TestGGUFHoldsTheSameWeights(t *testing.T) {
 	for name, c := range configs(0) {
 		for _, layout := range []Layout{Absorbed, Legacy} {

@@ -1,9 +1,25 @@
 package export
 
 import (
+	"bytes"
+	"encoding/json"
+
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
+
+// decimal is a number that always has a point or an exponent: transformers
+// refuses 1 where it wants 1.0.
+type decimal float64
+
+// MarshalJSON implements json.Marshaler.
+func (d decimal) MarshalJSON() ([]byte, error) {
+	b, err := json.Marshal(float64(d))
+	if err == nil && !bytes.ContainsAny(b, ".e") {
+		b = append(b, ".0"...)
+	}
+	return b, err
+}
 
 // configJSON is config.json as transformers' DeepseekV3Config reads it. Values
 // whose defaults there are those of the 671B model are all written out.
@@ -36,20 +52,20 @@ type configJSON struct {
 	Groups        int     `json:"n_group"`
 	TopKGroups    int     `json:"topk_group"`
 	NormTopK      bool    `json:"norm_topk_prob"`
-	RoutedScale   float64 `json:"routed_scaling_factor"`
+	RoutedScale   decimal `json:"routed_scaling_factor"`
 	ScoringFunc   string  `json:"scoring_func"`
 	TopKMethod    string  `json:"topk_method"`
 
 	HiddenAct        string         `json:"hidden_act"`
-	NormEps          float64        `json:"rms_norm_eps"`
+	NormEps          decimal        `json:"rms_norm_eps"`
 	AttentionBias    bool           `json:"attention_bias"`
-	AttentionDropout float64        `json:"attention_dropout"`
-	RopeTheta        float64        `json:"rope_theta"`
+	AttentionDropout decimal        `json:"attention_dropout"`
+	RopeTheta        decimal        `json:"rope_theta"`
 	RopeParameters   ropeParameters `json:"rope_parameters"`
 	RopeInterleave   bool           `json:"rope_interleave"`
 	RopeScaling      *int           `json:"rope_scaling"` // null
 	TieEmbeddings    bool           `json:"tie_word_embeddings"`
-	InitializerRange float64        `json:"initializer_range"`
+	InitializerRange decimal        `json:"initializer_range"`
 	UseCache         bool           `json:"use_cache"`
 
 	BOS *int32 `json:"bos_token_id"` // null: nothing is put in front of a conversation
@@ -59,7 +75,7 @@ type configJSON struct {
 
 type ropeParameters struct {
 	Type  string  `json:"rope_type"`
-	Theta float64 `json:"rope_theta"`
+	Theta decimal `json:"rope_theta"`
 }
 
 func hfConfig(c model.Config, t *tokenizer.Tokenizer) configJSON {
@@ -69,9 +85,9 @@ func hfConfig(c model.Config, t *tokenizer.Tokenizer) configJSON {
 		Layers: c.Layers, Heads: c.Heads, KVHeads: c.Heads,
 		NopeDim: c.NopeDim, RopeDim: c.RopeDim, VDim: c.VDim, KVLoraRank: c.KVLoraRank, MaxPositions: c.MaxPositions,
 		RoutedExperts: c.RoutedExperts, SharedExperts: c.SharedExperts, TopK: c.TopK, DenseLayers: c.DenseLayers,
-		MoELayerFreq: 1, Groups: 1, TopKGroups: 1, NormTopK: true, RoutedScale: c.RoutedScale,
+		MoELayerFreq: 1, Groups: 1, TopKGroups: 1, NormTopK: true, RoutedScale: decimal(c.RoutedScale),
 		ScoringFunc: "sigmoid", TopKMethod: "noaux_tc",
-		HiddenAct: "silu", NormEps: c.NormEps, RopeTheta: c.RopeTheta, RopeParameters: ropeParameters{"default", c.RopeTheta},
+		HiddenAct: "silu", NormEps: decimal(c.NormEps), RopeTheta: decimal(c.RopeTheta), RopeParameters: ropeParameters{"default", decimal(c.RopeTheta)},
 		RopeInterleave: true, TieEmbeddings: c.TieEmbeddings, InitializerRange: 0.02, UseCache: true,
 		EOS: mustID(t, tokenizer.ImEnd), Pad: mustID(t, tokenizer.EndOfText),
 	}

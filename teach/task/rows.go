@@ -125,20 +125,18 @@ func jsonRow(at place, line []byte) (row, error) {
 	if i := invalidUTF8(line); i >= 0 {
 		return row{}, at.errorf(i+1, "the text is not valid UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(line))
-	fail := func(err error) (row, error) {
-		var syntax *json.SyntaxError
-		switch {
-		case errors.As(err, &syntax):
-			return row{}, at.errorf(int(syntax.Offset), "not valid JSON: %v", err)
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return row{}, at.errorf(len(bytes.TrimRight(line, "\r\n"))+1, "not valid JSON: the line ends within the object")
+	var whole json.RawMessage
+	if err := json.Unmarshal(line, &whole); err != nil {
+		column := 1
+		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+			column = int(syntax.Offset)
 		}
-		return row{}, at.errorf(int(dec.InputOffset())+1, "not valid JSON: %v", err)
+		return row{}, at.errorf(column, "not valid JSON: %v", err)
 	}
+	dec := json.NewDecoder(bytes.NewReader(line))
 	open, err := dec.Token()
 	if err != nil {
-		return fail(err)
+		return row{}, at.errorf(0, "not valid JSON: %v", err)
 	}
 	if open != json.Delim('{') {
 		return row{}, at.errorf(1, "the line is not a JSON object")
@@ -147,12 +145,12 @@ func jsonRow(at place, line []byte) (row, error) {
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
-			return fail(err)
+			return row{}, at.errorf(0, "not valid JSON: %v", err)
 		}
 		name := key.(string) // within an object, before a value
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
-			return fail(err)
+			return row{}, at.errorf(0, "not valid JSON: %v", err)
 		}
 		column := int(dec.InputOffset()) - len(raw) + 1
 		if slices.Contains(r.names, name) {
@@ -162,10 +160,7 @@ func jsonRow(at place, line []byte) (row, error) {
 		r.values[name], r.columns[name] = raw, column
 	}
 	if _, err := dec.Token(); err != nil {
-		return fail(err)
-	}
-	if rest := bytes.TrimSpace(line[dec.InputOffset():]); len(rest) > 0 {
-		return row{}, at.errorf(int(dec.InputOffset())+1, "more text follows the JSON object")
+		return row{}, at.errorf(0, "not valid JSON: %v", err)
 	}
 	return r, nil
 }

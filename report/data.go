@@ -32,6 +32,7 @@ type Data struct {
 	Seconds  map[string]float64 `json:"seconds"`
 	Stages   []string           `json:"stages"`          // keys of Seconds in the order of the run
 	Notes    []string           `json:"notes,omitempty"` // what a reader must know to judge the figures
+	Page     string             `json:"page"`            // path of report.html
 }
 
 // Machine is what the run was made on.
@@ -202,4 +203,14 @@ func FormatCounts(m map[string]int) string {
 		keys[i] = fmt.Sprintf("%s %s", k, FormatCount(int64(m[k])))
 	}
 	return strings.Join(keys, ", ")
+}
+
+// SortRefusals puts refusals in the order in which they are shown.
+func SortRefusals(list []Refusal) {
+	sort.SliceStable(list, func(i, j int) bool {
+		if list[i].Reason != list[j].Reason {
+			return list[i].Reason < list[j].Reason
+		}
+		return list[i].Source < list[j].Source
+	})
 }

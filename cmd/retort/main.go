@@ -1,0 +1,181 @@
+// Command retort distils a large language model into a small open one that you
+// own, through nothing but its API.
+//
+// This package is flags and wiring only: one file per command.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"retort/meter"
+	"retort/recipe"
+	"retort/report"
+	"retort/teach/dataset"
+	"retort/terms"
+	"retort/workspace"
+)
+
+// Exit codes; `retort help environment` documents them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitBudget      = 3
+	exitTerms       = 4
+	exitIncomplete  = 5
+	exitInUse       = 6
+	exitDamaged     = 7
+	exitInterrupted = 130
+)
+
+// app is what every command shares.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+
+	workspace string
+	quiet     bool
+	json      bool
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// errDamaged says that a check of stored data failed; the command has printed
+// what it found.
+var errDamaged = errors.New("verification failed")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
+	os.Exit(Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+}
+
+// Main runs one command line and returns its exit code. It is main without the
+// process, so that end-to-end tests run what users run.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	code := exitCode(ctx, err)
+	switch {
+	case err == nil:
+	case code == exitInterrupted:
+		fmt.Fprintln(stderr, "retort: interrupted; the same command goes on from here")
+	default:
+		fmt.Fprintf(stderr, "retort: %v\n", err)
+	}
+	return code
+}
+
+// exitCode sorts an error into the documented exit codes.
+func exitCode(ctx context.Context, err error) int {
+	var usage usageError
+	var over *meter.OverBudgetError
+	var refused *terms.RefusedError
+	var incomplete *recipe.IncompleteError
+	var inUse *workspace.InUseError
+	var mismatch *dataset.MismatchError
+	var mistake *recipe.Error
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage), errors.As(err, &mistake):
+		return exitUsage
+	case errors.As(err, &over):
+		return exitBudget
+	case errors.As(err, &refused):
+		return exitTerms
+	case errors.As(err, &incomplete):
+		return exitIncomplete
+	case errors.As(err, &inUse):
+		return exitInUse
+	case errors.Is(err, errDamaged), errors.As(err, &mismatch):
+		return exitDamaged
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitFailed
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "retort",
+		Short: "Distil a large language model into a small open one that you own",
+		Long: "Retort distils a large language model into a small open one that you own,\n" +
+			"through nothing but its API: every answer kept, every cent counted.",
+		Example:       "  retort run recipes/quickstart.yaml",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&a.workspace, "workspace", "", "directory that holds your work (default: RETORT_WORKSPACE, else the nearest .retort)")
+	root.PersistentFlags().BoolVar(&a.quiet, "quiet", false, "no progress, errors only")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddGroup(
+		&cobra.Group{ID: "distil", Title: "Distil:"},
+		&cobra.Group{ID: "workspace", Title: "Workspace:"},
+	)
+	for _, c := range []*cobra.Command{a.runCommand(), a.serveCommand(), a.chatCommand()} {
+		c.GroupID = "distil"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{a.recipeCommand(), a.referenceCommand(), a.versionCommand()} {
+		c.GroupID = "workspace"
+		root.AddCommand(c)
+	}
+	root.AddCommand(environmentTopic())
+	return root
+}
+
+// args wraps cobra's argument checks so that they exit with the usage code.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, list []string) error {
+		if err := check(c, list); err != nil {
+			return usageError{fmt.Errorf("%w\nUsage: %s", err, c.UseLine())}
+		}
+		return nil
+	}
+}
+
+// open finds and opens the workspace.
+func (a *app) open() (*workspace.Workspace, error) {
+	dir, err := workspace.Find(a.workspace)
+	if err != nil {
+		return nil, err
+	}
+	return workspace.Open(dir)
+}
+
+// progress returns the view that fits where stderr goes.
+func (a *app) progress() *report.Progress {
+	mode := report.ProgressPlain
+	if a.quiet {
+		mode = report.ProgressQuiet
+	} else if a.isTerminal(a.stderr) && a.getenv("TERM") != "dumb" {
+		mode = report.ProgressBars
+	}
+	return report.NewProgress(a.stderr, mode)
+}
+
+func (a *app) isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

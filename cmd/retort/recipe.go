@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"retort/recipe"
+)
+
+func (a *app) recipeCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "recipe",
+		Short:   "Look at recipes",
+		Example: "  retort recipe show recipes/quickstart.yaml",
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "show FILE",
+		Short: "Print a recipe with every default written out",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, list []string) error {
+			r, err := recipe.Load(list[0])
+			if err != nil {
+				return err
+			}
+			out, err := r.YAML()
+			if err != nil {
+				return err
+			}
+			_, err = a.stdout.Write(out)
+			return err
+		},
+	}, &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Check recipes without running them",
+		Args:  args(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, list []string) error {
+			for _, file := range list {
+				r, err := recipe.Load(file)
+				if err != nil {
+					return err
+				}
+				name, err := r.RunName()
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(a.stdout, "%s: a recipe; its run is %s\n", file, name)
+			}
+			return nil
+		},
+	}, &cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON schema of the recipe format, for editors",
+		Args:  args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			out, err := recipe.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s\n", out)
+			return err
+		},
+	})
+	return c
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"retort/recipe"
+	"retort/report"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var plan bool
+	var threads int
+	c := &cobra.Command{
+		Use:   "run RECIPE",
+		Short: "Run a recipe: collect, curate, train, evaluate, export, report",
+		Long: "Run a recipe from the teacher's API to a student that you own. The same\n" +
+			"command resumes a run that was interrupted; nothing is paid for twice.",
+		Example: "  retort run recipes/quickstart.yaml\n  retort run --plan recipes/quickstart.yaml",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, list []string) error {
+			r, err := recipe.Load(list[0])
+			if err != nil {
+				return err
+			}
+			ws, err := a.open()
+			if err != nil {
+				return err
+			}
+			progress := a.progress()
+			if plan {
+				defer progress.Close()
+				p, err := recipe.MakePlan(c.Context(), r, ws, progress)
+				if err != nil {
+					return err
+				}
+				return a.show(p, func() error { return p.Print(a.stdout) })
+			}
+			result, err := recipe.Run(c.Context(), r, recipe.Options{
+				Workspace: ws,
+				Progress:  progress,
+				Threads:   threads,
+				Getenv:    a.getenv,
+				Log:       slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+				Version:   buildVersion().Version,
+			})
+			progress.Close()
+			if err != nil {
+				return err
+			}
+			return a.show(result.Summary(), func() error {
+				return report.Terminal(a.stdout, &result.Report, report.TerminalOptions{Color: a.isTerminal(a.stdout) && a.getenv("NO_COLOR") == ""})
+			})
+		},
+	}
+	c.Flags().BoolVar(&plan, "plan", false, "print what would be sent, its cost and its time, and spend nothing")
+	c.Flags().BoolVar(&a.json, "json", false, "end with one JSON object on stdout")
+	c.Flags().IntVar(&threads, "threads", 0, "threads for training and decoding (default: all cores); results do not depend on it")
+	return c
+}
+
+// show prints data as JSON where asked for, and for people otherwise.
+func (a *app) show(data any, people func() error) error {
+	if a.json {
+		return json.NewEncoder(a.stdout).Encode(data)
+	}
+	return people()
+}

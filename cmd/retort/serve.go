@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"retort/exchange"
+	"retort/internal/kernel"
+	"retort/student/export"
+	"retort/student/serve"
+)
+
+// modelFlags are what serve and chat have in common.
+type modelFlags struct {
+	threads, slots, context int
+}
+
+func (f *modelFlags) add(c *cobra.Command) {
+	c.Flags().IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
+	c.Flags().IntVar(&f.context, "context", 0, "longest prompt and answer together, in tokens (default: the model's)")
+}
+
+// engine loads a model directory and starts an engine on it.
+func (f *modelFlags) engine(dir string, opt serve.Options) (*serve.Engine, func(), error) {
+	m, tok, err := export.Load(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool := kernel.NewPool(f.threads)
+	opt.Slots, opt.MaxContext = f.slots, f.context
+	e, err := serve.NewEngine(m, tok, pool, opt)
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	return e, func() { e.Close(); pool.Close() }, nil
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var f modelFlags
+	var listen, name, keyEnv string
+	var inline bool
+	c := &cobra.Command{
+		Use:   "serve MODEL",
+		Short: "Serve a model directory over the OpenAI wire",
+		Long: "Serve a model directory over the OpenAI wire: chat completions, streamed and\n" +
+			"not, and models. It listens on loopback unless told, and then wants a key.",
+		Example: "  retort serve .retort/models/0123abcd --listen 127.0.0.1:8080",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, list []string) error {
+			opt := serve.Options{Model: name, InlineReasoning: inline}
+			if keyEnv != "" {
+				key := a.getenv(keyEnv)
+				if key == "" {
+					return usageError{fmt.Errorf("the environment variable %s is not set; it should hold the key that clients must send", keyEnv)}
+				}
+				opt.APIKeys = []string{key}
+			}
+			e, done, err := f.engine(list[0], opt)
+			if err != nil {
+				return err
+			}
+			defer done()
+			l, err := net.Listen("tcp", listen)
+			if err != nil {
+				return fmt.Errorf("listen on %s: %w; is another server using it? Choose another address with --listen", listen, err)
+			}
+			if !a.quiet {
+				fmt.Fprintf(a.stderr, "serving model %q on http://%s/v1 until Ctrl-C\n", name, l.Addr())
+			}
+			return e.Serve(c.Context(), l)
+		},
+	}
+	f.add(c)
+	c.Flags().IntVar(&f.slots, "slots", 16, "sequences decoded together")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
+	c.Flags().StringVar(&name, "name", "student", "the name that clients ask for")
+	c.Flags().StringVar(&keyEnv, "api-key-env", "", "environment variable that holds the key that clients must send")
+	c.Flags().BoolVar(&inline, "inline-reasoning", false, "leave <think>…</think> in the content")
+	return c
+}
+
+func (a *app) chatCommand() *cobra.Command {
+	var f modelFlags
+	var maxTokens int
+	var temperature float64
+	c := &cobra.Command{
+		Use:     "chat MODEL",
+		Short:   "Talk to a model directory in the terminal",
+		Long:    "Talk to a model directory in the terminal. Each line is a prompt of its own,\nsince small students are taught single turns. An empty line or Ctrl-D ends.",
+		Example: "  retort chat .retort/models/0123abcd",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, list []string) error {
+			e, done, err := f.engine(list[0], serve.Options{})
+			if err != nil {
+				return err
+			}
+			defer done()
+			return a.chat(c.Context(), e, maxTokens, temperature)
+		},
+	}
+	f.add(c)
+	f.slots = 1
+	c.Flags().IntVar(&maxTokens, "max-tokens", 256, "longest answer")
+	c.Flags().Float64Var(&temperature, "temperature", 0, "sampling temperature; 0 is greedy")
+	return c
+}
+
+// chat answers line by line.
+func (a *app) chat(ctx context.Context, e *serve.Engine, maxTokens int, temperature float64) error {
+	in := bufio.NewScanner(a.stdin)
+	in.Buffer(nil, 1<<20)
+	for {
+		fmt.Fprint(a.stderr, "> ")
+		if !in.Scan() {
+			fmt.Fprintln(a.stderr)
+			return in.Err()
+		}
+		// A newline cannot be typed in one line: \n stands for it.
+		line := strings.ReplaceAll(strings.TrimSpace(in.Text()), `\n`, "\n")
+		if line == "" {
+			return nil
+		}
+		x, err := e.Ask(ctx, exchange.Request{
+			Model: "student", Messages: []exchange.Message{{Role: "user", Content: line}}, MaxTokens: maxTokens,
+			Params: fmt.Appendf(nil, `{"temperature":%g}`, temperature),
+		})
+		var failed *exchange.Error
+		switch {
+		case errors.As(err, &failed) && failed.Class == exchange.ClassInvalid:
+			fmt.Fprintln(a.stderr, err)
+			continue
+		case err != nil:
+			return err
+		}
+		a.printAnswer(a.stdout, x.Answer)
+	}
+}
+
+// printAnswer prints reasoning, dimmed where the terminal can, and the answer.
+func (a *app) printAnswer(w io.Writer, answer exchange.Answer) {
+	if answer.Reasoning != "" {
+		dim, plain := "", ""
+		if a.isTerminal(w) && a.getenv("NO_COLOR") == "" {
+			dim, plain = "\x1b[2m", "\x1b[0m"
+		}
+		fmt.Fprintf(w, "%s%s%s\n", dim, answer.Reasoning, plain)
+	}
+	fmt.Fprintln(w, answer.Content)
+	if answer.FinishReason == "length" {
+		fmt.Fprintln(a.stderr, "(the answer was cut at --max-tokens)")
+	}
+}

@@ -1,0 +1,102 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"retort/report"
+	"retort/student/export"
+	"retort/teach/dataset"
+	"retort/terms"
+)
+
+// export writes the student for other people's programs, after the terms gate
+// has let it pass.
+func (r *run) export(ctx context.Context) error {
+	if err := r.gateDataset(); err != nil {
+		return err
+	}
+	hash := r.student.Hash()
+	dir := r.modelDir(hash)
+	bar := r.opt.Progress.Stage("export", 0, 0, "files")
+	lineage, err := r.lineage()
+	if err != nil {
+		return err
+	}
+	var formats []export.Format
+	for _, f := range r.Recipe.Export {
+		formats = append(formats, export.Format(f))
+	}
+	m, err := export.Write(ctx, dir, r.student, r.tokens, export.Options{Formats: formats, Lineage: lineage})
+	if err != nil {
+		return err
+	}
+	r.report.Model = report.Model{Hash: m.Hash, Path: m.Dir, Params: m.Params, Active: m.ActivePars}
+	bar.Done(m.Dir)
+	return r.loadExport(ctx)
+}
+
+func (r *run) modelDir(hash string) string { return r.opt.Workspace.Path("models", hash) }
+
+// gateDataset asks the gate about every terms row in the dataset.
+func (r *run) gateDataset() error {
+	var errs []error
+	for _, t := range r.data.Passport.Terms {
+		errs = append(errs, r.gate(terms.Export)(t.ID))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) lineage() (export.Lineage, error) {
+	t, err := r.training()
+	if err != nil {
+		return export.Lineage{}, err
+	}
+	p := r.data.Passport
+	l := export.Lineage{
+		Name: r.Name, Created: time.Now().UTC().Format(time.RFC3339),
+		Tool:     dataset.Tool{Name: "retort", Version: r.opt.Version},
+		Recipe:   dataset.Recipe{Name: r.Name, Hash: r.hash},
+		Dataset:  export.DatasetRef{Hash: r.data.Hash, Examples: len(r.data.Examples), Families: p.Families},
+		Teachers: p.Teachers, Terms: p.Terms,
+		Training: export.Training{Tokens: t.Tokens, Steps: int64(t.Steps), Loss: t.Loss, Seconds: t.Seconds, Seed: r.Seed},
+		Limits:   r.report.Notes,
+	}
+	for _, e := range r.report.Eval {
+		l.Eval = append(l.Eval, export.Result{
+			Family: e.Family, N: e.N, Student: e.Student, Teacher: e.Teacher, Diff: e.Diff, CI95: e.DiffCI, Agreement: e.Measure == report.Agreement,
+		})
+	}
+	return l, nil
+}
+
+// loadExport reads what the exported directory holds, and verifies it: a
+// model's directory may have been changed since.
+func (r *run) loadExport(context.Context) error {
+	dir := r.modelDir(r.student.Hash())
+	p, err := export.Verify(dir)
+	if err != nil {
+		return err
+	}
+	r.report.Model = report.Model{Hash: p.Hash, Path: dir, Params: p.Params, Active: p.ActiveParams}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		r.report.Model.Files = append(r.report.Model.Files, report.File{Name: e.Name(), Bytes: info.Size()})
+	}
+	slices.SortFunc(r.report.Model.Files, func(a, b report.File) int { return int(b.Bytes - a.Bytes) })
+	if rel, err := filepath.Rel(".", dir); err == nil && len(rel) < len(dir) {
+		r.report.Model.Path = rel // shorter to type
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"retort/exchange"
+	"retort/internal/kernel"
+	"retort/report"
+	"retort/teach/reference"
+	"retort/terms"
+	"retort/workspace"
+)
+
+// writeReport gathers what every stage has left and writes report.json and
+// report.html.
+func (r *run) writeReport(ctx context.Context) error {
+	d := &r.report
+	d.Tool, d.Run, d.Recipe, d.Hash = r.opt.Version, r.name, r.Name, r.hash
+	d.Command = "retort run " + r.src.file
+	d.Finished = time.Now().UTC()
+	d.Machine = report.Machine{CPU: cpuName(), Cores: runtime.NumCPU(), Kernels: kernel.Active().String(), PeakRSS: peakRSS()}
+	v := terms.Gate(r.teacher.terms, r.use(), terms.Export)
+	d.Teacher = report.Teacher{
+		Name: r.teacherName(), Endpoint: r.teacher.endpoint, Model: r.teacher.model, Price: r.priceText(),
+		TermsID: r.teacher.terms.ID, Terms: r.teacher.terms.Document, TermsSays: r.teacher.terms.Says,
+		Basis: v.Reason, Decision: string(v.Decision), Obligations: v.Obligations,
+	}
+	for _, fill := range []func(context.Context) error{r.reportCollection, r.reportTraining} {
+		if err := fill(ctx); err != nil {
+			return err
+		}
+	}
+	for _, s := range r.stages() {
+		if _, ok := r.seconds[s.name]; ok {
+			d.Stages = append(d.Stages, s.name)
+		}
+	}
+	d.Seconds = r.seconds
+	d.Page = filepath.Join(r.dir, "report.html")
+	var page bytes.Buffer
+	if err := report.HTML(&page, d); err != nil {
+		return err
+	}
+	raw, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := workspace.WriteFileAtomic(filepath.Join(r.dir, "report.json"), raw, 0o644); err != nil {
+		return err
+	}
+	return workspace.WriteFileAtomic(d.Page, page.Bytes(), 0o644)
+}
+
+func (r *run) teacherName() string {
+	if r.Teacher.Reference != nil {
+		return "the built-in reference teacher"
+	}
+	return r.teacher.model
+}
+
+func (r *run) priceText() string {
+	p := r.teacher.price
+	perMillion := func(v exchange.Pico) string { return fmt.Sprintf("$%g", float64(v)/1e6) }
+	return fmt.Sprintf("%s: %s per million input tokens, %s per million output tokens", p.ID, perMillion(p.Input), perMillion(p.Output))
+}
+
+// reportCollection tells where the prompts went and what they cost.
+func (r *run) reportCollection(ctx context.Context) error {
+	f, err := r.funnel()
+	if err != nil {
+		return err
+	}
+	_, acc, err := r.read(ctx, r.store, func(exchange.Pico) {})
+	if err != nil {
+		return err
+	}
+	d := &r.report
+	d.Sources, d.Refusals = f.Sources, f.Refused
+	for _, l := range r.data.Passport.IdentityLeaks {
+		sample := ""
+		if len(l.Samples) > 0 {
+			sample = l.Samples[0]
+		}
+		d.Leaks = append(d.Leaks, report.Leak{Pattern: l.Pattern, Count: l.Count, Sample: sample})
+	}
+	limit := r.budget.Limit()
+	d.Spend = report.Spend{
+		Exchanges: acc.exchanges, Errors: acc.errors, USD: acc.cost.USD(), Reported: acc.reported.String(), UpperBound: acc.bound.String(),
+		Budget: limit.USD(), Input: acc.input, Output: acc.output,
+	}
+	asked := int64(0)
+	for _, s := range f.Sources {
+		asked += int64(s.Asked + s.Heldout)
+	}
+	d.Spend.Reused = max(0, asked-acc.answers)
+	if r.Teacher.Reference != nil {
+		return r.reportBill(ctx, acc)
+	}
+	return nil
+}
+
+// reportBill compares the built-in teacher's own bill with our ledger, line by
+// line.
+func (r *run) reportBill(ctx context.Context, acc *account) error {
+	lines, err := reference.ReadBill(filepath.Join(r.dir, billFile))
+	if err != nil {
+		return err
+	}
+	var bill exchange.PicoSum
+	missing, short := 0, 0
+	for _, l := range lines {
+		bill.Add(l.Cost)
+		switch ours, ok := acc.costs[l.Attempt]; {
+		case !ok:
+			missing++
+		case ours < l.Cost:
+			short++
+		}
+	}
+	d := &r.report
+	d.Spend.Bill = bill.String()
+	switch {
+	case missing > 0 || short > 0:
+		return fmt.Errorf("the teacher's bill has %d lines that the ledger lacks and %d that it charges less for: the budget cannot be trusted", missing, short)
+	case bill.Cmp(acc.cost) == 0:
+		d.Spend.BillAgrees = fmt.Sprintf("equal to ours, line by line over %s answers", report.FormatCount(int64(len(lines))))
+	default:
+		d.Spend.BillAgrees = fmt.Sprintf("every one of its %s lines is in our ledger, at no less; where usage was not reported ours is an upper bound", report.FormatCount(int64(len(lines))))
+	}
+	return nil
+}
+
+// reportTraining tells how the student learned.
+func (r *run) reportTraining(context.Context) error {
+	t, err := r.training()
+	if err != nil {
+		return err
+	}
+	d := &r.report
+	var tokens int64
+	for _, s := range r.sequences(r.data.Examples) {
+		tokens += int64(len(s.Tokens))
+	}
+	d.Dataset = report.Dataset{Hash: r.data.Hash, Path: r.data.Dir, Examples: len(r.data.Examples), Tokens: tokens, TooLong: t.TooLong}
+	d.Training = report.Training{
+		Preset: r.presetName(), Vocabulary: r.tokens.VocabSize(), Optimizer: r.Train[0].SFT.Optimizer,
+		Steps: int64(t.Steps), Tokens: t.Tokens, TokensPerSecond: float64(t.Tokens) / max(t.Seconds, 1e-9),
+	}
+	d.Training.Loss, d.Training.Heldout, err = r.curve()
+	return err
+}
+
+func (r *run) presetName() string {
+	c := r.student.Config()
+	if c.DenseLayers < c.Layers {
+		return fmt.Sprintf("%s (%d routed experts, %d of them and %d shared active)", r.Student.Preset, c.RoutedExperts, c.TopK, c.SharedExperts)
+	}
+	return r.Student.Preset + " (dense)"
+}

@@ -1,0 +1,303 @@
+// Package recipe turns a recipe file into a plan of stages and runs them,
+// resumably: prompts are collected from a teacher, curated into a dataset, a
+// student is trained on it, evaluated against its teacher and exported.
+//
+// It decides in what order rooms are called and keeps what each stage needs to
+// go on after an interruption. What a stage does is done in its own room. A
+// recipe is strict YAML: an unknown key is refused with its place and the
+// nearest valid one, an impossible value with its place and what is possible.
+package recipe
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+
+	"retort/exchange"
+	"retort/teach/reference"
+	"retort/teach/task"
+)
+
+// Version is the recipe format that this program reads.
+const Version = 1
+
+// Recipe is one recipe file with every default filled in.
+type Recipe struct {
+	Version int       `yaml:"retort" json:"retort" jsonschema_description:"version of the recipe format; 1"`
+	Name    string    `yaml:"name" json:"name" jsonschema_description:"names the run's directory"`
+	Seed    uint64    `yaml:"seed" json:"seed" jsonschema_description:"decides problems, initial weights and order of training"`
+	Use     Use       `yaml:"use" json:"use" jsonschema_description:"what the model is for; the terms gate decides on it"`
+	Teacher Teacher   `yaml:"teacher" json:"teacher" jsonschema_description:"the model that is asked"`
+	Budget  Budget    `yaml:"budget" json:"budget" jsonschema_description:"the most that the teacher may cost"`
+	Prompts []Prompts `yaml:"prompts" json:"prompts" jsonschema_description:"what is asked"`
+	Verify  []Verify  `yaml:"verify" json:"verify" jsonschema_description:"how an answer is judged"`
+	Accept  Accept    `yaml:"accept" json:"accept" jsonschema_description:"which answers are complete enough to be used"`
+	Curate  Curate    `yaml:"curate" json:"curate" jsonschema_description:"which answers become examples"`
+	Student Student   `yaml:"student" json:"student" jsonschema_description:"the model that is trained"`
+	Train   []Train   `yaml:"train" json:"train" jsonschema_description:"how it is trained, step by step"`
+	Eval    Eval      `yaml:"eval" json:"eval" jsonschema_description:"whom it is compared with"`
+	Export  []string  `yaml:"export" json:"export" jsonschema_description:"formats to write: huggingface, gguf"`
+
+	dir string  // of the file; files that it names are relative to it
+	src *source // where its values stand
+}
+
+// Use says what the student is for.
+type Use struct {
+	Purpose     string `yaml:"purpose,omitempty" json:"purpose,omitempty" jsonschema_description:"in a word or two"`
+	Distributed bool   `yaml:"distributed" json:"distributed" jsonschema_description:"whether the model leaves the organisation that trains it"`
+}
+
+// Teacher is the model that is asked: the built-in one, or any address that
+// speaks the OpenAI wire.
+type Teacher struct {
+	Reference *reference.Config `yaml:"reference,omitempty" json:"reference,omitempty" jsonschema_description:"the built-in reference teacher"`
+	BaseURL   string            `yaml:"base_url,omitempty" json:"base_url,omitempty" jsonschema_description:"address of an OpenAI-compatible API, up to and with /v1"`
+	Model     string            `yaml:"model,omitempty" json:"model,omitempty" jsonschema_description:"the model's name there"`
+	APIKeyEnv string            `yaml:"api_key_env,omitempty" json:"api_key_env,omitempty" jsonschema_description:"environment variable that holds the API key"`
+	Request   Request           `yaml:"request" json:"request" jsonschema_description:"how each request is made"`
+	Price     *Price            `yaml:"price,omitempty" json:"price,omitempty" jsonschema_description:"USD per million tokens, where the price book has no entry"`
+	Limits    Limits            `yaml:"limits" json:"limits" jsonschema_description:"how fast it may be asked"`
+	Terms     string            `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"the terms row that applies, where the address does not tell"`
+}
+
+// Request is what every request of a recipe has in common.
+type Request struct {
+	Temperature *float64       `yaml:"temperature,omitempty" json:"temperature,omitempty" jsonschema_description:"sampling temperature, 0 to 2"`
+	TopP        *float64       `yaml:"top_p,omitempty" json:"top_p,omitempty" jsonschema_description:"nucleus sampling"`
+	MaxTokens   int            `yaml:"max_tokens" json:"max_tokens" jsonschema_description:"longest answer in the teacher's tokens; bounds the cost"`
+	Seed        string         `yaml:"seed" json:"seed" jsonschema_description:"derived: a seed from the prompt key; none: the teacher draws anew"`
+	Stream      *bool          `yaml:"stream,omitempty" json:"stream,omitempty" jsonschema_description:"whether answers are streamed"`
+	ExtraBody   map[string]any `yaml:"extra_body,omitempty" json:"extra_body,omitempty" jsonschema_description:"further fields of the request body"`
+}
+
+// Price is what a teacher's tokens cost, in USD per million.
+type Price struct {
+	Input       float64  `yaml:"input" json:"input" jsonschema_description:"input tokens"`
+	CachedInput *float64 `yaml:"cached_input,omitempty" json:"cached_input,omitempty" jsonschema_description:"input tokens that the provider had cached"`
+	Output      float64  `yaml:"output" json:"output" jsonschema_description:"output tokens, reasoning included"`
+}
+
+// Limits bound how fast a teacher is asked. They do not change what is asked.
+type Limits struct {
+	RPM        int    `yaml:"rpm,omitempty" json:"rpm,omitempty" jsonschema_description:"requests a minute"`
+	TPM        int    `yaml:"tpm,omitempty" json:"tpm,omitempty" jsonschema_description:"tokens a minute"`
+	Concurrent int    `yaml:"concurrent" json:"concurrent" jsonschema_description:"requests in flight"`
+	Deadline   string `yaml:"deadline" json:"deadline" jsonschema_description:"longest time for one answer"`
+	Stall      string `yaml:"stall" json:"stall" jsonschema_description:"longest silence within one answer"`
+	Attempts   int    `yaml:"attempts" json:"attempts" jsonschema_description:"attempts at one request before it is given up"`
+}
+
+// Budget bounds what the teacher may cost.
+type Budget struct {
+	USD *float64 `yaml:"usd,omitempty" json:"usd,omitempty" jsonschema_description:"US dollars, over all attempts of this run; required for a paid teacher"`
+}
+
+// Prompts is one source of prompts: a verifiable task family, or a file.
+type Prompts struct {
+	Family string `yaml:"family,omitempty" json:"family,omitempty" jsonschema_description:"multiply, chain, list, countdown or gsm8k"`
+
+	task.Params `yaml:",inline"` // a family's difficulty
+
+	File  string `yaml:"file,omitempty" json:"file,omitempty" jsonschema_description:"JSONL or CSV file of prompts"`
+	Field string `yaml:"field,omitempty" json:"field,omitempty" jsonschema_description:"the field that holds the prompt"`
+	Gold  string `yaml:"gold,omitempty" json:"gold,omitempty" jsonschema_description:"the field that holds a right answer, if there is one"`
+
+	Train   int     `yaml:"train" json:"train" jsonschema_description:"examples that must pass curation; 0: as many as the file gives"`
+	Heldout Heldout `yaml:"heldout" json:"heldout" jsonschema_description:"problems kept for evaluation"`
+}
+
+// Heldout says which problems are kept for evaluation: a number of them, or a
+// file of their own.
+type Heldout struct {
+	Count int    `yaml:"count,omitempty" json:"count,omitempty" jsonschema_description:"how many"`
+	File  string `yaml:"file,omitempty" json:"file,omitempty" jsonschema_description:"a file of their own"`
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler: `heldout: 500` is short
+// for `heldout: {count: 500}`.
+func (h *Heldout) UnmarshalYAML(decode func(any) error) error {
+	var n int
+	if err := decode(&n); err == nil {
+		*h = Heldout{Count: n}
+		return nil
+	}
+	type plain Heldout
+	return decode((*plain)(h))
+}
+
+// MarshalYAML implements yaml.InterfaceMarshaler.
+func (h Heldout) MarshalYAML() (any, error) {
+	if h.File == "" {
+		return h.Count, nil
+	}
+	type plain Heldout
+	return plain(h), nil
+}
+
+// Verify is one verifier. Exactly one of its fields is set.
+type Verify struct {
+	Task *struct{} `yaml:"task,omitempty" json:"task,omitempty" jsonschema_description:"the task family's own verifier, or the file's gold answer"`
+}
+
+// Accept says which answers are complete.
+type Accept struct {
+	FinishReason []string `yaml:"finish_reason,flow" json:"finish_reason" jsonschema_description:"finish reasons that count as a complete answer"`
+}
+
+// Curate says which answers become examples.
+type Curate struct {
+	Keep           string  `yaml:"keep" json:"keep" jsonschema_description:"correct: only what the verifier passes; all: everything"`
+	NearDuplicates float64 `yaml:"near_duplicates" json:"near_duplicates" jsonschema_description:"similarity (Jaccard) from which an example is a near duplicate; 0: off"`
+	Decontaminate  string  `yaml:"decontaminate" json:"decontaminate" jsonschema_description:"heldout: drop what overlaps with held-out problems; none: keep it"`
+	Reasoning      string  `yaml:"reasoning" json:"reasoning" jsonschema_description:"keep or drop the written-out reasoning; require: keep it and refuse answers without it"`
+}
+
+// Student is the model that is trained.
+type Student struct {
+	Preset     string `yaml:"preset" json:"preset" jsonschema_description:"tiny, tiny-dense or tiny-moe"`
+	Vocabulary int    `yaml:"vocabulary" json:"vocabulary" jsonschema_description:"most tokens that the tokenizer may have"`
+	Context    int    `yaml:"context" json:"context" jsonschema_description:"longest sequence in tokens"`
+}
+
+// Train is one step of training. Exactly one of its fields is set.
+type Train struct {
+	SFT *SFT `yaml:"sft,omitempty" json:"sft,omitempty" jsonschema_description:"supervised fine-tuning on the dataset"`
+}
+
+// SFT is supervised fine-tuning on the dataset.
+type SFT struct {
+	Epochs       int     `yaml:"epochs,omitempty" json:"epochs,omitempty" jsonschema_description:"passes over the dataset"`
+	Tokens       int64   `yaml:"tokens,omitempty" json:"tokens,omitempty" jsonschema_description:"tokens to train on, instead of epochs"`
+	BatchTokens  int     `yaml:"batch_tokens" json:"batch_tokens" jsonschema_description:"tokens of one optimiser step"`
+	Optimizer    string  `yaml:"optimizer" json:"optimizer" jsonschema_description:"muon or adamw"`
+	LearningRate float64 `yaml:"learning_rate" json:"learning_rate" jsonschema_description:"AdamW's step size"`
+	MuonRate     float64 `yaml:"muon_rate" json:"muon_rate" jsonschema_description:"Muon's step size for matrices"`
+	Warmup       float64 `yaml:"warmup" json:"warmup" jsonschema_description:"share of the steps that warm up"`
+	Decay        float64 `yaml:"decay" json:"decay" jsonschema_description:"share of the steps, at the end, over which the rate falls to 0"`
+	Clip         float64 `yaml:"clip" json:"clip" jsonschema_description:"largest norm of the gradient"`
+	WeightDecay  float64 `yaml:"weight_decay" json:"weight_decay" jsonschema_description:"decoupled weight decay"`
+}
+
+// Eval says whom the student is compared with.
+type Eval struct {
+	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher, untrained, or {recipe: FILE} for another run in this workspace"`
+}
+
+// Contestant is somebody to compare with.
+type Contestant struct {
+	Name   string `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"teacher or untrained"`
+	Recipe string `yaml:"recipe,omitempty" json:"recipe,omitempty" jsonschema_description:"another recipe whose run is in this workspace"`
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler: a bare word is a name.
+func (c *Contestant) UnmarshalYAML(decode func(any) error) error {
+	var name string
+	if err := decode(&name); err == nil {
+		*c = Contestant{Name: name}
+		return nil
+	}
+	type plain Contestant
+	return decode((*plain)(c))
+}
+
+// MarshalYAML implements yaml.InterfaceMarshaler.
+func (c Contestant) MarshalYAML() (any, error) {
+	if c.Recipe == "" {
+		return c.Name, nil
+	}
+	type plain Contestant
+	return plain(c), nil
+}
+
+// Load reads a recipe file, fills in defaults and checks every value.
+func Load(path string) (*Recipe, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads a recipe from memory. Files that it names are relative to the
+// directory of path.
+func Parse(path string, data []byte) (*Recipe, error) {
+	r := &Recipe{}
+	src, err := decodeStrict(path, data, r)
+	if err != nil {
+		return nil, err
+	}
+	r.dir, r.src = filepath.Dir(path), src
+	r.fillDefaults()
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// YAML prints the recipe with every default written out.
+func (r *Recipe) YAML() ([]byte, error) {
+	return yaml.MarshalWithOptions(r, yaml.Indent(2), yaml.IndentSequence(true))
+}
+
+// File returns the path of a file that the recipe names.
+func (r *Recipe) File(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(r.dir, name)
+}
+
+// Files returns the files whose contents decide the result, in the order of
+// the recipe.
+func (r *Recipe) files() []string {
+	var out []string
+	for _, p := range r.Prompts {
+		for _, f := range []string{p.File, p.Heldout.File} {
+			if f != "" {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// Hash names what decides the result of a run: the recipe and the contents of
+// the files that it names, but neither its budget nor its limits, which only
+// say how far and how fast it comes.
+func (r *Recipe) Hash() (string, error) {
+	c := *r
+	c.Budget, c.Teacher.Limits = Budget{}, Limits{}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("recipe %s: %w", r.Name, err)
+	}
+	canonical, err := exchange.CanonicalJSON(raw)
+	if err != nil {
+		return "", fmt.Errorf("recipe %s: %w", r.Name, err)
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "retort recipe %d\n%d\n%s\n", Version, len(canonical), canonical)
+	for _, name := range r.files() {
+		data, err := os.ReadFile(r.File(name))
+		if err != nil {
+			return "", fmt.Errorf("recipe %s: %w", r.Name, err)
+		}
+		fmt.Fprintf(h, "%x\n", sha256.Sum256(data))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// RunName is the name of the directory of this recipe's run.
+func (r *Recipe) RunName() (string, error) {
+	hash, err := r.Hash()
+	if err != nil {
+		return "", err
+	}
+	return r.Name + "-" + hash[:12], nil
+}

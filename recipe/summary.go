@@ -1,0 +1,80 @@
+package recipe
+
+// Summary is what `retort run --json` prints: the figures that a script wants.
+type Summary struct {
+	Run     string             `json:"run"`
+	Dataset SummaryDataset     `json:"dataset"`
+	Ledger  SummaryLedger      `json:"ledger"`
+	Model   SummaryModel       `json:"model"`
+	Eval    []SummaryEval      `json:"eval"`
+	Beside  []SummaryBeside    `json:"beside,omitempty"`
+	Seconds map[string]float64 `json:"seconds"`
+	Refused map[string]int     `json:"refused"`
+	Report  string             `json:"report"` // path of the page
+}
+
+// SummaryDataset is the dataset of a Summary.
+type SummaryDataset struct {
+	Hash     string `json:"hash"`
+	Examples int    `json:"examples"`
+}
+
+// SummaryLedger is what the run's exchanges come to.
+type SummaryLedger struct {
+	Exchanges  int64   `json:"exchanges"`
+	CostUSD    float64 `json:"cost_usd"`
+	Reported   string  `json:"reported"`    // exact, where the teacher reported usage
+	UpperBound string  `json:"upper_bound"` // exact, elsewhere
+	Bill       string  `json:"bill,omitempty"`
+}
+
+// SummaryModel is the student of a Summary.
+type SummaryModel struct {
+	Hash         string `json:"hash"`
+	Path         string `json:"path"`
+	Params       int64  `json:"params"`
+	ActiveParams int64  `json:"active_params"`
+}
+
+// SummaryEval is one row of the evaluation. Without right answers, Student is
+// the share of agreement with the teacher and Measure says so.
+type SummaryEval struct {
+	Family  string     `json:"family"`
+	N       int        `json:"n"`
+	Measure string     `json:"measure"`
+	Student float64    `json:"student"`
+	Teacher float64    `json:"teacher"`
+	Diff    float64    `json:"diff"`
+	CI95    [2]float64 `json:"ci95"`
+}
+
+// SummaryBeside is another contestant's shares on the same problems.
+type SummaryBeside struct {
+	Name   string             `json:"name"`
+	Shares map[string]float64 `json:"shares"` // by family
+}
+
+// Summary is the run in figures.
+func (r *Result) Summary() Summary {
+	d := r.Report
+	s := Summary{
+		Run:     d.Run,
+		Dataset: SummaryDataset{Hash: d.Dataset.Hash, Examples: d.Dataset.Examples},
+		Ledger:  SummaryLedger{Exchanges: d.Spend.Exchanges, CostUSD: d.Spend.USD, Reported: d.Spend.Reported, UpperBound: d.Spend.UpperBound, Bill: d.Spend.Bill},
+		Model:   SummaryModel{Hash: d.Model.Hash, Path: d.Model.Path, Params: d.Model.Params, ActiveParams: d.Model.Active},
+		Seconds: d.Seconds,
+		Refused: d.Total(),
+		Report:  d.Page,
+	}
+	for _, e := range d.Eval {
+		s.Eval = append(s.Eval, SummaryEval{Family: e.Family, N: e.N, Measure: e.Measure, Student: e.Student, Teacher: e.Teacher, Diff: e.Diff, CI95: e.DiffCI})
+	}
+	for _, b := range d.Beside {
+		shares := map[string]float64{}
+		for _, row := range b.Rows {
+			shares[row.Family] = row.Teacher
+		}
+		s.Beside = append(s.Beside, SummaryBeside{Name: b.Name, Shares: shares})
+	}
+	return s
+}

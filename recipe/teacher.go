@@ -1,0 +1,172 @@
+package recipe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"retort/exchange"
+	"retort/ledger"
+	"retort/meter"
+	"retort/price"
+	"retort/teach/collect"
+	"retort/teach/reference"
+	"retort/terms"
+)
+
+// teacher is the recipe's teacher as the run uses it: who it is, what it costs,
+// under which terms, and, for the built-in one, the server itself.
+type teacher struct {
+	provider string
+	baseURL  string
+	endpoint string // names the teacher in prompt keys
+	model    string
+	price    price.Price
+	terms    terms.Row
+	basis    string
+	server   *reference.Server // of the built-in teacher, once started
+}
+
+// identify finds out who the teacher is and asks the terms gate whether its
+// answers may be collected. It opens no connection.
+func (r *Recipe) identify() (*teacher, error) {
+	t := &teacher{model: r.Teacher.Model}
+	if cfg := r.Teacher.Reference; cfg != nil {
+		t.provider, t.endpoint, t.price = reference.Provider, cfg.Endpoint(), cfg.Prices()
+	} else {
+		t.provider, t.baseURL, t.endpoint = collect.ProviderOf(r.Teacher.BaseURL), r.Teacher.BaseURL, r.Teacher.BaseURL
+		var err error
+		if t.price, err = r.price(t.provider); err != nil {
+			return nil, err
+		}
+	}
+	row, err := terms.Lookup(terms.Source{Row: r.Teacher.Terms, Provider: t.provider, BaseURL: t.baseURL, Model: t.model})
+	if err != nil {
+		return nil, r.src.errorf("teacher", "%v", err)
+	}
+	t.terms = row
+	v, err := terms.Require(row, r.use(), terms.Collect)
+	if err != nil {
+		return nil, err
+	}
+	t.basis = v.Basis
+	if r.Budget.USD == nil && !t.price.Free() {
+		return nil, r.src.errorf("budget", "the teacher costs money (price %s): say how much may be spent, such as `budget: {usd: 2}`", t.price.ID)
+	}
+	return t, nil
+}
+
+func (r *Recipe) use() terms.Use {
+	return terms.Use{Purpose: r.Use.Purpose, Distributed: r.Use.Distributed}
+}
+
+// price is what the recipe gives, else what the price book knows.
+func (r *Recipe) price(provider string) (price.Price, error) {
+	if p := r.Teacher.Price; p != nil {
+		cached := -1.0
+		if p.CachedInput != nil {
+			cached = *p.CachedInput
+		}
+		out, err := price.PerMillion("recipe:"+r.Name, p.Input, cached, p.Output)
+		if err != nil {
+			return price.Price{}, r.src.errorf("teacher.price", "%v", err)
+		}
+		return out, nil
+	}
+	out, err := price.Default().Lookup(provider, r.Teacher.Model, time.Now())
+	if err != nil {
+		return price.Price{}, r.src.errorf("teacher.price", "%v", err)
+	}
+	return out, nil
+}
+
+// budget is the recipe's wall. Without one (a free teacher) nothing may be
+// charged.
+func (r *Recipe) budget() (*meter.Budget, error) {
+	var limit exchange.Pico
+	if r.Budget.USD != nil {
+		var err error
+		if limit, err = exchange.Dollars(*r.Budget.USD); err != nil {
+			return nil, r.src.errorf("budget.usd", "%v", err)
+		}
+	}
+	return meter.NewBudget(limit), nil
+}
+
+// request makes the request that every prompt of the recipe shares.
+func (r *Recipe) request(t *teacher) (exchange.Request, error) {
+	params := map[string]any{"temperature": *r.Teacher.Request.Temperature}
+	if p := r.Teacher.Request.TopP; p != nil {
+		params["top_p"] = *p
+	}
+	for k, v := range r.Teacher.Request.ExtraBody {
+		params[k] = v
+	}
+	raw, err := json.Marshal(params)
+	if err != nil {
+		return exchange.Request{}, r.src.errorf("teacher.request.extra_body", "%v", err)
+	}
+	q := exchange.Request{Endpoint: t.endpoint, Model: t.model, Params: raw, MaxTokens: r.Teacher.Request.MaxTokens}
+	if r.Teacher.Request.Seed == "none" {
+		q.Seed = exchange.SeedNone
+	}
+	return q, nil
+}
+
+// billFile is the built-in teacher's bill in a run's directory.
+const billFile = "bill.jsonl"
+
+// start starts the built-in teacher, if it is the one asked. Its bill goes to
+// the run's directory: it is the ground truth for our ledger.
+func (t *teacher) start(ctx context.Context, r *Recipe, dir string) error {
+	if r.Teacher.Reference == nil {
+		return nil
+	}
+	cfg := *r.Teacher.Reference
+	cfg.BillPath = filepath.Join(dir, billFile)
+	server, err := reference.New(cfg)
+	if err != nil {
+		return fmt.Errorf("reference teacher: %w", err)
+	}
+	t.server, err = server.Start(context.WithoutCancel(ctx), "127.0.0.1:0") // it ends with the run, after the answers under way
+	if err != nil {
+		return fmt.Errorf("reference teacher: %w", err)
+	}
+	t.baseURL = t.server.URL + "/v1"
+	return nil
+}
+
+func (t *teacher) close() error {
+	if t.server == nil {
+		return nil
+	}
+	return t.server.Close()
+}
+
+// collector makes the asker through which all of the run's paid calls go.
+func (t *teacher) collector(r *Recipe, app ledger.Appender, budget *meter.Budget, known map[exchange.Key]*exchange.Exchange, getenv func(string) string, log *slog.Logger) (*collect.Collector, error) {
+	key := ""
+	if env := r.Teacher.APIKeyEnv; env != "" {
+		if key = getenv(env); key == "" {
+			return nil, r.src.errorf("teacher.api_key_env", "the environment variable %s is not set; it should hold the teacher's API key", env)
+		}
+	}
+	deadline, err := time.ParseDuration(r.Teacher.Limits.Deadline)
+	if err != nil {
+		return nil, err
+	}
+	stall, err := time.ParseDuration(r.Teacher.Limits.Stall)
+	if err != nil {
+		return nil, err
+	}
+	return collect.New(collect.Config{
+		BaseURL: t.baseURL, APIKey: key, Provider: t.provider, Model: t.model, Endpoint: t.endpoint,
+		Price: t.price, Budget: budget, Ledger: app, Known: known,
+		Limits:   collect.Limits{RPM: r.Teacher.Limits.RPM, TPM: r.Teacher.Limits.TPM, Concurrent: r.Teacher.Limits.Concurrent},
+		Deadline: deadline, Stall: stall, MaxAttempts: r.Teacher.Limits.Attempts, Stream: *r.Teacher.Request.Stream,
+		TermsID: t.terms.ID, TermsBasis: t.basis, Seed: r.Seed, Log: log,
+	})
+}

@@ -1,0 +1,230 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"retort/exchange"
+	"retort/report"
+	"retort/student/model"
+	"retort/student/tokenizer"
+	"retort/student/train"
+	"retort/teach/dataset"
+	"retort/workspace"
+)
+
+// trainTokenizer learns the student's vocabulary from the dataset.
+func (r *run) trainTokenizer(context.Context) error {
+	bar := r.opt.Progress.Stage("tokenizer", 0, int64(len(r.data.Examples)), "examples")
+	texts := func(yield func(string) bool) {
+		for _, e := range r.data.Examples {
+			for piece := range tokenizer.Texts(e.Prompt, e.Reasoning, e.Answer) {
+				if !yield(piece) {
+					return
+				}
+			}
+		}
+	}
+	t, err := tokenizer.Train(texts, tokenizer.Options{VocabSize: r.Student.Vocabulary})
+	if err != nil {
+		return err
+	}
+	if err := workspace.WriteFileAtomic(r.tokenizerPath(), t.JSON(), 0o644); err != nil {
+		return err
+	}
+	r.tokens = t
+	bar.Done(fmt.Sprintf("%s tokens", report.FormatCount(int64(t.VocabSize()))))
+	return nil
+}
+
+func (r *run) tokenizerPath() string { return filepath.Join(r.dir, "tokenizer.json") }
+
+func (r *run) loadTokenizer(context.Context) error {
+	raw, err := os.ReadFile(r.tokenizerPath())
+	if err != nil {
+		return err
+	}
+	if r.tokens, err = tokenizer.Parse(raw); err != nil {
+		return fmt.Errorf("%s: %w", r.tokenizerPath(), err)
+	}
+	return nil
+}
+
+// newStudent makes the student as it is before training.
+func (r *run) newStudent() (*model.Model, error) {
+	c, err := model.Preset(r.Student.Preset, r.tokens.VocabSize())
+	if err != nil {
+		return nil, err
+	}
+	c.MaxPositions = r.Student.Context
+	return model.New(c, r.Seed)
+}
+
+// sequences renders examples as the student reads them.
+func (r *run) sequences(rows []dataset.Example) []train.Sequence {
+	out := make([]train.Sequence, len(rows))
+	for i, e := range rows {
+		ids, from := r.tokens.Example(e.Prompt, e.Reasoning, e.Answer)
+		out[i] = train.Sequence{Tokens: ids, ResponseFrom: from}
+	}
+	return out
+}
+
+// watched bounds the held-out answers whose loss is watched while training.
+const watched = 128
+
+// heldoutSequences renders the teacher's right answers to some held-out
+// problems, evenly over the sources.
+func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
+	template, err := r.request(r.teacher)
+	if err != nil {
+		return nil, err
+	}
+	var rows []dataset.Example
+	for i := range r.sources {
+		s := &r.sources[i]
+		for _, p := range s.split.Heldout[:min(len(s.split.Heldout), watched/len(r.sources))] {
+			x, err := r.collector.Ask(ctx, r.ask(template, s, p, stageEval).request)
+			if err != nil && !r.refusable(ctx, err) {
+				return nil, err
+			}
+			if err != nil || s.gold && !s.task.Verify(p, x.Answer.Content).Correct {
+				continue
+			}
+			reasoning := x.Answer.Reasoning
+			if r.Curate.Reasoning == "drop" {
+				reasoning = ""
+			}
+			rows = append(rows, dataset.Example{Prompt: []exchange.Message{{Role: "user", Content: p.Prompt}}, Reasoning: reasoning, Answer: x.Answer.Content})
+		}
+	}
+	return r.sequences(rows), nil
+}
+
+// train teaches the student. Its checkpoints are in the run's directory; where
+// the last of them is there already, it is read and nothing is trained.
+func (r *run) train(ctx context.Context) error {
+	m, err := r.newStudent()
+	if err != nil {
+		return err
+	}
+	held, err := r.heldoutSequences(ctx)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(r.dir, "checkpoints")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f := r.Train[0].SFT
+	var bar *report.Stage
+	result, err := train.SFT(ctx, m, r.pool, r.sequences(r.data.Examples), train.Options{
+		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Optimizer: f.Optimizer, LR: f.LearningRate, MuonLR: f.MuonRate,
+		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
+		Seed: r.Seed, Heldout: held, Dir: dir,
+	}, func(p train.Progress) {
+		if bar == nil {
+			bar = r.opt.Progress.Stage("train", p.Tokens, p.TotalTokens, "tokens")
+		}
+		bar.Set(p.Tokens, fmt.Sprintf("loss %.3f", p.Loss))
+	})
+	for _, name := range result.Damaged {
+		r.opt.Progress.Log("checkpoint %s is damaged; went on from the one before it", name)
+	}
+	if err != nil {
+		return err
+	}
+	r.student = m
+	if err := r.saveTraining(result); err != nil {
+		return err
+	}
+	if bar != nil {
+		bar.Done(fmt.Sprintf("loss %.3f after %s tokens", result.Loss, report.FormatCount(result.Tokens)))
+	}
+	return nil
+}
+
+// offIfZero is how a share of the recipe, where 0 means none, is said to
+// train.Options, where 0 means the default.
+func offIfZero(share float64) float64 {
+	if share == 0 {
+		return -1
+	}
+	return share
+}
+
+// trained is what later stages and the report need to know of training.
+type trained struct {
+	Steps     int     `json:"steps"`
+	Tokens    int64   `json:"tokens"`
+	Seconds   float64 `json:"seconds"`
+	Loss      float64 `json:"loss"`
+	Hash      string  `json:"hash"`
+	TooLong   int     `json:"too_long"`
+	Sequences int     `json:"sequences"`
+	Joules    float64 `json:"joules,omitempty"`
+}
+
+func (r *run) saveTraining(result train.Result) error {
+	raw, err := json.MarshalIndent(trained{
+		Steps: result.Steps, Tokens: result.Tokens, Seconds: result.Seconds, Loss: result.Loss, Hash: result.Hash,
+		TooLong: result.TooLong, Sequences: result.Sequences, Joules: result.Joules,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return workspace.WriteFileAtomic(filepath.Join(r.dir, "training.json"), raw, 0o644)
+}
+
+func (r *run) training() (trained, error) {
+	var t trained
+	path := filepath.Join(r.dir, "training.json")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return t, err
+	}
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return t, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+// curve reads the training's metrics, thinned out for a chart.
+func (r *run) curve() (loss, heldout []report.Point, err error) {
+	const most = 300
+	path := filepath.Join(r.dir, "checkpoints", train.MetricsFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	type metric struct {
+		Tokens  int64    `json:"tokens"`
+		Loss    float64  `json:"loss"`
+		Heldout *float64 `json:"heldout_loss"`
+	}
+	var all []metric
+	for dec := json.NewDecoder(bytes.NewReader(raw)); dec.More(); {
+		var m metric
+		if err := dec.Decode(&m); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all = append(all, m)
+	}
+	every := max(1, len(all)/most)
+	var sum float64
+	for i, m := range all {
+		sum += m.Loss
+		if (i+1)%every == 0 {
+			loss = append(loss, report.Point{Tokens: m.Tokens, Value: sum / float64(every)})
+			sum = 0
+		}
+		if m.Heldout != nil {
+			heldout = append(heldout, report.Point{Tokens: m.Tokens, Value: *m.Heldout})
+		}
+	}
+	return loss, heldout, nil
+}

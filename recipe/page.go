@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -55,6 +56,20 @@ func (r *run) writeReport(ctx context.Context) error {
 		return err
 	}
 	return workspace.WriteFileAtomic(d.Page, page.Bytes(), 0o644)
+}
+
+// loadReport reads the report of a run that is over.
+func (r *run) loadReport(context.Context) error {
+	path := filepath.Join(r.dir, "report.json")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	r.report = report.Data{}
+	if err := json.Unmarshal(raw, &r.report); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 func (r *run) teacherName() string {

@@ -68,10 +68,9 @@ type run struct {
 	pool      *kernel.Pool
 
 	// What earlier stages made; loaded from disk where a stage was done before.
-	data      *dataset.Dataset
-	tokens    *tokenizer.Tokenizer
-	untrained *model.Model
-	student   *model.Model
+	data    *dataset.Dataset
+	tokens  *tokenizer.Tokenizer
+	student *model.Model
 
 	seconds map[string]float64
 	report  report.Data
@@ -93,11 +92,11 @@ func (r *run) stages() []stage {
 		{"train", r.train, r.train},
 		{"eval", r.evaluate, r.loadEvaluation},
 		{"export", r.export, r.loadExport},
-		{"report", r.writeReport, nothing},
+		{"report", r.writeReport, r.loadReport},
 	}
 }
 
-// nothing is the load of a stage whose result is the ledger or a page.
+// nothing is the load of a stage whose result is in the ledger.
 func nothing(context.Context) error { return nil }
 
 // Run runs a recipe from where it stands in the workspace to its end. It holds

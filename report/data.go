@@ -148,7 +148,9 @@ type EvalRow struct {
 	TeacherCI     [2]float64 `json:"teacher_ci95"`
 	Diff          float64    `json:"diff"` // student - teacher
 	DiffCI        [2]float64 `json:"ci95"`
-	P             float64    `json:"p"`              // exact McNemar test of no difference
+	P             float64    `json:"p"`     // exact McNemar test of no difference
+	Ratio         float64    `json:"ratio"` // Student / Teacher; 0 where the teacher solved nothing
+	RatioCI       [2]float64 `json:"ratio_ci95"`
 	StudentTokens float64    `json:"student_tokens"` // per answer
 	TeacherTokens float64    `json:"teacher_tokens"`
 	TeacherUSD    float64    `json:"teacher_usd"` // per answer

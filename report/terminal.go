@@ -24,7 +24,7 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n%s\n\n", bold(headline(d)+"."), lead(d))
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "held-out\tn\tstudent\tteacher\tdiff\t95%% interval\t%s\t\n", besideNames(d))
+	fmt.Fprintf(t, "held-out\tn\tstudent\tteacher\tdiff\t95%% interval\tof teacher's\t%s\t\n", besideNames(d))
 	for i, r := range d.Eval {
 		other := ""
 		for _, c := range d.Beside {
@@ -33,9 +33,13 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 			}
 		}
 		if r.Measure == Accuracy {
-			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", r.Family, r.N, FormatPercent(r.Student), FormatPercent(r.Teacher), formatPoints(r.Diff), formatInterval(r.DiffCI), other)
+			ratio := "-"
+			if r.Ratio > 0 {
+				ratio = FormatPercent(r.Ratio)
+			}
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Family, r.N, FormatPercent(r.Student), FormatPercent(r.Teacher), formatPoints(r.Diff), formatInterval(r.DiffCI), ratio, other)
 		} else {
-			fmt.Fprintf(t, "%s\t%d\t%s\t(%s)\t\t\t%s\n", r.Family, r.N, FormatPercent(r.Student), r.Measure, other)
+			fmt.Fprintf(t, "%s\t%d\t%s\t(%s)\t\t\t\t%s\n", r.Family, r.N, FormatPercent(r.Student), r.Measure, other)
 		}
 	}
 	if err := t.Flush(); err != nil {

@@ -1,0 +1,249 @@
+package recipe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"retort/exchange"
+	"retort/report"
+	"retort/student/eval"
+	"retort/student/model"
+	"retort/student/serve"
+	"retort/workspace"
+)
+
+// The contestants that a recipe can name.
+const (
+	againstTeacher   = "teacher"
+	againstUntrained = "untrained"
+)
+
+// evalSlots is how many answers the student decodes together.
+const evalSlots = 64
+
+// evaluate puts the held-out problems to the student, its teacher and whom else
+// the recipe names. Without held-out problems it says so.
+func (r *run) evaluate(ctx context.Context) error {
+	items := r.items()
+	if len(items) == 0 {
+		return r.keepEvaluation(ctx, &eval.Report{Student: "student"})
+	}
+	student, closeStudent, err := r.contestant("student", r.student)
+	if err != nil {
+		return err
+	}
+	defer closeStudent()
+	contestants := []eval.Contestant{student}
+	for i, c := range r.Eval.Against {
+		switch {
+		case c.Recipe != "":
+			other, err := r.otherRun(i, c.Recipe)
+			if err != nil {
+				return err
+			}
+			contestants = append(contestants, other)
+		case c.Name == againstTeacher:
+			contestants = append(contestants, r.teacherContestant())
+		case c.Name == againstUntrained:
+			m, err := r.newStudent()
+			if err != nil {
+				return err
+			}
+			untrained, closeIt, err := r.contestant(againstUntrained, m)
+			if err != nil {
+				return err
+			}
+			defer closeIt()
+			contestants = append(contestants, untrained)
+		}
+	}
+	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*len(contestants)), "answers")
+	done := map[string]int{}
+	found, err := eval.Run(ctx, items, contestants, eval.Options{Seed: r.Seed, OnProgress: func(p eval.Progress) {
+		done[p.Contestant] = p.Done
+		total := 0
+		for _, n := range done {
+			total += n
+		}
+		bar.Set(int64(total), fmt.Sprintf("%s: %s right", p.Contestant, report.FormatCount(int64(p.Right))))
+	}})
+	if err != nil {
+		return err
+	}
+	if err := r.keepEvaluation(ctx, found); err != nil {
+		return err
+	}
+	bar.Done(r.evalSummary())
+	return nil
+}
+
+func (r *run) keepEvaluation(ctx context.Context, found *eval.Report) error {
+	raw, err := json.MarshalIndent(found, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := workspace.WriteFileAtomic(r.evalPath(), raw, 0o644); err != nil {
+		return err
+	}
+	return r.loadEvaluation(ctx)
+}
+
+func (r *run) evalPath() string { return filepath.Join(r.dir, "eval.json") }
+
+// resultsPath is where a contestant's answers are kept, problem by problem.
+func resultsPath(dir, contestant string) string {
+	return filepath.Join(dir, "results-"+contestant+".jsonl")
+}
+
+func (r *run) items() []eval.Item {
+	var out []eval.Item
+	for _, s := range r.sources {
+		for _, p := range s.split.Heldout {
+			out = append(out, eval.Item{Source: s.name, Task: s.task, Problem: p})
+		}
+	}
+	return out
+}
+
+// contestant serves a model in this process and decodes greedily.
+func (r *run) contestant(name string, m *model.Model) (eval.Contestant, func(), error) {
+	e, err := serve.NewEngine(m, r.tokens, r.pool, serve.Options{Model: name, Slots: evalSlots})
+	if err != nil {
+		return eval.Contestant{}, nil, err
+	}
+	longest := r.longestAnswer()
+	return eval.Contestant{
+		Name: name, Asker: e, Concurrency: 2 * evalSlots, File: resultsPath(r.dir, name),
+		Request: func(it eval.Item) (exchange.Request, error) {
+			return exchange.Request{
+				Endpoint: "student:" + m.Hash(), Model: name, Messages: []exchange.Message{{Role: "user", Content: it.Problem.Prompt}},
+				Params: json.RawMessage(`{"temperature":0}`), MaxTokens: longest, Run: r.name, Stage: stageEval, Family: it.Source, Problem: it.Problem.ID,
+			}, nil
+		},
+	}, e.Close, nil
+}
+
+// longestAnswer bounds what a student may write: a quarter more than the
+// longest answer that it was taught.
+func (r *run) longestAnswer() int {
+	longest := 0
+	for _, s := range r.sequences(r.data.Examples) {
+		if len(s.Tokens) <= r.Student.Context {
+			longest = max(longest, len(s.Tokens)-s.ResponseFrom)
+		}
+	}
+	return longest + longest/4 + 1
+}
+
+// teacherContestant asks the teacher, through ledger and budget. Its answers
+// were collected with the training prompts.
+func (r *run) teacherContestant() eval.Contestant {
+	byName := map[string]*promptSource{}
+	for i := range r.sources {
+		byName[r.sources[i].name] = &r.sources[i]
+	}
+	return eval.Contestant{
+		Name: againstTeacher, Teacher: true, Asker: r.collector, Concurrency: r.Teacher.Limits.Concurrent, File: resultsPath(r.dir, againstTeacher),
+		Request: func(it eval.Item) (exchange.Request, error) {
+			template, err := r.request(r.teacher)
+			return r.ask(template, byName[it.Source], it.Problem, stageEval).request, err
+		},
+	}
+}
+
+// otherRun is the student of another recipe, known by the answers that its run
+// has kept in this workspace.
+func (r *run) otherRun(i int, file string) (eval.Contestant, error) {
+	path := at("eval.against", i) + ".recipe"
+	other, err := Load(r.File(file))
+	if err != nil {
+		return eval.Contestant{}, r.src.errorf(path, "%v", err)
+	}
+	name, err := other.RunName()
+	if err != nil {
+		return eval.Contestant{}, r.src.errorf(path, "%v", err)
+	}
+	results := resultsPath(r.opt.Workspace.Path("runs", name), "student")
+	if _, err := os.Stat(results); err != nil {
+		return eval.Contestant{}, r.src.errorf(path, "this workspace has no finished evaluation of %s; run it first: retort run %s", file, r.File(file))
+	}
+	return eval.Contestant{Name: other.Name, File: results}, nil
+}
+
+// loadEvaluation brings back what the evaluation found, in the report's words.
+func (r *run) loadEvaluation(context.Context) error {
+	raw, err := os.ReadFile(r.evalPath())
+	if err != nil {
+		return err
+	}
+	var found eval.Report
+	if err := json.Unmarshal(raw, &found); err != nil {
+		return fmt.Errorf("%s: %w", r.evalPath(), err)
+	}
+	d := &r.report
+	for _, c := range found.Comparisons {
+		rows := make([]report.EvalRow, len(c.Rows))
+		for i, row := range c.Rows {
+			rows[i] = report.EvalRow{
+				Family: row.Family, N: row.N, Measure: string(row.Measure), Student: row.Student, StudentCI: row.StudentCI,
+				Teacher: row.Other, TeacherCI: row.OtherCI, Diff: row.Diff, DiffCI: row.DiffCI, P: row.P,
+				StudentTokens: row.StudentTokens, TeacherTokens: row.OtherTokens, TeacherUSD: row.OtherUSD,
+			}
+			if row.Ratio != nil {
+				rows[i].Ratio, rows[i].RatioCI = row.Ratio.Value, row.Ratio.CI
+			}
+		}
+		if !c.Teacher {
+			d.Beside = append(d.Beside, report.Beside{Name: c.Other, Rows: rows})
+			continue
+		}
+		d.Eval = rows
+		for _, s := range c.Samples {
+			d.Samples = append(d.Samples, report.Sample{
+				Family: s.Source, Prompt: s.Prompt,
+				StudentReasoning: s.Student.Reasoning, StudentAnswer: s.Student.Content, StudentRight: s.Outcome == eval.Both || s.Outcome == eval.OnlyStudent,
+				TeacherReasoning: s.Other.Reasoning, TeacherAnswer: s.Other.Content, TeacherRight: s.Outcome == eval.Both || s.Outcome == eval.OnlyOther,
+			})
+		}
+	}
+	d.Notes = r.notes()
+	return nil
+}
+
+// notes are what a reader must know to judge the figures.
+func (r *run) notes() []string {
+	var out []string
+	if len(r.report.Eval) == 0 {
+		return []string{"The recipe compares the student with no teacher on held-out problems, so nothing is known about how good it is."}
+	}
+	for _, row := range r.report.Eval {
+		switch {
+		case row.Measure == report.Agreement:
+			if row.Family != report.Overall {
+				out = append(out, fmt.Sprintf("No right answers are known for %s: the figure is how often student and teacher say the same, which is not how often either is right.", row.Family))
+			}
+		case row.Family == report.Overall && row.Student < 0.5*row.Teacher:
+			out = append(out, fmt.Sprintf("The student has learned little: it answers %s of the held-out problems right, less than half of what its teacher does. More examples or more training may help; for open questions a student of this size, taught from nothing, will not do.", report.FormatPercent(row.Student)))
+		}
+		if row.N < 100 && row.Family == report.Overall {
+			out = append(out, fmt.Sprintf("Only %d held-out problems: the intervals are wide.", row.N))
+		}
+	}
+	return out
+}
+
+// evalSummary is the evaluation in a few words.
+func (r *run) evalSummary() string {
+	for _, row := range r.report.Eval {
+		if row.Family == report.Overall && row.Measure == report.Accuracy {
+			return fmt.Sprintf("student %s, teacher %s", report.FormatPercent(row.Student), report.FormatPercent(row.Teacher))
+		}
+		if row.Family == report.Overall {
+			return fmt.Sprintf("%s %s", report.FormatPercent(row.Student), row.Measure)
+		}
+	}
+	return ""
+}

@@ -2,9 +2,11 @@ package tokenizer
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -405,5 +407,43 @@ func BenchmarkEncode(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		tok.EncodeOrdinary(text)
+	}
+}
+
+// What Hugging Face tokenizers said about these strings on this file;
+// bench/parity checks more of them on other files.
+func TestEncodingIsThatOfHuggingFace(t *testing.T) {
+	data, err := os.ReadFile("testdata/tokenizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors struct {
+		Encode, Decode []struct {
+			Text string
+			IDs  []int32
+		}
+	}
+	if data, err = os.ReadFile("testdata/vectors.json"); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	if len(vectors.Encode) < 500 || len(vectors.Decode) < 100 {
+		t.Fatalf("%d and %d vectors", len(vectors.Encode), len(vectors.Decode))
+	}
+	for _, v := range vectors.Encode {
+		if got := tok.Encode(v.Text); !slices.Equal(got, v.IDs) {
+			t.Errorf("%q encodes to %v, want %v", v.Text, got, v.IDs)
+		}
+	}
+	for _, v := range vectors.Decode {
+		if got := tok.Decode(v.IDs); got != v.Text {
+			t.Errorf("%v decodes to %q, want %q", v.IDs, got, v.Text)
+		}
 	}
 }

@@ -288,12 +288,20 @@ func TestSeededAnswersAreAPureFunctionOfTheRequest(t *testing.T) {
 				differ[name]++
 			}
 		}
+		_, raw, _ := post(t, one, body(prompt, `,"seed":7,"n":2`))
+		var both openai.ChatResponse
+		if err := json.Unmarshal(raw, &both); err != nil || len(both.Choices) != 2 {
+			t.Fatalf("%s, %v", raw, err)
+		}
+		if *both.Choices[0].Message.ReasoningContent != *both.Choices[1].Message.ReasoningContent {
+			differ["choice"]++
+		}
 		cold := content(t, one, body(prompt, `,"temperature":0`))
 		if got := content(t, other, body(prompt, `,"temperature":0,"seed":9`)); got != cold {
 			t.Errorf("%s: at temperature 0 it is\n%s\nand\n%s", prompt, cold, got)
 		}
 	}
-	for _, name := range []string{"teacher", "seed", "limit", "no seed", "again"} {
+	for _, name := range []string{"teacher", "seed", "limit", "no seed", "again", "choice"} {
 		if differ[name] < 15 {
 			t.Errorf("another %s changed %d of 40 answers", name, differ[name])
 		}
@@ -575,12 +583,16 @@ func TestServerEndsCleanly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cancel() // while the answer stalls
+	cancel() // while the answer stalls, which ends the stall
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.HasSuffix(raw, []byte("data: [DONE]\n\n")) {
+		t.Errorf("the answer that was under way ends with %q, %v", raw[max(0, len(raw)-60):], err)
+	}
+	resp.Body.Close()
 	<-s.Done()
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	resp.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
 }
 

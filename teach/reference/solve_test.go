@@ -85,13 +85,13 @@ func evaluate(s string) int {
 func TestCanonicalWording(t *testing.T) {
 	for _, c := range []struct{ prompt, reasoning, answer string }{
 		{"What is 47*36?", `47*6:
-7*6=42 4*6=24 24+4=28 282
-47*3:
-7*3=21 4*3=12 12+2=14 141
+7*6=42 4*6=24 24+4=28 0282
+47*30:
+7*3=21 4*3=12 12+2=14 1410
 0282+1410:
 2+0+0=02 8+1+0=09 2+4+0=06 0+1+0=01`, "1692"},
 		{"Work modulo 7:\na=3\nb=a+4\nc=b-5\nd=c*6\nWhat is d?", "a=3\nb=a+4=3+4=7≡0\nc=b-5=0-5=-5≡2\nd=c*6=2*6=12≡5", "5"},
-		{"Take the digits 31452, reverse them, add 3 to each modulo 10, sort them. Give the result.", "31452 reverse\n25413 add 3\n58746 sort", "45678"},
+		{"Take the digits 31452, reverse them, add 3 to each modulo 10, sort them. Give the result.", "31452 reverse\n25413 add 3: 25 58 47 14 36\n58746 sort", "45678"},
 		{"Make 19 from 2, 10 and 8, each once.", "19-10=9 19+10=29\n8+2=10 8-2=6 8*2=16 no\n19-8=11 19+8=27\n10+2=12 10-2=8 10*2=20 no\ngive up, nearest 10+10=20", "(8+2)+10"},
 		{"Make 40 from 2, 10 and 8, each once.", "40-10=30 40+10=50 40/10=4\n8+2=10 8-2=6 8*2=16 no\n40-8=32 40+8=48 40/8=5\n10+2=12 10-2=8 10*2=20 no\ngive up, nearest 20+8=28", "(10*2)+8"},
 		{"Make 12 from 2, 10 and 8, each once.", "12-10=2 12+10=22\n8+2=10 8-2=6 8*2=16 no\n12-8=4 12+8=20\n10+2=12 10-2=8 10*2=20 yes 20-8=12", "(10*2)-8"},

@@ -197,6 +197,10 @@ func continues(before, w walked, report func(Damage)) {
 		report(Damage{File: gone.name(), What: what})
 		return
 	}
+	if want > 1 && before.header.Format != "" && !before.end.closed {
+		report(Damage{File: before.src.fileName(), Offset: before.end.bytes, What: "the segment has no closing although another follows it: its end was cut off"})
+		return
+	}
 	if want > 1 && w.header.Format != "" && before.header.Format != "" && !bytes.Equal(w.header.Previous, before.end.last[:]) {
 		report(Damage{File: w.src.fileName(), What: fmt.Sprintf("does not continue segment %d, of which %d records were read: the end of that segment was cut off or altered, or one of the two was exchanged", before.src.segment, before.end.records)})
 	}

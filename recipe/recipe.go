@@ -253,15 +253,18 @@ func (r *Recipe) File(name string) string {
 	return filepath.Join(r.dir, name)
 }
 
-// Files returns the files whose contents decide the result, in the order of
-// the recipe.
-func (r *Recipe) files() []string {
-	var out []string
-	for _, p := range r.Prompts {
-		for _, f := range []string{p.File, p.Heldout.File} {
-			if f != "" {
-				out = append(out, f)
-			}
+// namedFile is a file whose contents decide the result.
+type namedFile struct{ path, name string } // path is its place in the recipe
+
+// files lists them in the order of the recipe.
+func (r *Recipe) files() []namedFile {
+	var out []namedFile
+	for i, p := range r.Prompts {
+		if p.File != "" {
+			out = append(out, namedFile{at("prompts", i) + ".file", p.File})
+		}
+		if p.Heldout.File != "" {
+			out = append(out, namedFile{at("prompts", i) + ".heldout.file", p.Heldout.File})
 		}
 	}
 	return out
@@ -283,10 +286,10 @@ func (r *Recipe) Hash() (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "retort recipe %d\n%d\n%s\n", Version, len(canonical), canonical)
-	for _, name := range r.files() {
-		data, err := os.ReadFile(r.File(name))
+	for _, f := range r.files() {
+		data, err := os.ReadFile(r.File(f.name))
 		if err != nil {
-			return "", fmt.Errorf("recipe %s: %w", r.Name, err)
+			return "", r.src.errorf(f.path, "%v", err)
 		}
 		fmt.Fprintf(h, "%x\n", sha256.Sum256(data))
 	}

@@ -190,9 +190,9 @@ func (s *source) unknown(path, key string, line, column int, fields map[string]r
 }
 
 // nearest returns the candidate that is most like key, if any is like it at
-// all: at most a third of its letters differ, but one always may.
+// all: at most a third of its letters differ, but two (a swap) always may.
 func nearest(key string, candidates []string) string {
-	best, bestDistance := "", max(1, len(key)/3)+1
+	best, bestDistance := "", max(2, len(key)/3)+1
 	for _, c := range candidates {
 		if d := levenshtein.ComputeDistance(strings.ToLower(key), strings.ToLower(c)); d < bestDistance {
 			best, bestDistance = c, d

@@ -17,7 +17,8 @@ import (
 	"retort/openai"
 )
 
-// Teacher answers requests. It is an http.Handler's maker; Start serves it.
+// Teacher answers requests: Handler is its HTTP interface, Start serves it. It
+// is safe for concurrent use.
 type Teacher struct {
 	cfg     Config
 	delays  delays
@@ -70,8 +71,8 @@ func (t *Teacher) Close() error {
 }
 
 // Counts returns how many requests ended in which way so far: "answered",
-// "refused" (not a valid request, wrong key), "limited" (429) or the name of a
-// fault as in Faults' options.
+// "refused" (not a valid request, wrong key), "limited" (429), "failed" (the
+// bill could not be written) or the name of a fault as in Faults' options.
 func (t *Teacher) Counts() map[string]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -219,6 +219,9 @@ func (c *Collector) attempt(ctx context.Context, j job) (*result, error) {
 		return nil, err
 	}
 	defer reservation.Release() // does nothing once settled
+	if c.going.Err() != nil {   // wctx may not have heard of it yet
+		return nil, context.Cause(c.going)
+	}
 	j.worst = worst
 	res, err := c.send(ctx, j)
 	if err != nil {

@@ -49,6 +49,40 @@ func TestHashIsFinal(t *testing.T) {
 	if got := Hash(examples()); got != want {
 		t.Errorf("hash is %s, want %s", got, want)
 	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "formats", "dataset.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), want) {
+		t.Errorf("docs/formats/dataset.md gives another known answer than %s", want)
+	}
+}
+
+// Members that the passport's page does not name would be unknown to whoever
+// reads it by that page.
+func TestThePassportsPageNamesEveryMember(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "formats", "passport.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := passport()
+	p.Created, p.Curation = "2026-01-01T00:00:00Z", json.RawMessage("{}")
+	if err := p.fill("", examples()); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := p.json()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members map[string]any
+	if err := json.Unmarshal(raw, &members); err != nil {
+		t.Fatal(err)
+	}
+	for name := range members {
+		if !strings.Contains(string(page), "| `"+name+"` |") {
+			t.Errorf("docs/formats/passport.md does not name %q", name)
+		}
+	}
 }
 
 func TestHashCoversLogicalRowsAndNothingElse(t *testing.T) {
@@ -274,7 +308,7 @@ func TestOpenSurvivesDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	var m *MismatchError
-	for i := 0; i < len(good); i += 7 {
+	for i := 0; i < len(good); i += 31 {
 		bad := append([]byte(nil), good...)
 		bad[i] ^= 0x55
 		if err := os.WriteFile(path, bad, 0o644); err != nil {

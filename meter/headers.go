@@ -17,6 +17,9 @@ type Hints struct {
 	// It comes from Retry-After, retry-after-ms or, for who has been refused,
 	// the x-ratelimit-reset-* header of the resource that has run out.
 	RetryAfter time.Duration
+	// Left says that the headers speak of requests, and tokens if they do,
+	// that are left: who is refused nevertheless is not asking too often.
+	Left bool
 	// Pause is how long it takes until one more request is allowed, where the
 	// headers say that none is left; otherwise 0.
 	Pause time.Duration
@@ -37,11 +40,14 @@ func ParseHints(h http.Header, now time.Time) Hints {
 			out.RetryAfter = min(max(at.Sub(now), 0), longestHint)
 		}
 	}
+	_, err := strconv.ParseFloat(h.Get("X-Ratelimit-Remaining-Requests"), 64)
+	out.Left = err == nil
 	for _, what := range []string{"Requests", "Tokens"} {
 		left, err := strconv.ParseFloat(h.Get("X-Ratelimit-Remaining-"+what), 64)
 		if err != nil || left >= 1 {
 			continue
 		}
+		out.Left = false
 		reset := parseReset(h.Get("X-Ratelimit-Reset-"+what), now)
 		// OpenAI resets mean "until all of the limit is there again".
 		share := reset

@@ -46,6 +46,9 @@ const (
 // which costs nothing, unless the server's headers say when to come. Pacing ends when it no
 // longer holds anything back.
 //
+// A refusal whose headers say that requests are left is not put down to the
+// rate.
+//
 // What a response's headers ask for is honoured: where no request is left,
 // nobody sends until the next one is allowed. Who was refused waits as long as
 // told before asking again, which is the caller's part; after several refusals
@@ -210,7 +213,9 @@ func (p *Permit) Done(o Outcome) {
 	}
 	switch {
 	case o.Refused:
-		m.refused++
+		if !o.Hints.Left {
+			m.refused++
+		}
 		m.inARow++
 		if m.inARow >= pauseAfter {
 			m.pauseUntil(now.Add(o.Hints.RetryAfter))

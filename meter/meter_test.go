@@ -140,14 +140,15 @@ func TestHeadersAreUnderstood(t *testing.T) {
 		"":                 {},
 		"retry-after: 3":   {RetryAfter: 3 * time.Second},
 		"retry-after: 0.5": {RetryAfter: time.Second / 2},
-		"retry-after: Thu, 01 Jan 2026 00:00:09 GMT":                       {RetryAfter: 9 * time.Second},
-		"retry-after: Thu, 01 Jan 2025 00:00:09 GMT":                       {},
-		"retry-after: 999999999":                                           {RetryAfter: longestHint},
-		"retry-after: soon":                                                {},
-		"retry-after: -1":                                                  {},
-		"retry-after: NaN":                                                 {},
-		"retry-after-ms: 20|retry-after: 1":                                {RetryAfter: 20 * time.Millisecond},
-		"x-ratelimit-remaining-requests: 3|x-ratelimit-reset-requests: 1s": {},
+		"retry-after: Thu, 01 Jan 2026 00:00:09 GMT":                        {RetryAfter: 9 * time.Second},
+		"retry-after: Thu, 01 Jan 2025 00:00:09 GMT":                        {},
+		"retry-after: 999999999":                                            {RetryAfter: longestHint},
+		"retry-after: soon":                                                 {},
+		"retry-after: -1":                                                   {},
+		"retry-after: NaN":                                                  {},
+		"retry-after-ms: 20|retry-after: 1":                                 {RetryAfter: 20 * time.Millisecond},
+		"x-ratelimit-remaining-requests: 3|x-ratelimit-reset-requests: 1s":  {Left: true},
+		"x-ratelimit-remaining-requests: 3|x-ratelimit-remaining-tokens: 0": {},
 		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 1m0s|x-ratelimit-limit-requests: 60": {RetryAfter: time.Minute, Pause: time.Second},
 		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 20ms|retry-after: 2":                 {RetryAfter: 2 * time.Second, Pause: 20 * time.Millisecond},
 		"x-ratelimit-remaining-tokens: 0|x-ratelimit-reset-tokens: 1.5":                                     {RetryAfter: 1500 * time.Millisecond, Pause: 1500 * time.Millisecond},
@@ -334,5 +335,27 @@ func TestConcurrencyIsBoundedAndAcquireCanBeGivenUp(t *testing.T) {
 	})
 	if _, err := NewLimiter(Limits{RPM: -1}); err == nil {
 		t.Error("a negative limit was accepted")
+	}
+}
+
+func TestARefusalWhileRequestsAreLeftIsNotPutDownToTheRate(t *testing.T) {
+	for left, paced := range map[bool]bool{true: false, false: true} {
+		synctest.Test(t, func(t *testing.T) {
+			m, err := NewLimiter(Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 200 {
+				p, err := m.Acquire(t.Context(), 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Millisecond)
+				p.Done(Outcome{OK: i%3 != 0, Refused: i%3 == 0, Hints: Hints{Left: left}})
+			}
+			if rate := m.State().Rate; (rate > 0) != paced {
+				t.Errorf("requests left: %v, rate %v", left, rate)
+			}
+		})
 	}
 }

@@ -197,17 +197,28 @@ type rig struct {
 // test calls the function returned.
 func start(t *testing.T, s *teacher, change func(*Config)) (*rig, func()) {
 	t.Helper()
+	r, stop := serve(t, s, func() error {
+		if s.dial == nil {
+			return nil
+		}
+		return s.dial()
+	}, change)
+	r.s = s
+	return r, stop
+}
+
+// serve is start for any handler.
+func serve(t *testing.T, h http.Handler, dial func() error, change func(*Config)) (*rig, func()) {
+	t.Helper()
 	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	srv := &http.Server{Handler: s}
+	srv := &http.Server{Handler: h}
 	served := make(chan struct{})
 	go func() { defer close(served); srv.Serve(l) }()
 	transport := newTransport(64)
 	transport.Proxy = nil
 	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		if s.dial != nil {
-			if err := s.dial(); err != nil {
-				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
-			}
+		if err := dial(); err != nil {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
 		}
 		ours, theirs := net.Pipe()
 		select {
@@ -217,7 +228,7 @@ func start(t *testing.T, s *teacher, change func(*Config)) (*rig, func()) {
 			return nil, net.ErrClosed
 		}
 	}
-	r := &rig{t: t, s: s, ledger: &memory{}, budget: meter.NewBudget(exchange.Dollar)}
+	r := &rig{t: t, ledger: &memory{}, budget: meter.NewBudget(exchange.Dollar)}
 	cfg := Config{
 		BaseURL: "http://teacher.test/v1", APIKey: secret, Provider: "test", Model: "m", Price: tariff,
 		Budget: r.budget, Ledger: r.ledger, Limits: Limits{Concurrent: 8}, Stream: true,

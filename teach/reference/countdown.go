@@ -147,10 +147,16 @@ func (s *countdownSearch) use(x, last term, u undo) try {
 	return try{off: max(off, -off), equation: equation(a, b, u.op, value), answer: a.inner() + string(u.op) + b.inner()}
 }
 
-// three searches with three numbers, trying at most that many as the last.
+// three searches with three numbers, trying at most that many different ones
+// as the last.
 func (s *countdownSearch) three(terms []term, blocks int) bool {
-	for _, i := range s.voice.order(3)[:blocks] {
+	var tried []int
+	for _, i := range s.voice.order(3) {
 		last := terms[i]
+		if len(tried) == blocks || slices.Contains(tried, last.value) {
+			continue
+		}
+		tried = append(tried, last.value)
 		pair := slices.Delete(slices.Clone(terms), i, i+1)
 		if s.block(pair[0], pair[1], last) {
 			return true

@@ -32,7 +32,7 @@ func newCountdown(p Params) (Family, error) {
 	if f.numbers, err = single("countdown", "numbers", p.Numbers, 3, 3, 4); err != nil {
 		return nil, err
 	}
-	if f.max, err = single("countdown", "max", p.Max, 12, 4, maxCountdown); err != nil {
+	if f.max, err = single("countdown", "max", p.Max, 20, 4, maxCountdown); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -215,71 +215,90 @@ func (*countdown) Mask(prompt string) string {
 	return strings.ReplaceAll(c.list(), " and ", ", ") + " = " + strconv.Itoa(c.Target)
 }
 
-// term is a value on the way to the target, an exact fraction, with how it was
-// made.
-type term struct {
-	num, den int64
-	text     string
-	compound bool
-}
-
-func (t term) inner() string {
-	if t.compound {
-		return "(" + t.text + ")"
-	}
-	return t.text
-}
-
-// solveCountdown finds one expression by trying all. With up to four numbers
-// of four digits every numerator and denominator fits in 64 bits.
+// solveCountdown finds one expression by trying all.
 func solveCountdown(numbers []int, target int) (string, bool) {
+	s := &solver{numbers: numbers, target: int64(target)}
 	terms := make([]term, len(numbers))
 	for i, n := range numbers {
-		terms[i] = term{num: int64(n), den: 1, text: strconv.Itoa(n)}
+		terms[i] = term{num: int64(n), den: 1, node: i}
 	}
-	return search(terms, int64(target))
+	if !s.search(terms, 0) {
+		return "", false
+	}
+	return s.text(len(numbers) + len(numbers) - 2), true
 }
 
-func search(terms []term, target int64) (string, bool) {
-	if len(terms) == 1 {
-		return terms[0].text, terms[0].num == target*terms[0].den
+// term is a value on the way to the target, an exact fraction. With up to four
+// numbers of four digits every numerator and denominator fits in 64 bits.
+type term struct {
+	num, den int64
+	node     int // how it was made: a number's index, or beyond them a step's
+}
+
+// solver searches depth first. A step takes two terms and makes one, so the
+// steps on the way to a solution are those of each depth.
+type solver struct {
+	numbers []int
+	target  int64
+	steps   [3]struct {
+		op          byte
+		left, right int // nodes
 	}
-	for i := range terms {
-		for j := range terms {
+}
+
+func (s *solver) search(terms []term, depth int) bool {
+	if len(terms) == 1 {
+		return terms[0].num == s.target*terms[0].den
+	}
+	for i, x := range terms {
+		for j, y := range terms {
 			if i == j {
 				continue
 			}
-			rest := make([]term, 0, len(terms)-1)
+			var space [3]term
+			rest := space[:0]
 			for k, t := range terms {
 				if k != i && k != j {
 					rest = append(rest, t)
 				}
 			}
-			x, y := terms[i], terms[j]
-			for _, op := range "+-*/" {
+			for _, op := range []byte("+-*/") {
 				if (op == '+' || op == '*') && i > j || op == '/' && y.num == 0 {
 					continue
 				}
-				if text, ok := search(append(rest, x.with(y, op)), target); ok {
-					return text, true
+				s.steps[depth].op, s.steps[depth].left, s.steps[depth].right = op, x.node, y.node
+				if s.search(append(rest, x.with(y, op, len(s.numbers)+depth)), depth+1) {
+					return true
 				}
 			}
 		}
 	}
-	return "", false
+	return false
 }
 
-func (t term) with(y term, op rune) term {
-	out := term{text: t.inner() + string(op) + y.inner(), compound: true}
+func (x term) with(y term, op byte, node int) term {
 	switch op {
 	case '+':
-		out.num, out.den = t.num*y.den+y.num*t.den, t.den*y.den
+		return term{x.num*y.den + y.num*x.den, x.den * y.den, node}
 	case '-':
-		out.num, out.den = t.num*y.den-y.num*t.den, t.den*y.den
+		return term{x.num*y.den - y.num*x.den, x.den * y.den, node}
 	case '*':
-		out.num, out.den = t.num*y.num, t.den*y.den
-	case '/':
-		out.num, out.den = t.num*y.den, t.den*y.num
+		return term{x.num * y.num, x.den * y.den, node}
 	}
-	return out
+	return term{x.num * y.den, x.den * y.num, node}
+}
+
+// text writes a node, with parentheses around each step inside of another.
+func (s *solver) text(node int) string {
+	if node < len(s.numbers) {
+		return strconv.Itoa(s.numbers[node])
+	}
+	inner := func(n int) string {
+		if n < len(s.numbers) {
+			return s.text(n)
+		}
+		return "(" + s.text(n) + ")"
+	}
+	step := s.steps[node-len(s.numbers)]
+	return inner(step.left) + string(step.op) + inner(step.right)
 }

@@ -102,22 +102,37 @@ func TestCountdownJudgesRandomExpressions(t *testing.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 9))
 		n := 3 + rng.IntN(2)
 		c := Countdown{}
-		terms := make([]term, n)
-		for i := range terms {
+		type made struct {
+			num, den int64
+			text     string
+		}
+		var terms []made
+		for range n {
 			v := span(rng, 1, 30)
 			c.Numbers = append(c.Numbers, v)
-			terms[i] = term{num: int64(v), den: 1, text: strconv.Itoa(v)}
+			terms = append(terms, made{int64(v), 1, strconv.Itoa(v)})
 		}
 		for len(terms) > 1 {
-			i, op := rng.IntN(len(terms)-1), rune("+-*/"[rng.IntN(4)])
-			if op == '/' && terms[i+1].num == 0 {
-				op = '*'
+			i := rng.IntN(len(terms) - 1)
+			x, y, op := terms[i], terms[i+1], "+-*/"[rng.IntN(4)]
+			m := made{text: "(" + x.text + ")" + string(op) + "(" + y.text + ")"}
+			switch op {
+			case '+':
+				m.num, m.den = x.num*y.den+y.num*x.den, x.den*y.den
+			case '-':
+				m.num, m.den = x.num*y.den-y.num*x.den, x.den*y.den
+			case '*':
+				m.num, m.den = x.num*y.num, x.den*y.den
+			case '/':
+				if y.num == 0 {
+					return
+				}
+				m.num, m.den = x.num*y.den, x.den*y.num
 			}
-			terms[i] = terms[i].with(terms[i+1], op)
-			terms = append(terms[:i+1], terms[i+2:]...)
+			terms = append(append(terms[:i:i], m), terms[i+2:]...)
 		}
 		v := terms[0]
-		if v.den == 0 || v.num%v.den != 0 || v.num/v.den < 1 {
+		if v.num%v.den != 0 || v.num/v.den < 1 {
 			return
 		}
 		c.Target = int(v.num / v.den)

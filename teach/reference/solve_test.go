@@ -227,3 +227,33 @@ func FuzzTokens(f *testing.F) {
 		}
 	})
 }
+
+func FuzzSolve(f *testing.F) {
+	for _, name := range task.Names() {
+		fam := mustFamily(f, name, task.Params{})
+		for range 3 {
+			f.Add(fam.Generate(rand.New(rand.NewPCG(1, 1))).Prompt)
+		}
+	}
+	f.Add("What is 0*0?")
+	f.Add("What is 00000001*99999999?")
+	f.Add("Work modulo 23:\na=999\nb=a-999\nc=b*999\nGive c.")
+	f.Add("Take the digits 9999999999999999, drop the first, drop the first, add 0 to each modulo 10. Give the result.")
+	f.Add("Make 9999 from 9999, 9999, 1 and 9999, each once.")
+	f.Add("Make 0 from 1, 1 and 1, each once.")
+	f.Fuzz(func(t *testing.T, prompt string) {
+		p, ok := task.Parse(prompt)
+		if !ok {
+			return
+		}
+		s, err := solve(p, speak(1, 1))
+		if err != nil {
+			t.Fatalf("%q: %v", prompt, err)
+		}
+		fam := mustFamily(t, p.Family, task.Params{})
+		v := fam.Verify(p, s.answer)
+		if !v.Correct && (p.Family != "countdown" || v.Reason != task.ReasonWrong) {
+			t.Fatalf("%q is answered %q after\n%s\n%+v", prompt, s.answer, s.reasoning, v)
+		}
+	})
+}

@@ -147,7 +147,7 @@ func readCountdown(prompt string) (Countdown, bool) {
 	c.Target, _ = strconv.Atoi(g[1] + g[4]) // one of the two is empty
 	for _, w := range strings.Split(strings.ReplaceAll(g[2]+g[3], " and ", ", "), ", ") {
 		n, err := strconv.Atoi(w)
-		if err != nil || n > maxCountdownParsed {
+		if err != nil || n < 1 || n > maxCountdownParsed {
 			return Countdown{}, false
 		}
 		c.Numbers = append(c.Numbers, n)

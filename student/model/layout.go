@@ -63,6 +63,8 @@ type spec struct {
 	shape []int
 	kind  Kind
 	at    int
+
+	writes bool // a projection into the residual stream
 }
 
 func (s spec) len() int {
@@ -90,6 +92,9 @@ func (a *carver[F]) take(kind Kind, name string, shape ...int) []F {
 	return a.view(s.at)
 }
 
+// writes marks the last tensor as a projection into the residual stream.
+func (a *carver[F]) writes() { a.specs[len(a.specs)-1].writes = true }
+
 // view is the arena from at to what has been taken.
 func (a *carver[F]) view(at int) []F {
 	if a.arena == nil {
@@ -106,6 +111,7 @@ func (a *carver[F]) mlp(name string, width, d int) mlpWeights[F] {
 	w := mlpWeights[F]{width: width, gateUp: a.view(at)}
 	a.align()
 	w.down = a.take(KindMatrix, name+".down_proj.weight", d, width)
+	a.writes()
 	return w
 }
 
@@ -156,6 +162,7 @@ func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {
 	l.kvB = a.take(KindMatrix, name+".self_attn.kv_b_proj.weight", c.kvWidth(), c.KVLoraRank)
 	a.align()
 	l.out = a.take(KindMatrix, name+".self_attn.o_proj.weight", d, c.oWidth())
+	a.writes()
 	a.align()
 	l.ffnNorm = a.take(KindNorm, name+".post_attention_layernorm.weight", d)
 	if !c.isMoE(i) {

@@ -36,6 +36,9 @@ type Parameter struct {
 
 // New makes a model with random weights, a function of configuration and seed
 // alone: matrices normal with standard deviation 1/√fan_in, norms 1, biases 0.
+// The projections that write to the residual stream are smaller by √(2·layers),
+// the number of times it is written to, so that its size at the end does not
+// grow with depth; a tiny-dense student then learns faster, too.
 func New(c Config, seed uint64) (*Model, error) {
 	m, err := empty(c)
 	if err != nil {
@@ -191,6 +194,9 @@ func (m *Model) initialise(s spec, seed uint64) {
 	name.Write([]byte(s.name))
 	rng := rand.New(rand.NewPCG(seed, name.Sum64()))
 	std := 1 / math.Sqrt(float64(s.shape[1])) // [out, in]
+	if s.writes {
+		std /= math.Sqrt(2 * float64(m.config.Layers))
+	}
 	for i := range x {
 		x[i] = float32(std * rng.NormFloat64())
 	}

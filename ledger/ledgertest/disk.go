@@ -11,6 +11,7 @@
 package ledgertest
 
 import (
+	"io"
 	"math/rand/v2"
 	"sync"
 
@@ -24,7 +25,7 @@ import (
 // need not write the changes of a directory in their order.
 type Disk struct {
 	*vfs.MemFS
-	mu      sync.RWMutex               // a crash excludes removals and syncs of directories
+	mu      sync.RWMutex               // a crash excludes removals, locks and syncs of directories
 	removed map[string]map[string]bool // directory → names whose removal is not yet durable
 	names   sync.Mutex                 // guards removed among concurrent operations
 }
@@ -79,6 +80,13 @@ func (d *Disk) Remove(name string) error {
 	}
 	d.removed[dir][d.PathBase(name)] = true
 	return nil
+}
+
+// Lock implements vfs.FS. MemFS would deadlock with a crash at the same time.
+func (d *Disk) Lock(name string) (io.Closer, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.MemFS.Lock(name)
 }
 
 // OpenDir implements vfs.FS.

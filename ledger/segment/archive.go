@@ -80,7 +80,7 @@ func fromRow(r *row) (*entry, error) {
 		return nil, fmt.Errorf("commitment of %d bytes", len(r.Commitment))
 	}
 	e.commitment = hash(r.Commitment)
-	if r.Body == nil {
+	if r.Body == nil && r.Salt == nil {
 		e.rec.Erased = true
 		return e, nil
 	}
@@ -164,9 +164,7 @@ func readArchive(ctx context.Context, fs vfs.FS, dir, name string, src source, c
 		check.breakAt(0, "not a readable Parquet file: "+err.Error(), false)
 		return end, check.finish(false, 0, hash{}, 0)
 	}
-	if err := end.parse(file, src, check); err != nil {
-		return end, err
-	}
+	end.parse(file, src, check)
 	at := int64(0)
 	for i, group := range file.RowGroups() {
 		var delivery error
@@ -197,22 +195,20 @@ func readArchive(ctx context.Context, fs vfs.FS, dir, name string, src source, c
 	return end, check.finish(true, end.records, end.last, at)
 }
 
-func (end *archiveEnd) parse(file *parquet.File, src source, check *checker) error {
+// parse reads the metadata.
+func (end *archiveEnd) parse(file *parquet.File, src source, check *checker) {
 	broken := func(what string) { check.breakAt(0, what, false) }
 	raw, ok := file.Lookup(metaHeader)
 	if !ok {
 		broken("no " + metaHeader + " in its metadata")
-		return nil
+		return
 	}
+	// Nothing but the chain guards the metadata against damage, so a version
+	// that is not ours does not end the reading here, as it does in a log.
 	h, err := parseHeader([]byte(raw))
-	var version *VersionError
-	if errors.As(err, &version) {
-		version.File = check.file
-		return err
-	}
 	if err != nil {
 		broken(err.Error())
-		return nil
+		return
 	}
 	if h.Writer != src.writer || h.Segment != src.segment {
 		check.report(Damage{File: check.file, What: fmt.Sprintf("the file is segment %d of writer %s under another name", h.Segment, h.Writer)})
@@ -231,7 +227,6 @@ func (end *archiveEnd) parse(file *parquet.File, src source, check *checker) err
 	} else {
 		end.last = hash(b)
 	}
-	return nil
 }
 
 // faithful keeps the first error of a file that is not about its end.

@@ -78,7 +78,11 @@ type VersionError struct {
 
 // Error implements error.
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("%s has version %d of the ledger format, this program reads version %d: use a newer one", e.File, e.Version, formatVersion)
+	file := e.File
+	if file == "" {
+		file = "the segment"
+	}
+	return fmt.Sprintf("%s has version %d of the ledger format, this program reads version %d: use a newer one", file, e.Version, formatVersion)
 }
 
 // chainStart is the hash before a segment's first record.

@@ -30,7 +30,8 @@ func (s *Store) commitLoop() {
 			s.serve()
 		case answer := <-s.roll:
 			s.serve()
-			answer <- s.fail(s.finish())
+			s.fail(s.finish())
+			answer <- s.poison()
 		}
 	}
 	s.serve()

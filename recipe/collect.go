@@ -51,7 +51,7 @@ func (r *run) collect(ctx context.Context) error {
 	total := int64(0)
 	for i := range r.sources {
 		total += int64(len(r.sources[i].split.Heldout))
-		total += int64(max(r.sources[i].want, 0))
+		total += r.sources[i].total()
 	}
 	bar := r.opt.Progress.Stage(stageCollect, 0, total, "answers")
 	count := &counter{stage: bar, spend: func() { r.opt.Progress.Spend(r.budget.Spent()) }}

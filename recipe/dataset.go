@@ -126,7 +126,7 @@ func (r *run) makeDataset(ctx context.Context) error {
 	}
 	total := int64(0)
 	for _, s := range r.sources {
-		total += int64(max(s.want, 0))
+		total += s.total()
 	}
 	bar := r.opt.Progress.Stage("dataset", 0, total, "examples")
 	a, err := r.assemble(ctx, answers, &counter{stage: bar, spend: func() {}})

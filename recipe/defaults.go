@@ -90,7 +90,7 @@ func (p *Prompts) fillDefaults() {
 		orDefault(&p.Operations, 3)
 	case "countdown":
 		orDefault(&p.Numbers, 3)
-		orDefault(&p.Max, 12)
+		orDefault(&p.Max, 20)
 	case "":
 		orDefault(&p.Field, "prompt")
 	}

@@ -122,7 +122,16 @@ func Run(ctx context.Context, rec *Recipe, opt Options) (result *Result, err err
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	return &Result{Report: r.report}, nil
+	return &Result{Report: r.report}, r.seal(ctx)
+}
+
+// seal turns the ledger's finished segments into Parquet, which other tools
+// read. Another process that is at it already does as well.
+func (r *run) seal(ctx context.Context) error {
+	if _, err := r.store.Seal(ctx); err != nil && !errors.Is(err, segment.ErrSealing) {
+		return fmt.Errorf("seal the ledger: %w", err)
+	}
+	return nil
 }
 
 func newRun(rec *Recipe, opt Options) (*run, error) {

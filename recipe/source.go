@@ -10,12 +10,12 @@ import (
 
 // promptSource is one entry of a recipe's prompts: its problems, in order.
 type promptSource struct {
-	name   string // as reports and datasets call it: the family, or the file's name
-	task   task.Task
-	split  task.Split
-	want   int  // examples that must pass curation; -1: all that there are
-	gold   bool // whether right answers are known
-	corpus bool // whether it comes from a file, so that it can run out
+	name  string // as reports and datasets call it: the family, or the file's name
+	task  task.Task
+	split task.Split
+	want  int  // examples that must pass curation; -1: all that there are
+	gold  bool // whether right answers are known
+	all   int  // training problems there are; -1 where a family makes as many as are asked for
 }
 
 // sources makes every problem that the recipe speaks of. The same recipe gives
@@ -38,7 +38,7 @@ func (r *Recipe) sources() ([]promptSource, error) {
 
 func (r *Recipe) source(i int) (promptSource, error) {
 	p := &r.Prompts[i]
-	s := promptSource{name: p.Family, want: p.Train, gold: true}
+	s := promptSource{name: p.Family, want: p.Train, gold: true, all: -1}
 	if s.want == 0 {
 		s.want = -1
 	}
@@ -66,10 +66,18 @@ func (r *Recipe) fromFile(s *promptSource, i int, seed uint64) error {
 	if err != nil {
 		return r.src.errorf(path+".file", "%v", err)
 	}
-	s.task, s.gold, s.corpus = corpus, corpus.HasGold(), true
+	s.task, s.gold = corpus, corpus.HasGold()
 	if s.name == "" {
 		s.name = filepath.Base(p.File)
 	}
+	defer func() {
+		s.all = 0
+		if s.split.Train != nil {
+			for range s.split.Train {
+				s.all++
+			}
+		}
+	}()
 	if p.Heldout.File == "" {
 		if s.split, err = corpus.Split(seed, p.Heldout.Count); err != nil {
 			return r.src.errorf(path+".heldout", "%v", err)
@@ -89,6 +97,14 @@ func (r *Recipe) fromFile(s *promptSource, i int, seed uint64) error {
 		s.split.Heldout = some.Heldout
 	}
 	return nil
+}
+
+// total is how many examples the source may come to, for a progress view.
+func (s *promptSource) total() int64 {
+	if s.want >= 0 {
+		return int64(s.want)
+	}
+	return int64(s.all)
 }
 
 func (r *Recipe) readCorpus(p *Prompts, file string) (*task.Corpus, error) {

@@ -187,7 +187,7 @@ func TestDamageIsNamedAndTheRestIsRead(t *testing.T) {
 		}
 	})
 	t.Run("a frame of the ledger", func(t *testing.T) {
-		logs, err := filepath.Glob(filepath.Join(ws, "ledger", "*.log"))
+		logs, err := filepath.Glob(filepath.Join(ws, "ledger", "*.parquet"))
 		if err != nil || len(logs) == 0 {
 			t.Fatalf("%v, %v", logs, err)
 		}

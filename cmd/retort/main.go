@@ -19,6 +19,7 @@ import (
 	"retort/meter"
 	"retort/recipe"
 	"retort/report"
+	"retort/student/export"
 	"retort/teach/dataset"
 	"retort/terms"
 	"retort/workspace"
@@ -94,6 +95,7 @@ func exitCode(ctx context.Context, err error) int {
 	var incomplete *recipe.IncompleteError
 	var inUse *workspace.InUseError
 	var mismatch *dataset.MismatchError
+	var changed *export.MismatchError
 	var mistake *recipe.Error
 	switch {
 	case err == nil:
@@ -108,7 +110,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitIncomplete
 	case errors.As(err, &inUse):
 		return exitInUse
-	case errors.Is(err, errDamaged), errors.As(err, &mismatch):
+	case errors.Is(err, errDamaged), errors.As(err, &mismatch), errors.As(err, &changed):
 		return exitDamaged
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
@@ -137,7 +139,7 @@ func (a *app) root() *cobra.Command {
 		c.GroupID = "distil"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{a.recipeCommand(), a.referenceCommand(), a.versionCommand()} {
+	for _, c := range []*cobra.Command{a.ledgerCommand(), a.recipeCommand(), a.referenceCommand(), a.versionCommand()} {
 		c.GroupID = "workspace"
 		root.AddCommand(c)
 	}

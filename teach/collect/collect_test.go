@@ -289,6 +289,29 @@ func TestAStreamThatStaysOpenAfterItsEndIsNotWaitedFor(t *testing.T) {
 	})
 }
 
+func TestASlowStreamThatGoesOnIsNotStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &teacher{}
+		s.answer = func(_ int, w http.ResponseWriter, r *http.Request, q *openai.ChatRequest) {
+			sw := part(w)
+			for range 20 {
+				sleepFor(r.Context(), 4*time.Second)
+				sw.Comment("still here")
+			}
+			s.charge(r, usage)
+			stop := "stop"
+			sw.Send(openai.ChatChunk{Choices: []openai.ChunkChoice{{FinishReason: &stop}}, Usage: &usage})
+			sw.Done()
+		}
+		r, stop := start(t, s, func(c *Config) { c.Stall = 5 * time.Second })
+		defer stop()
+		if e, err := r.Ask(t.Context(), question("hi")); err != nil || e.Attempt != 1 {
+			t.Errorf("%+v, %v", e, err)
+		}
+		r.agree()
+	})
+}
+
 func TestRetryAfterIsHonoured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &teacher{}

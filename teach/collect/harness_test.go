@@ -36,7 +36,10 @@ type memory struct {
 	gate func(ledger.Record) error // called before a record is kept; may block
 }
 
-func (m *memory) Append(_ context.Context, recs ...ledger.Record) error {
+func (m *memory) Append(ctx context.Context, recs ...ledger.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	for _, r := range recs {
 		if m.gate != nil {
 			if err := m.gate(r); err != nil {

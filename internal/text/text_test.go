@@ -118,6 +118,22 @@ func TestBandsMissAtMostOneInTenThousandAtTheThreshold(t *testing.T) {
 	}
 }
 
+func TestNearIndexReportsTheMostSimilar(t *testing.T) {
+	x, err := NewNearIndex(0.4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vocabulary(60)
+	x.Add(1, append(append([]string{}, v[:11]...), v[30:33]...)) // 9 of its 12 shingles are the query's
+	x.Add(2, append(append([]string{}, v[8:20]...), v[40]))      // 10 of its 11
+	if x.Len() != 2 {
+		t.Fatalf("%d texts are held", x.Len())
+	}
+	if n, ok := x.Add(3, v[:20]); !ok || n.ID != 2 || n.Jaccard != 10.0/19 {
+		t.Errorf("got %+v, %v", n, ok)
+	}
+}
+
 // Real minima must behave like independent draws, or the bound above is
 // fiction: the share of equal minima estimates the Jaccard similarity.
 func TestMinimaEstimateSimilarity(t *testing.T) {

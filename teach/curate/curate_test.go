@@ -122,8 +122,9 @@ func TestARefusedAnswerDoesNotMakeTheNextOneADuplicate(t *testing.T) {
 }
 
 func TestExactIdentityAloneDecidesForVerifiableFamilies(t *testing.T) {
-	heldout := Text{Source: "multiply", Family: "multiply", ID: "multiply:12*34", Exact: true, Prompt: "What is 12 times 34? Think first, then say the number alone on the last line please.", Masked: "12 34"}
-	c := curator(t, Options{NearDuplicates: 0.1, Decontaminate: true}, heldout)
+	heldout := Text{Source: "multiply", Family: "multiply", ID: "multiply:12*34", Exact: true, Prompt: "What is 12 times 34? Think first, then say the number alone on the very last line of your answer please.", Masked: "12 34"}
+	instruction := Text{Source: "f", Family: "f", ID: "h", Prompt: heldout.Prompt, Masked: heldout.Prompt}
+	c := curator(t, Options{NearDuplicates: 0.1, Decontaminate: true}, heldout, instruction)
 	exact := func(id, prompt string) Candidate {
 		x := answered("multiply", id, prompt)
 		x.Exact = true

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -163,8 +164,11 @@ func (r *run) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := workspace.WriteFileAtomic(filepath.Join(r.dir, "recipe.yaml"), shown, 0o644); err != nil {
-		return err
+	copied := filepath.Join(r.dir, "recipe.yaml")
+	if old, err := os.ReadFile(copied); err != nil || !bytes.Equal(old, shown) {
+		if err := workspace.WriteFileAtomic(copied, shown, 0o644); err != nil {
+			return err
+		}
 	}
 	if r.store, err = segment.Open(r.opt.Workspace.Path("ledger"), segment.Option{OnDamage: r.damaged}); err != nil {
 		return err

@@ -25,7 +25,7 @@ func (r *Recipe) fillDefaults() {
 	orDefault(&r.Seed, 1)
 	t := &r.Teacher
 	if t.Reference != nil {
-		orDefault(&t.Model, "reference")
+		orDefault(&t.Model, t.Reference.ModelName())
 	}
 	if t.Request.Temperature == nil {
 		v := 0.7
@@ -135,6 +135,8 @@ func (r *Recipe) validateTeacher() error {
 		return bad("teacher", "name a teacher: `reference: {}` for the built-in one, or base_url and model")
 	case t.Reference != nil && t.BaseURL != "":
 		return bad("teacher", "reference and base_url exclude each other")
+	case t.Reference != nil && t.Model != t.Reference.ModelName():
+		return bad("teacher.model", "the built-in teacher calls itself %q here (teacher.reference.model); leave model out", t.Reference.ModelName())
 	case t.Model == "":
 		return bad("teacher.model", "which model is asked? Give the name that the API knows it by")
 	}

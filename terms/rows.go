@@ -20,7 +20,7 @@ var rows = []Row{
 	},
 	{
 		ID: OpenAI, Provider: "openai", Document: "OpenAI Services Agreement and Terms of Use", URL: "openai.com/policies", Read: "2026-11-25",
-		Via:   "published copies of the wording, not the provider's own page",
+		Via:   "published copies of the wording, not the provider's own page; the exception for classifiers from memory of it",
 		Basis: "provider's terms",
 		Says: "Output may not be used to develop models that compete with OpenAI; the agreement for businesses excepts, among others, " +
 			"models that classify or organise data and are not distributed.",

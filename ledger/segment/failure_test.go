@@ -3,9 +3,12 @@ package segment
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -406,5 +409,53 @@ func TestAHostileLengthAllocatesNothing(t *testing.T) {
 	}
 	if _, err := expand(make([]byte, 10), maxRatio*10+1, true); err == nil || !strings.Contains(err.Error(), "claim") {
 		t.Errorf("expanding beyond the ratio: %v", err)
+	}
+}
+
+func TestALogStaysWhoseArchiveDoesNotReadBack(t *testing.T) {
+	l := build(t, 6, 2, 40, 1<<20, false)
+	fs := errorfs.Wrap(l.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, tmpSuffix) { // it is about to be read back
+			rewrite(t, l, strings.TrimPrefix(op.Path, "l/"), func(rows []row) []row { return rows[:5] })
+		}
+		return nil
+	}))
+	s := mustOpen(t, "l", Option{FS: fs})
+	if _, err := s.Seal(context.Background()); err == nil || !strings.Contains(err.Error(), "read") {
+		t.Errorf("Seal returned %v", err)
+	}
+	if got, want := l.show(t), "delivered: 1 2 3 4 5 6\nok\n"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if names, _ := l.fs.List("l"); strings.Contains(strings.Join(names, " "), archiveSuffix) {
+		t.Errorf("left behind: %v", names)
+	}
+}
+
+// Without the salt a short body could be guessed from its commitment after it
+// was erased.
+func TestCommitmentsAreSaltedAndHashesAreAsDocumented(t *testing.T) {
+	salt, text := [saltSize]byte{1, 2, 3}, []byte("body")
+	if got, want := commit(salt, text), hash(sha256.Sum256(append(salt[:], text...))); got != want {
+		t.Errorf("commitment %x, want %x", got, want)
+	}
+	l := build(t, 2, 1, 40, 1<<20, false)
+	all, _ := frames(t, l.read(t, l.logs[0]))
+	a, err := parseRecord(all[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := parseRecord(all[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.salt == b.salt || a.salt == [saltSize]byte{} {
+		t.Errorf("salts %x and %x are not drawn anew", a.salt, b.salt)
+	}
+	u64 := func(n int) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(n)) }
+	content := sha256.Sum256(slices.Concat(u64(4), []byte("test"), make([]byte, 16), u64(1), u64(7), []byte(`{"n":1}`), u64(40), a.commitment[:]))
+	start := sha256.Sum256(append([]byte("retort ledger chain 1\n"), all[0][1:]...))
+	if want := hash(sha256.Sum256(slices.Concat(start[:], u64(1), content[:]))); a.hash != want {
+		t.Errorf("hash %x, want %x", a.hash, want)
 	}
 }

@@ -207,6 +207,42 @@ func TestSamplingDependsOnTheSeedAlone(t *testing.T) {
 	}
 }
 
+// queued puts jobs for these prompts, with so many samples each, into the queue
+// before the engine takes the first of them.
+func queued(t *testing.T, e *Engine, samples map[string]int, prompts ...string) []*job {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var jobs []*job
+	for _, p := range prompts {
+		j := &job{ctx: t.Context(), prompt: vocabulary().Encode(p), n: max(1, samples[p]), maxTokens: 100, ready: make(chan struct{}, 1)}
+		jobs = append(jobs, j)
+		e.waiting += j.n
+	}
+	e.queue = append(e.queue, jobs...)
+	e.wake.Broadcast()
+	return jobs
+}
+
+// finish waits until all samples of a job have come to a regular end.
+func finish(t *testing.T, j *job) {
+	t.Helper()
+	for ends := 0; ends < j.n; {
+		events, err := j.wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ev := range events {
+			if ev.err != nil {
+				t.Fatal(ev.err)
+			}
+			if ev.finish != "" {
+				ends++
+			}
+		}
+	}
+}
+
 func TestRequestsJoinAndLeaveBetweenSteps(t *testing.T) {
 	s := &script{say: func(prompt string) string {
 		if strings.Contains(prompt, "long") {
@@ -215,22 +251,17 @@ func TestRequestsJoinAndLeaveBetweenSteps(t *testing.T) {
 		return "3"
 	}}
 	e := scripted(t, s, Options{Slots: 2})
-	var wg sync.WaitGroup
-	for _, text := range []string{"long", "a", "b", "c"} {
-		wg.Go(func() {
-			if x, err := e.Ask(t.Context(), question(text)); err != nil || x.Answer.FinishReason != "stop" {
-				t.Errorf("%s: %+v, %v", text, x, err)
-			}
-		})
+	for _, j := range queued(t, e, nil, "long", "a", "b", "c") {
+		finish(t, j)
 	}
-	wg.Wait()
 	e.Close()
 	if s.most != 2 {
 		t.Errorf("at most %d sequences were decoded together, want 2", s.most)
 	}
-	// The three short answers take turns in the slot beside the long one.
-	if len(s.steps) > 48 {
-		t.Errorf("%d steps: the short answers waited for the long one", len(s.steps))
+	// The three short answers take turns in the slot beside the long one, which
+	// takes 40 steps after its first token.
+	if len(s.steps) != 40 {
+		t.Errorf("%d steps, want the 40 of the long answer", len(s.steps))
 	}
 }
 
@@ -246,25 +277,10 @@ func TestManySamplesDoNotHoldUpOthers(t *testing.T) {
 		return "33"
 	}}
 	e := scripted(t, s, Options{Slots: 1})
-	many := &job{ctx: t.Context(), prompt: vocabulary().Encode("many"), n: 8, maxTokens: 9, ready: make(chan struct{}, 1)}
-	single := &job{ctx: t.Context(), prompt: vocabulary().Encode("single"), n: 1, maxTokens: 9, ready: make(chan struct{}, 1)}
-	e.mu.Lock() // both are there before the first is taken
-	e.queue, e.waiting = append(e.queue, many, single), 9
-	e.wake.Broadcast()
-	e.mu.Unlock()
+	jobs := queued(t, e, map[string]int{"many": 8}, "many", "single")
 	close(pace)
-	for _, j := range []*job{many, single} {
-		for ends := 0; ends < j.n; {
-			events, err := j.wait()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, ev := range events {
-				if ev.finish != "" {
-					ends++
-				}
-			}
-		}
+	for _, j := range jobs {
+		finish(t, j)
 	}
 	e.Close()
 	if len(began) != 9 || began[0] != "many" || began[1] != "single" {

@@ -98,6 +98,54 @@ func TestLossIsOnTheResponseOnly(t *testing.T) {
 	}
 }
 
+func TestAStepClipsCountsAndBalances(t *testing.T) {
+	m := small(t, true)
+	r, err := newRun(m, pool(t, 1), copies(60, 1), Options{Epochs: 9, BatchTokens: 150, ClipNorm: 0.01, LR: 0.25, WarmupShare: -1, DecayShare: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	var head *param
+	for i := range r.optim.params {
+		if r.optim.params[i].name == "lm_head.weight" {
+			head = &r.optim.params[i]
+		}
+	}
+	before := slices.Clone(head.w)
+	p, err := r.train()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.GradNorm < 0.1 {
+		t.Fatalf("gradient norm %v is too small to be clipped", p.GradNorm)
+	}
+	for i, g := range head.g { // the moment after one step is the clipped gradient's share
+		if want := (1 - adamBeta1) * float64(g) * 0.01 / p.GradNorm; math.Abs(float64(head.m[i])-want) > 1e-4*math.Abs(want)+1e-12 {
+			t.Fatalf("first moment of element %d is %v, want %v", i, head.m[i], want)
+		}
+	}
+	for range 4 {
+		if _, err := r.train(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// With its bias corrected AdamW moves by no more than about the rate a
+	// step; uncorrected it would move by a multiple of it.
+	for i := range before {
+		if d := math.Abs(float64(head.w[i] - before[i])); d > 5*0.25*1.3 {
+			t.Fatalf("element %d moved by %v in 5 steps at a rate of 0.25", i, d)
+		}
+	}
+	if r.optim.now.adam.Step != 5 {
+		t.Errorf("AdamW counts %d steps after 5", r.optim.now.adam.Step)
+	}
+	for _, tensor := range m.Tensors() {
+		if strings.HasSuffix(tensor.Name, "e_score_correction_bias") && slices.Max(tensor.Data) == 0 {
+			t.Errorf("%s did not move", tensor.Name)
+		}
+	}
+}
+
 func TestWeightsDoNotDependOnThreads(t *testing.T) {
 	for _, moe := range []bool{false, true} {
 		hashes := map[int]string{}

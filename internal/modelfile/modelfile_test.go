@@ -260,6 +260,7 @@ func TestHostileGGUFIsRefused(t *testing.T) {
 		{"name twice", newGGUF(3, 2, 0).tensor("a", 0, 0, 8).tensor("a", 0, 32, 8).zeros(100), "comes twice"},
 		{"no name", newGGUF(3, 1, 0).tensor("", 0, 0, 8).zeros(100), "is empty"},
 		{"dimensions", newGGUF(3, 1, 0).tensor("a", 0, 0, 1, 1, 1, 1, 1).zeros(100), "5 dimensions"},
+		{"no dimensions", newGGUF(3, 1, 0).tensor("a", 0, 0).zeros(100), "0 dimensions"},
 		{"dimension 0", newGGUF(3, 1, 0).tensor("a", 0, 0, 0).zeros(100), "dimension of 0"},
 		{"overflow", newGGUF(3, 1, 0).tensor("a", 0, 0, 1<<30, 1<<30, 1<<30, 1<<30).zeros(100), "impossible shape"},
 		{"too large", newGGUF(3, 1, 0).tensor("a", 0, 0, 1<<20, 1<<20).zeros(100), "larger than the file"},

@@ -226,9 +226,6 @@ func (c *counter) Write(p []byte) (int, error) {
 func writeWeights(out io.Writer, m *model.Model) error {
 	var tensors []modelfile.Tensor
 	for _, t := range m.Tensors() {
-		if m.Config().TieEmbeddings && t.Name == "lm_head.weight" {
-			continue
-		}
 		tensors = append(tensors, modelfile.Tensor{Name: t.Name, Shape: t.Shape, Type: modelfile.F32, Data: t.Data})
 	}
 	return modelfile.WriteSafetensors(out, map[string]string{"format": "pt"}, tensors)

@@ -256,6 +256,39 @@ func TestNothingIsLeftOfAnExportThatFails(t *testing.T) {
 	}
 }
 
+// Whatever is left out of config.json is read as the 671B model's, silently.
+func TestConfigurationLeavesNothingToDefaults(t *testing.T) {
+	for name, want := range map[string]map[string]any{
+		"moe":   {"q_lora_rank": 9.0, "n_routed_experts": 4.0, "first_k_dense_replace": 1.0, "routed_scaling_factor": 1.5, "tie_word_embeddings": false},
+		"dense": {"q_lora_rank": nil, "n_routed_experts": 2.0, "first_k_dense_replace": 3.0, "routed_scaling_factor": 1.0, "tie_word_embeddings": true},
+	} {
+		dir, m, tok := write(t, name, Options{})
+		data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]any
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		c := m.Config()
+		eos, _ := tok.ID(tokenizer.ImEnd)
+		for key, value := range map[string]any{
+			"architectures": []any{"DeepseekV3ForCausalLM"}, "model_type": "deepseek_v3", "num_key_value_heads": float64(c.Heads),
+			"n_group": 1.0, "topk_group": 1.0, "norm_topk_prob": true, "scoring_func": "sigmoid", "rope_interleave": true,
+			"rope_theta": 200.0, "rope_parameters": map[string]any{"rope_type": "default", "rope_theta": 200.0}, "rms_norm_eps": 1e-6,
+			"num_nextn_predict_layers": 0.0, "attention_bias": false, "hidden_act": "silu", "eos_token_id": float64(eos),
+		} {
+			want[key] = value
+		}
+		for key, value := range want {
+			if have, ok := got[key]; !ok || !cmp.Equal(have, value) {
+				t.Errorf("%s: %s is %v, want %v", name, key, have, value)
+			}
+		}
+	}
+}
+
 func TestNumbersOfTheConfigurationAreDecimals(t *testing.T) {
 	for _, c := range []struct {
 		in   decimal

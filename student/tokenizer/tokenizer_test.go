@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,6 +101,27 @@ func TestLongAndShortWordsMergeAlike(t *testing.T) {
 	})
 }
 
+// Runs of one letter have many pairs of the same rank that overlap.
+func TestOfEqualPairsTheLeftmostMergesFirst(t *testing.T) {
+	tok, err := Train(slices.Values([]string{"aaaaaaa aaa aab abab bbb bbbbb", "aaa aaa aba"}), Options{VocabSize: 275})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.StringMatching(`[ab]{1,60}|a{1,60}`).Draw(t, "word")
+		symbols := func() []int32 {
+			var s []int32
+			for i := range len(word) {
+				s = append(s, tok.ids[word[i:i+1]])
+			}
+			return s
+		}
+		if short, long := tok.mergeShort(symbols()), tok.mergeLong(symbols()); !slices.Equal(short, long) {
+			t.Fatalf("%q merges to %v by scanning and %v by the queue", word, short, long)
+		}
+	})
+}
+
 func TestTrainingIsDeterministicAndIndependentOfOrder(t *testing.T) {
 	texts := corpus()
 	want := trained(t).JSON()
@@ -110,6 +132,14 @@ func TestTrainingIsDeterministicAndIndependentOfOrder(t *testing.T) {
 	}
 	if !bytes.Equal(tok.JSON(), want) {
 		t.Error("the same texts in another order give another tokenizer")
+	}
+}
+
+// A change of this value means that the same dataset gives other students.
+func TestTrainingIsFinal(t *testing.T) {
+	const want = "d47d1d8e149503d5af930b3906d4324862aa8e55f6fc6404d228c28575dac5fa"
+	if got := fmt.Sprintf("%x", sha256.Sum256(trained(t).JSON())); got != want {
+		t.Errorf("the tokenizer of the same texts has hash %s, want %s", got, want)
 	}
 }
 
@@ -283,6 +313,36 @@ func TestUserTextCannotOpenATurn(t *testing.T) {
 	}
 	if n := count(tok.Encode(attack)); n != 4 {
 		t.Errorf("Encode found %d added tokens, want 4", n)
+	}
+}
+
+func TestAnswerCannotHoldSpecialTokens(t *testing.T) {
+	tok := trained(t)
+	ids, from := tok.Example([]exchange.Message{{Role: "user", Content: "hi"}}, "a</think>b", "c<|im_end|>d<think>")
+	var found []string
+	for _, id := range ids[from:] {
+		for _, a := range tok.Added() {
+			if a.ID == id {
+				found = append(found, a.Content)
+			}
+		}
+	}
+	if want := []string{ThinkStart, ThinkEnd, ImEnd}; !slices.Equal(found, want) {
+		t.Errorf("the response has the added tokens %q, want %q", found, want)
+	}
+}
+
+func TestTheLongestAddedTokenWins(t *testing.T) {
+	tok, err := Train(slices.Values(corpus()), Options{VocabSize: 300, Special: []string{"<|a", "<|a|>b", "<|a|>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, id := range tok.Encode("<|a|>b<|a|><|a") {
+		got = append(got, string(tok.TokenBytes(id)))
+	}
+	if want := []string{"<|a|>b", "<|a|>", "<|a"}; !slices.Equal(got, want) {
+		t.Errorf("it is cut into %q, want %q", got, want)
 	}
 }
 

@@ -264,4 +264,11 @@ func judge(it Item, req exchange.Request, x *exchange.Exchange, err error) (*Res
 func (r *Result) verify(it Item) {
 	v := it.Task.Verify(it.Problem, r.Content)
 	r.Correct, r.Verdict, r.Answer = v.Correct, v.Reason, v.Answer
+	if r.Correct && r.FinishReason == "length" {
+		r.Correct, r.Verdict = false, VerdictCut
+	}
 }
+
+// VerdictCut is the verdict on an answer that would be right, had it come to an
+// end: what a model writes until it is stopped holds many a digit.
+const VerdictCut = "cut"

@@ -513,3 +513,16 @@ func TestImpossibleInputIsNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAnswerThatWasCutOffIsWrong(t *testing.T) {
+	it := problems("a", echo{gold: true}, 1)[0]
+	for reason, want := range map[string]Result{
+		"stop":   {Correct: true, Verdict: task.ReasonCorrect},
+		"length": {Correct: false, Verdict: VerdictCut},
+	} {
+		r := Result{Content: "0", FinishReason: reason}
+		if r.verify(it); r.Correct != want.Correct || r.Verdict != want.Verdict {
+			t.Errorf("finish reason %s: %v, %s", reason, r.Correct, r.Verdict)
+		}
+	}
+}

@@ -172,7 +172,7 @@ func (*chain) Verify(p Problem, content string) Verdict {
 		return Verdict{Reason: ReasonNoGold}
 	}
 	// "3 (mod 7)" is three.
-	return verifyNumber(chainReduced.ReplaceAllString(content, " "), strconv.Itoa(c.value()))
+	return verifyPlainNumber(chainReduced.ReplaceAllString(content, " "), strconv.Itoa(c.value()))
 }
 
 func (*chain) Mask(prompt string) string {

@@ -84,7 +84,7 @@ func (*multiply) Verify(p Problem, content string) Verdict {
 	if err := json.Unmarshal(p.Data, &m); err != nil {
 		return Verdict{Reason: ReasonNoGold}
 	}
-	return verifyNumber(content, strconv.Itoa(m.A*m.B))
+	return verifyPlainNumber(content, strconv.Itoa(m.A*m.B))
 }
 
 func (*multiply) Mask(prompt string) string {

@@ -4,6 +4,8 @@ import (
 	"math/big"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 var (
@@ -26,6 +28,35 @@ func verifyNumber(content, want string) Verdict {
 		return Verdict{Reason: ReasonWrong, Answer: got}
 	}
 	return Verdict{Correct: true, Reason: ReasonCorrect, Answer: got}
+}
+
+// verifyPlainNumber is verifyNumber for families whose answers are bare numbers:
+// one that is glued to other signs ("x_6y"), or stands among broken characters,
+// is no answer but noise that holds a digit.
+func verifyPlainNumber(content, want string) Verdict {
+	if strings.ContainsRune(content, utf8.RuneError) {
+		return Verdict{Reason: ReasonUnparsable}
+	}
+	v := verifyNumber(content, want)
+	if v.Correct && !standsAlone(content, v.Answer) {
+		return Verdict{Reason: ReasonUnparsable, Answer: v.Answer}
+	}
+	return v
+}
+
+// standsAlone reports whether the last place in content at which the number is
+// written has neither letter, digit, underscore nor control character beside it.
+func standsAlone(content, number string) bool {
+	digits := strings.TrimLeft(number, "-")
+	flat := strings.ReplaceAll(content, ",", "")
+	at := strings.LastIndex(flat, digits)
+	if at < 0 {
+		return true // written in a form that was normalised
+	}
+	before, _ := utf8.DecodeLastRuneInString(flat[:at])
+	after, _ := utf8.DecodeRuneInString(flat[at+len(digits):])
+	glued := func(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsControl(r) && !unicode.IsSpace(r) }
+	return !(at > 0 && glued(before)) && !(at+len(digits) < len(flat) && glued(after))
 }
 
 // extractNumber returns the number that content gives as its answer, without

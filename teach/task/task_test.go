@@ -299,3 +299,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestNoiseThatHoldsADigitIsNoAnswer(t *testing.T) {
+	f, err := New("chain", Params{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := f.Generate(rand.New(rand.NewPCG(1, 1)))
+	for _, content := range []string{p.Answer, "The answer is " + p.Answer + ".", "e=" + p.Answer, "**" + p.Answer + "**", "so it is " + p.Answer + "!"} {
+		if v := f.Verify(p, content); !v.Correct {
+			t.Errorf("%q is right, but judged %+v", content, v)
+		}
+	}
+	for _, content := range []string{"_" + p.Answer + "_Ru", "step" + p.Answer, p.Answer + "\ufffd", "\x10" + p.Answer} {
+		if v := f.Verify(p, content); v.Correct {
+			t.Errorf("%q was taken for an answer", content)
+		}
+	}
+}

@@ -179,8 +179,8 @@ type gemmJob struct {
 	parts      []gemmPart
 	buffer     []float32 // the packed B's of NN and NT
 	used       int
-	pack       func(part, worker int) // packPart as a value, made once
-	multiply   func(part, worker int)
+	pack       func(part, worker int) // packOne as a value, made once
+	multiply   func(part, worker int) // and multiplyOne
 }
 
 type gemmItem struct {

@@ -58,9 +58,6 @@ func (v isa) zero() reg.VecVirtual {
 	return z
 }
 
-// label is unique among the functions.
-func (v isa) label(name string) string { return name }
-
 // text begins a function; slices travel as pointer and length.
 func (v isa) text(name, signature, doc string) {
 	TEXT(name+v.name, NOSPLIT, "func"+signature)

@@ -37,7 +37,7 @@ func openMetrics(path string, step int) (*metrics, error) {
 		return nil, fmt.Errorf("training metrics: %w", err)
 	}
 	keep := wholeLines(old, step)
-	if err := f.Truncate(int64(keep)); err == nil {
+	if err = f.Truncate(int64(keep)); err == nil {
 		_, err = f.Seek(int64(keep), io.SeekStart)
 	}
 	if err != nil {

@@ -35,13 +35,9 @@ type teacher struct {
 func (r *Recipe) identify() (*teacher, error) {
 	t := &teacher{model: r.Teacher.Model}
 	if cfg := r.Teacher.Reference; cfg != nil {
-		t.provider, t.endpoint, t.price = reference.Provider, cfg.Endpoint(), cfg.Prices()
+		t.provider, t.endpoint = reference.Provider, cfg.Endpoint()
 	} else {
 		t.provider, t.baseURL, t.endpoint = collect.ProviderOf(r.Teacher.BaseURL), r.Teacher.BaseURL, r.Teacher.BaseURL
-		var err error
-		if t.price, err = r.price(t.provider); err != nil {
-			return nil, err
-		}
 	}
 	row, err := terms.Lookup(terms.Source{Row: r.Teacher.Terms, Provider: t.provider, BaseURL: t.baseURL, Model: t.model})
 	if err != nil {
@@ -53,6 +49,9 @@ func (r *Recipe) identify() (*teacher, error) {
 		return nil, err
 	}
 	t.basis = v.Basis
+	if t.price, err = r.price(t); err != nil {
+		return nil, err
+	}
 	if r.Budget.USD == nil && !t.price.Free() {
 		return nil, r.src.errorf("budget", "the teacher costs money (price %s): say how much may be spent, such as `budget: {usd: 2}`", t.price.ID)
 	}
@@ -63,8 +62,9 @@ func (r *Recipe) use() terms.Use {
 	return terms.Use{Purpose: r.Use.Purpose, Distributed: r.Use.Distributed}
 }
 
-// price is what the recipe gives, else what the price book knows.
-func (r *Recipe) price(provider string) (price.Price, error) {
+// price is what the recipe gives, else what the price book knows. A server of
+// one's own, which the recipe states as its terms, costs nothing by the token.
+func (r *Recipe) price(t *teacher) (price.Price, error) {
 	if p := r.Teacher.Price; p != nil {
 		cached := -1.0
 		if p.CachedInput != nil {
@@ -75,6 +75,13 @@ func (r *Recipe) price(provider string) (price.Price, error) {
 			return price.Price{}, r.src.errorf("teacher.price", "%v", err)
 		}
 		return out, nil
+	}
+	if r.Teacher.Reference != nil {
+		return r.Teacher.Reference.Prices(), nil
+	}
+	provider := t.provider
+	if t.terms.ID == terms.SelfHosted {
+		provider = price.SelfHosted
 	}
 	out, err := price.Default().Lookup(provider, r.Teacher.Model, time.Now())
 	if err != nil {

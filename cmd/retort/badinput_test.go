@@ -133,7 +133,7 @@ func TestTermsAndPricesAreAskedBeforeAnythingIsSent(t *testing.T) {
 	if unknown.code != exitTerms || !strings.Contains(unknown.stderr, "terms") {
 		t.Errorf("a provider that nobody knows: code %d, want %d: %s", unknown.code, exitTerms, unknown.stderr)
 	}
-	price := retort(t, ws, "run", write(t, teacherAt, "BASE", "http://127.0.0.1:9/v1", "  price: {input: 1, output: 2}\n", ""))
+	price := retort(t, ws, "run", write(t, teacherAt, "BASE", "http://127.0.0.1:9/v1", "  price: {input: 1, output: 2}\n", "", "terms: self-hosted", "terms: smollm2"))
 	if price.code == exitDone || !strings.Contains(price.stderr, "price") {
 		t.Errorf("a price that is not known: code %d: %s", price.code, price.stderr)
 	}

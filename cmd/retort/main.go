@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"retort/internal/kernel"
 	"retort/meter"
 	"retort/recipe"
 	"retort/report"
@@ -130,6 +131,12 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.workspace, "workspace", "", "directory that holds your work (default: RETORT_WORKSPACE, else the nearest .retort)")
 	root.PersistentFlags().BoolVar(&a.quiet, "quiet", false, "no progress, errors only")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if err := kernel.Err(); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(
 		&cobra.Group{ID: "distil", Title: "Distil:"},

@@ -209,30 +209,34 @@ func continues(before, w walked, report func(Damage)) {
 // segment reads one segment, as archive if there is one. A segment that is
 // followed by another is complete.
 func (r *Reader) segment(ctx context.Context, src source, followed bool, report func(Damage), deliver func(*entry, int64) error) (walked, error) {
-	for !src.archive {
+	if !src.archive {
 		l, err := openLog(r.fs, r.dir, src, report, deliver)
-		if errors.Is(err, iofs.ErrNotExist) { // sealed since it was listed
-			src.archive = true
-			break
+		if err == nil {
+			return r.log(ctx, src, l, followed)
 		}
-		if err != nil {
+		if !errors.Is(err, iofs.ErrNotExist) {
 			return walked{}, err
 		}
-		defer l.Close()
-		size, durable, err := r.extent(l, followed)
-		if err == nil {
-			err = l.run(ctx, size, durable)
-		}
-		if err == nil {
-			err = l.finish()
-		}
-		end := archiveEnd{records: l.check.number, last: l.check.hash, closed: l.closed, bytes: size}
-		return walked{src: src, header: l.header, end: end, torn: l.torn}, err
+		src.archive = true // sealed since it was listed
 	}
 	check := &checker{file: src.archiveName(), report: report, deliver: deliver}
 	end, err := readArchive(ctx, r.fs, r.dir, src.archiveName(), src, check)
 	end.records, end.last = check.number, check.hash
 	return walked{src: src, header: end.header, end: end}, err
+}
+
+// log reads one open log and closes it.
+func (r *Reader) log(ctx context.Context, src source, l *logReader, followed bool) (walked, error) {
+	defer l.Close()
+	size, durable, err := r.extent(l, followed)
+	if err == nil {
+		err = l.run(ctx, size, durable)
+	}
+	if err == nil {
+		err = l.finish()
+	}
+	end := archiveEnd{records: l.check.number, last: l.check.hash, closed: l.closed, bytes: size}
+	return walked{src: src, header: l.header, end: end, torn: l.torn}, err
 }
 
 // extent says how much of a log is to be read, and how much of that is known to

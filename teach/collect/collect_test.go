@@ -171,7 +171,7 @@ func TestWhatGoesWrongOnceIsRecordedChargedAndTriedAgain(t *testing.T) {
 			openai.WriteError(w, 500, "server_error", "", "oops")
 		}, exchange.ClassServer, true},
 		"502": {false, func(_ *teacher, w http.ResponseWriter, _ *http.Request, _ *openai.ChatRequest) {
-			http.Error(w, "<html>bad gateway", 502)
+			http.Error(w, "<html>bad gateway", http.StatusBadGateway)
 		}, exchange.ClassServer, true},
 		"cut": {true, func(s *teacher, w http.ResponseWriter, r *http.Request, _ *openai.ChatRequest) {
 			s.charge(r, usage)

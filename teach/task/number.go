@@ -55,7 +55,9 @@ func standsAlone(content, number string) bool {
 	}
 	before, _ := utf8.DecodeLastRuneInString(flat[:at])
 	after, _ := utf8.DecodeRuneInString(flat[at+len(digits):])
-	glued := func(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsControl(r) && !unicode.IsSpace(r) }
+	glued := func(r rune) bool {
+		return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsControl(r) && !unicode.IsSpace(r)
+	}
 	return !(at > 0 && glued(before)) && !(at+len(digits) < len(flat) && glued(after))
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"sort"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 	"interval": formatInterval,
 	"duration": func(s float64) string { return FormatDuration(time.Duration(s * float64(time.Second))) },
 	"bytes":    formatBytes,
-	"short":    func(s string) string { return s[:min(12, len(s))] },
+	"rounded":  func(v float64) int64 { return int64(math.Round(v)) },
 	"counts":   sortedCounts,
 	"share":    func(n, of int) string { return fmt.Sprintf("%.2f%%", 100*float64(n)/float64(max(1, of))) },
 	"pvalue":   formatP,

@@ -43,6 +43,7 @@ type account struct {
 	exchanges             int64
 	answers               int64                    // regular ones
 	costs                 map[string]exchange.Pico // by the attempt's id
+	usage                 map[string]bool          // by the attempt's id: whether the teacher reported it
 	errors                map[string]int64
 	cost, reported, bound exchange.PicoSum
 	input, output         int64
@@ -64,7 +65,7 @@ func (a recorded) good() map[exchange.Key]*exchange.Exchange {
 // Every cost of the run is given to charge.
 func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange.Pico)) (recorded, *account, error) {
 	a := recorded{answers: map[exchange.Key]*exchange.Exchange{}}
-	acc := &account{errors: map[string]int64{}, costs: map[string]exchange.Pico{}}
+	acc := &account{errors: map[string]int64{}, costs: map[string]exchange.Pico{}, usage: map[string]bool{}}
 	names := map[string]bool{}
 	err := ledger.Exchanges(ctx, from, func(e *exchange.Exchange) error {
 		if e.Run == r.name {
@@ -92,6 +93,7 @@ func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange
 func (a *account) add(e *exchange.Exchange) {
 	a.exchanges++
 	a.costs[e.ID.String()] = e.Cost
+	a.usage[e.ID.String()] = e.Usage.Source == exchange.UsageReported
 	if e.OK() {
 		a.answers++
 	}

@@ -128,7 +128,7 @@ func (r *run) reportBill(ctx context.Context, acc *account) error {
 		return err
 	}
 	var bill exchange.PicoSum
-	missing, short := 0, 0
+	missing, short, unequal := 0, 0, 0
 	for _, l := range lines {
 		bill.Add(l.Cost)
 		switch ours, ok := acc.costs[l.Attempt]; {
@@ -136,17 +136,20 @@ func (r *run) reportBill(ctx context.Context, acc *account) error {
 			missing++
 		case ours < l.Cost:
 			short++
+		case ours != l.Cost && acc.usage[l.Attempt]:
+			unequal++
 		}
 	}
 	d := &r.report
 	d.Spend.Bill = bill.String()
 	switch {
-	case missing > 0 || short > 0:
-		return fmt.Errorf("the teacher's bill has %d lines that the ledger lacks and %d that it charges less for: the budget cannot be trusted", missing, short)
+	case missing+short+unequal > 0:
+		return fmt.Errorf("the teacher's bill has %d lines that the ledger lacks, %d that it charges less for and %d that differ although usage was reported: the budget cannot be trusted",
+			missing, short, unequal)
 	case bill.Cmp(acc.cost) == 0:
 		d.Spend.BillAgrees = fmt.Sprintf("equal to ours, line by line over %s answers", report.FormatCount(int64(len(lines))))
 	default:
-		d.Spend.BillAgrees = fmt.Sprintf("every one of its %s lines is in our ledger, at no less; where usage was not reported ours is an upper bound", report.FormatCount(int64(len(lines))))
+		d.Spend.BillAgrees = fmt.Sprintf("every one of its %s lines is in our ledger: equal where usage was reported, elsewhere ours is an upper bound", report.FormatCount(int64(len(lines))))
 	}
 	return nil
 }

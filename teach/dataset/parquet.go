@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -215,7 +214,7 @@ func publish(root, hash string, rows []Example, p Passport) (err error) {
 		return err
 	}
 	if err := os.Rename(tmp, filepath.Join(root, hash)); err != nil {
-		if errors.Is(err, syscall.ENOTEMPTY) {
+		if occupied(err) {
 			return fs.ErrExist
 		}
 		return err
@@ -239,18 +238,6 @@ func writeSynced(path string, write func(io.Writer) error) error {
 	return f.Close()
 }
 
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
-	}
-	return nil
-}
-
 func tempPrefix(hash string) string { return ".tmp-" + hash[:16] + "-" }
 
 // clearAbandoned removes what a killed process left of this dataset.
@@ -262,7 +249,7 @@ func clearAbandoned(root, hash string) {
 	for _, name := range names {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(name), tempPrefix(hash)), "-")
 		n, err := strconv.Atoi(pid)
-		if err != nil || n == os.Getpid() || syscall.Kill(n, 0) != syscall.ESRCH {
+		if err != nil || n == os.Getpid() || !gone(n) {
 			continue
 		}
 		os.RemoveAll(name)

@@ -53,7 +53,7 @@ func TestAFullDiskInAnyStageIsSaidAndNothingIsLost(t *testing.T) {
 	undisturbed := summary(t, t.TempDir(), path)
 	ws := filepath.Join(disk, "ws")
 	for _, stage := range []string{"collect", "dataset", "tokenizer", "train", "eval", "export"} {
-		if !killIn(t, ws, path, stage, 0) {
+		if killIn(t, ws, path, []string{stage}, 0) == "" {
 			t.Fatalf("the run ended before it could be stopped in %s", stage)
 		}
 		ballast := fill(t, disk)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,23 +34,28 @@ func kills(t *testing.T) (n int, path string) {
 	return n, path
 }
 
-// TestKilledAtAnyMoment kills a run in each of its stages, after a random
-// share of the time that the stage takes, and types the same line again.
+// killStages are the stages in their order.
+var killStages = []string{"collect", "dataset", "tokenizer", "train", "eval", "export"}
+
+// TestKilledAtAnyMoment kills a run some times in each of its stages, after a
+// random share of the time that the stage takes, and types the same line again.
 func TestKilledAtAnyMoment(t *testing.T) {
 	n, path := kills(t)
 	undisturbed := summary(t, t.TempDir(), path)
 	ws := t.TempDir()
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
-	stages := []string{"collect", "dataset", "tokenizer", "train", "eval", "export"}
 	struck := map[string]int{}
-	for i := range n {
-		stage := stages[i*len(stages)/n] // in order, since a finished stage is not seen again
-		share := rng.Float64()
-		after := time.Duration(share * undisturbed.Seconds[stage] * float64(time.Second))
-		if killIn(t, ws, path, stage, after) {
-			struck[stage]++
-		}
+	for i, at := 0, 0; i < n; i++ {
+		// A stage that is over is not seen again: never earlier than the last.
+		at = max(at, i*len(killStages)/n)
+		after := time.Duration(0.5 * rng.Float64() * undisturbed.Seconds[killStages[at]] * float64(time.Second))
+		stage := killIn(t, ws, path, killStages[at:], after)
 		checkBill(t, ws)
+		if stage == "" {
+			break // the run has come to its end
+		}
+		struck[stage]++
+		at = max(at, slices.Index(killStages, stage))
 	}
 	end := summary(t, ws, path)
 	if end.Dataset.Hash != undisturbed.Dataset.Hash {
@@ -59,13 +65,16 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Errorf("model %s after %d kills, %s undisturbed", end.Model.Hash, n, undisturbed.Model.Hash)
 	}
 	checkBill(t, ws)
-	t.Logf("killed while under way: %v; exchanges %d, undisturbed %d", struck, end.Ledger.Exchanges, undisturbed.Ledger.Exchanges)
+	t.Logf("killed in: %v; exchanges %d, undisturbed %d", struck, end.Ledger.Exchanges, undisturbed.Ledger.Exchanges)
+	if len(struck) < 3 {
+		t.Errorf("the run was killed in few of its stages: %v", struck)
+	}
 }
 
-// killIn starts the run, waits until a stage is under way, and kills the
-// process some time later. It reports whether the process was still running.
-// A stage that an earlier go has finished is not seen; the run then ends.
-func killIn(t *testing.T, ws, path, stage string, after time.Duration) bool {
+// killIn starts the run, waits until one of the stages is under way, and kills
+// the process some time later. It returns the stage in which the process died,
+// "" if it came to its end before.
+func killIn(t *testing.T, ws, path string, stages []string, after time.Duration) string {
 	t.Helper()
 	cmd := start(t, ws, "run", path)
 	stderr, err := cmd.StderrPipe()
@@ -75,20 +84,25 @@ func killIn(t *testing.T, ws, path, stage string, after time.Duration) bool {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	reached := make(chan struct{})
-	go func() {
-		defer close(reached)
-		for in := bufio.NewScanner(stderr); in.Scan(); {
-			if strings.HasPrefix(in.Text(), stage) {
-				return
-			}
+	last := ""
+	var timer *time.Timer
+	for in := bufio.NewScanner(stderr); in.Scan(); {
+		name, _, _ := strings.Cut(in.Text(), " ")
+		if slices.Contains(killStages, name) {
+			last = name
 		}
-	}()
-	<-reached
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+		if timer == nil && slices.Contains(stages, name) {
+			timer = time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+		}
+	}
 	err = cmd.Wait()
-	timer.Stop()
-	return err != nil
+	if timer != nil {
+		timer.Stop()
+	}
+	if err == nil {
+		return ""
+	}
+	return last
 }
 
 // checkBill fails unless every line of the teacher's bill is in the ledger, at

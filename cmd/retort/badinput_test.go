@@ -175,8 +175,14 @@ func TestDamageIsNamedAndTheRestIsRead(t *testing.T) {
 		}
 		flip(t, all[len(all)-1])
 		r := retort(t, ws, "run", path, "--json")
-		if r.code != exitDone && !strings.Contains(r.stderr, filepath.Base(all[len(all)-1])) {
-			t.Errorf("the damaged checkpoint is not named: %s", r.stderr)
+		if r.code == exitDone || !strings.Contains(r.stderr, filepath.Base(all[len(all)-1])) || !strings.Contains(r.stderr, "remove") {
+			t.Errorf("code %d; the only checkpoint is damaged, which should be said, and what to do: %s", r.code, r.stderr)
+		}
+		if err := os.RemoveAll(filepath.Join(runDir, "checkpoints")); err != nil {
+			t.Fatal(err)
+		}
+		if again := summary(t, ws, path); again.Model.Hash != first.Model.Hash {
+			t.Errorf("trained again, the model is %s and was %s", again.Model.Hash, first.Model.Hash)
 		}
 	})
 	t.Run("a dataset", func(t *testing.T) {

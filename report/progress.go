@@ -188,6 +188,7 @@ func (s *Stage) end(summary string, complete bool) {
 	p.mu.Unlock()
 	if s.bar != nil {
 		if complete {
+			s.bar.SetCurrent(max(s.total, 1)) // a stage that counts nothing is full too
 			s.bar.SetTotal(-1, true)
 		} else {
 			s.bar.Abort(false)

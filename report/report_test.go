@@ -96,6 +96,11 @@ func TestTerminalFitsOnOneScreen(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, s)
 		}
 	}
+	for line := range strings.Lines(s) {
+		if !strings.HasPrefix(line, "model") && !strings.HasPrefix(line, "next") && len([]rune(line)) > 110 {
+			t.Errorf("a line of %d characters: %s", len([]rune(line)), line)
+		}
+	}
 	if strings.Contains(s, "\x1b") {
 		t.Error("colour where none was asked for")
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 // TerminalOptions say what the terminal can show.
@@ -22,7 +23,7 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 		return s
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n%s\n\n", bold(headline(d)+"."), lead(d))
+	fmt.Fprintf(&b, "\n%s\n%s\n\n", bold(wrap(headline(d)+".")), wrap(lead(d)))
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "held-out\tn\tstudent\tteacher\tdiff\t95%% interval\tof teacher's\t%s\t\n", besideNames(d))
 	for i, r := range d.Eval {
@@ -46,7 +47,7 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 		return err
 	}
 	for _, n := range d.Notes {
-		fmt.Fprintf(&b, "\n%s\n", n)
+		fmt.Fprintf(&b, "\n%s\n", wrap(n))
 	}
 	b.WriteByte('\n')
 	row := func(name, format string, args ...any) {
@@ -81,4 +82,26 @@ func besideNames(d *Data) string {
 		names = append(names, c.Name)
 	}
 	return strings.Join(names, "\t")
+}
+
+// wrap breaks a sentence into lines of at most 96 characters.
+func wrap(s string) string {
+	const most = 96
+	var b strings.Builder
+	column := 0
+	for _, word := range strings.Fields(s) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case column == 0:
+		case column+1+n > most:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String()
 }

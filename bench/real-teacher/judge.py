@@ -1,4 +1,4 @@
-"""Judges a run with a real teacher: judge.py SUMMARY QUESTIONS [RESULTS.md]"""
+"""Judges a run with a real teacher: judge.py SUMMARY LEDGER QUESTIONS [RESULTS.md]"""
 
 import json
 import pathlib
@@ -7,9 +7,11 @@ import sys
 summary = json.load(open(sys.argv[1]))
 report = json.load(open(pathlib.Path(summary["report"]).with_name("report.json")))
 page = open(summary["report"]).read()
-questions = int(sys.argv[2])
+exchanges = [json.loads(line) for line in open(sys.argv[2])]
+questions = int(sys.argv[3])
 spend = report["spend"]
-answered = spend["exchanges"] - sum((spend.get("errors") or {}).values())
+answers = [e for e in exchanges if e["outcome"] == "ok"]
+answered = len({e["key"] for e in answers})
 failures = []
 
 
@@ -20,7 +22,11 @@ def need(ok, what):
 
 
 need(answered == questions, f"every one of {questions} questions has its answer in the ledger: {answered}")
-need(spend["upper_bound"] == "$0.00" and spend["input_tokens"] > 0, f"usage is reported: {spend['reported']} exactly, {spend['output_tokens']} tokens out")
+unreported = [e["id"] for e in answers if e["usage"]["source"] != "reported"]
+need(not unreported, f"every answer's usage is reported {unreported}: {spend['reported']} exactly, {spend['output_tokens']} tokens out")
+for e in exchanges:
+    if e["outcome"] != "ok":
+        print(f"     an attempt that was made again: {e['outcome']}, {e.get('error', '')}, charged at most {e['cost_usd']} dollars")
 asked = sum(s["asked"] for s in report["sources"])
 placed = sum(s["kept"] + sum((s.get("refused") or {}).values()) for s in report["sources"])
 need(asked == placed, f"each prompt in one bucket: {asked} asked, {summary['dataset']['examples']} examples, refused {summary['refused']}")
@@ -31,8 +37,8 @@ need("which is not how often either is right" in page, "the page says that agree
 for e in summary["eval"]:
     print(f"     {e['family']}: student {e['student']:.3f}, teacher {e['teacher']:.3f}, n {e['n']}, {e['measure']}")
 figures = {"answers": answered, "examples": summary["dataset"]["examples"], "seconds": round(sum(summary["seconds"].values()), 1)}
-if len(sys.argv) > 3:
-    with open(sys.argv[3], "a") as f:
+if len(sys.argv) > 4:
+    with open(sys.argv[4], "a") as f:
         f.write(f"\n## real-teacher\n\nSmolLM2-135M-Instruct (Q4_1) behind llama.cpp: {figures}; " + "; ".join(
             f"{e['family']} student {e['student']:.3f} teacher {e['teacher']:.3f} (n {e['n']}, {e['measure']})" for e in summary["eval"]) + "\n")
 print(json.dumps({"bench": "real-teacher", "figures": figures, "spread": {}}))

@@ -79,7 +79,7 @@ func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange
 		if e.Key.IsZero() || e.Endpoint != r.teacher.endpoint {
 			return nil
 		}
-		e.RequestBody, e.ResponseBody = nil, nil // the parsed answer is enough, and the bytes are many
+		e.RequestBody, e.ResponseBody = nil, nil              // the parsed answer is enough, and the bytes are many
 		if old := a.answers[e.Key]; old == nil || !old.OK() { // the first answer stays the answer
 			a.answers[e.Key] = e
 		}

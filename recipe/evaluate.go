@@ -114,12 +114,12 @@ func (r *run) contestant(name string, m *model.Model) (eval.Contestant, func(), 
 	if err != nil {
 		return eval.Contestant{}, nil, err
 	}
-	longest := r.longestAnswer()
+	longest, endpoint := r.longestAnswer(), "student:"+m.Hash()
 	return eval.Contestant{
 		Name: name, Asker: e, Concurrency: 2 * evalSlots, File: resultsPath(r.dir, name),
 		Request: func(it eval.Item) (exchange.Request, error) {
 			return exchange.Request{
-				Endpoint: "student:" + m.Hash(), Model: name, Messages: []exchange.Message{{Role: "user", Content: it.Problem.Prompt}},
+				Endpoint: endpoint, Model: name, Messages: []exchange.Message{{Role: "user", Content: it.Problem.Prompt}},
 				Params: json.RawMessage(`{"temperature":0}`), MaxTokens: longest, Run: r.name, Stage: stageEval, Family: it.Source, Problem: it.Problem.ID,
 			}, nil
 		},
@@ -130,7 +130,7 @@ func (r *run) contestant(name string, m *model.Model) (eval.Contestant, func(), 
 // longest answer that it was taught.
 func (r *run) longestAnswer() int {
 	longest := 0
-	for _, s := range r.sequences(r.data.Examples) {
+	for _, s := range r.taught() {
 		if len(s.Tokens) <= r.Student.Context {
 			longest = max(longest, len(s.Tokens)-s.ResponseFrom)
 		}

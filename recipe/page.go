@@ -162,7 +162,7 @@ func (r *run) reportTraining(context.Context) error {
 	}
 	d := &r.report
 	var tokens int64
-	for _, s := range r.sequences(r.data.Examples) {
+	for _, s := range r.taught() {
 		tokens += int64(len(s.Tokens))
 	}
 	d.Dataset = report.Dataset{Hash: r.data.Hash, Path: r.data.Dir, Examples: len(r.data.Examples), Tokens: tokens, TooLong: t.TooLong}

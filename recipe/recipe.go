@@ -302,5 +302,7 @@ func (r *Recipe) RunName() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return r.Name + "-" + hash[:12], nil
+	return r.runName(hash), nil
 }
+
+func (r *Recipe) runName(hash string) string { return r.Name + "-" + hash[:12] }

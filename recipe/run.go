@@ -17,6 +17,7 @@ import (
 	"retort/report"
 	"retort/student/model"
 	"retort/student/tokenizer"
+	"retort/student/train"
 	"retort/teach/collect"
 	"retort/teach/dataset"
 	"retort/workspace"
@@ -72,6 +73,8 @@ type run struct {
 	data    *dataset.Dataset
 	tokens  *tokenizer.Tokenizer
 	student *model.Model
+
+	rendered []train.Sequence // see taught
 
 	seconds map[string]float64
 	report  report.Data
@@ -136,14 +139,11 @@ func (r *run) seal(ctx context.Context) error {
 }
 
 func newRun(rec *Recipe, opt Options) (*run, error) {
-	name, err := rec.RunName()
-	if err != nil {
-		return nil, err
-	}
 	hash, err := rec.Hash()
 	if err != nil {
 		return nil, err
 	}
+	name := rec.runName(hash)
 	r := &run{Recipe: rec, opt: opt, name: name, hash: hash, dir: opt.Workspace.Path("runs", name), seconds: map[string]float64{}}
 	if r.teacher, err = rec.identify(); err != nil {
 		return nil, err

@@ -74,6 +74,14 @@ func (r *run) sequences(rows []dataset.Example) []train.Sequence {
 	return out
 }
 
+// taught is the dataset as the student reads it.
+func (r *run) taught() []train.Sequence {
+	if r.rendered == nil {
+		r.rendered = r.sequences(r.data.Examples)
+	}
+	return r.rendered
+}
+
 // watched bounds the held-out answers whose loss is watched while training.
 const watched = 128
 
@@ -122,7 +130,7 @@ func (r *run) train(ctx context.Context) error {
 	}
 	f := r.Train[0].SFT
 	var bar *report.Stage
-	result, err := train.SFT(ctx, m, r.pool, r.sequences(r.data.Examples), train.Options{
+	result, err := train.SFT(ctx, m, r.pool, r.taught(), train.Options{
 		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Optimizer: f.Optimizer, LR: f.LearningRate, MuonLR: f.MuonRate,
 		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
 		Seed: r.Seed, Heldout: held, Dir: dir,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"retort/internal/page"
+	"retort/student/eval"
 )
 
 //go:embed report.html
@@ -70,7 +71,7 @@ func HTML(w io.Writer, d *Data) error {
 }
 
 // Overall is the Family of the row that pools all of them.
-const Overall = "overall"
+const Overall = eval.Overall
 
 // headline is the page's first sentence: what came out, in one line.
 func headline(d *Data) string {
@@ -89,8 +90,8 @@ func headline(d *Data) string {
 
 // Measures of an evaluation.
 const (
-	Accuracy  = "accuracy"
-	Agreement = "agreement with the teacher"
+	Accuracy  = string(eval.Accuracy)
+	Agreement = string(eval.Agreement)
 )
 
 func lead(d *Data) string {

@@ -29,6 +29,17 @@ type Message struct {
 	Role      string `json:"role"`                // system, user, assistant or tool
 	Content   string `json:"content"`             // the text, without its reasoning
 	Reasoning string `json:"reasoning,omitempty"` // the written-out reasoning that preceded Content
+
+	// What conversations with tools hold besides.
+	Name       string     `json:"name,omitempty"`         // of the participant, or of the tool that speaks
+	ToolCalls  []ToolCall `json:"tool_calls,omitempty"`   // an assistant's
+	ToolCallID string     `json:"tool_call_id,omitempty"` // the call that a tool's message answers
+}
+
+// Plain reports whether the message is text alone: nobody is named and no tool
+// is called or answers.
+func (m *Message) Plain() bool {
+	return m.Name == "" && len(m.ToolCalls) == 0 && m.ToolCallID == ""
 }
 
 // Request is one sample to be asked of one model. It is independent of the

@@ -66,6 +66,11 @@ func TestPromptKeyCoversWhatDecidesTheAnswerAndNothingElse(t *testing.T) {
 		func(r *Request) { r.Messages = append([]Message{{Role: "system"}}, r.Messages...) },
 		func(r *Request) { r.Messages[0] = Message{Role: "user", Content: "What is", Reasoning: " 2+2?"} },
 		func(r *Request) { r.Endpoint, r.Model = r.Endpoint+r.Model, "" },
+		func(r *Request) { r.Messages[0].Name = "ann" },
+		func(r *Request) { r.Messages[0].ToolCallID = "ann" },
+		func(r *Request) { r.Messages[0].ToolCalls = []ToolCall{{}} },
+		func(r *Request) { r.Messages[0].ToolCalls = []ToolCall{{ID: "a", Name: "b"}} },
+		func(r *Request) { r.Messages[0].ToolCalls = []ToolCall{{Name: "a", Arguments: "b"}} },
 	}
 	for i, change := range different {
 		r := request()

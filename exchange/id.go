@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -70,6 +71,10 @@ type Key [32]byte
 // since keys that are in ledgers stay as they are.
 const keyVersion = "retort prompt key 1"
 
+// keyVersionTools opens the key of a request some of whose messages are not
+// plain: there the further fields of every message are hashed as well.
+const keyVersionTools = "retort prompt key 1 tools"
+
 // Key computes the prompt key. Every part is length-prefixed, so that no two
 // different requests hash the same bytes. Params must be a JSON object.
 func (r *Request) Key() (Key, error) {
@@ -87,7 +92,12 @@ func (r *Request) Key() (Key, error) {
 		h.Write(n[:])
 		h.Write([]byte(s))
 	}
-	part(keyVersion)
+	plain := !slices.ContainsFunc(r.Messages, func(m Message) bool { return !m.Plain() })
+	if plain {
+		part(keyVersion)
+	} else {
+		part(keyVersionTools)
+	}
 	part(r.Endpoint)
 	part(r.Model)
 	part(strconv.Itoa(len(r.Messages)))
@@ -95,6 +105,17 @@ func (r *Request) Key() (Key, error) {
 		part(m.Role)
 		part(m.Content)
 		part(m.Reasoning)
+		if plain {
+			continue
+		}
+		part(m.Name)
+		part(m.ToolCallID)
+		part(strconv.Itoa(len(m.ToolCalls)))
+		for _, c := range m.ToolCalls {
+			part(c.ID)
+			part(c.Name)
+			part(c.Arguments)
+		}
 	}
 	part(string(params))
 	part(strconv.Itoa(r.MaxTokens))

@@ -46,6 +46,13 @@ type Example struct {
 	TermsID   string             // the terms row that it was obtained under
 	Verdict   string             // "correct", "unverified", or why it is wrong where wrong answers are kept
 
+	// What a builder's own data hold besides; datasets without any of it hash
+	// as if these did not exist.
+	RowID     string              // the row's own id in its source
+	Tools     string              // JSON array of the tools that were offered; empty if none
+	ToolCalls []exchange.ToolCall // that the answer makes
+	Rejected  string              // an answer to the same prompt that is not as good, for preference training
+
 	ExchangeID exchange.ID  // the exchange in the ledger that it came from
 	Key        exchange.Key // that exchange's prompt key
 }

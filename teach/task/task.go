@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"retort/exchange"
 	"slices"
 	"strings"
 )
@@ -31,6 +32,29 @@ type Problem struct {
 	Answer string          `json:"answer,omitempty"` // one right answer in its shortest form; "" without gold
 	Data   json.RawMessage `json:"data,omitempty"`   // the family's own form of the problem, such as Multiply
 	Row    string          `json:"row,omitempty"`    // where a problem from a file stands: "tickets.jsonl:17"
+
+	// What a builder's own prompts hold besides.
+	RowID    string             `json:"row_id,omitempty"`   // the row's own id, if it has one
+	Messages []exchange.Message `json:"messages,omitempty"` // what the teacher is sent; nil: Prompt as one user message
+	Student  []exchange.Message `json:"student,omitempty"`  // what the student reads; nil: what the teacher is sent
+	Gold     json.RawMessage    `json:"gold,omitempty"`     // the right answer where it is more than a line of text
+	Fields   json.RawMessage    `json:"fields,omitempty"`   // the row as it stands in the file, an object, for verifiers
+}
+
+// TeacherMessages returns the conversation that the teacher is sent.
+func (p *Problem) TeacherMessages() []exchange.Message {
+	if p.Messages != nil {
+		return p.Messages
+	}
+	return []exchange.Message{{Role: "user", Content: p.Prompt}}
+}
+
+// StudentMessages returns the conversation that the student reads.
+func (p *Problem) StudentMessages() []exchange.Message {
+	if p.Student != nil {
+		return p.Student
+	}
+	return p.TeacherMessages()
 }
 
 // Verdict is what a verifier says about an answer.

@@ -21,6 +21,8 @@ import (
 	"retort/workspace"
 )
 
+func init() { register((*app).ledgerCommand) }
+
 func (a *app) ledgerCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "ledger",

@@ -138,20 +138,49 @@ func (a *app) root() *cobra.Command {
 		return nil
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddGroup(
-		&cobra.Group{ID: "distil", Title: "Distil:"},
-		&cobra.Group{ID: "workspace", Title: "Workspace:"},
-	)
-	for _, c := range []*cobra.Command{a.runCommand(), a.serveCommand(), a.chatCommand()} {
-		c.GroupID = "distil"
-		root.AddCommand(c)
-	}
-	for _, c := range []*cobra.Command{a.ledgerCommand(), a.recipeCommand(), a.referenceCommand(), a.versionCommand()} {
-		c.GroupID = "workspace"
-		root.AddCommand(c)
-	}
+	a.addCommands(root)
 	root.AddCommand(environmentTopic())
 	return root
+}
+
+// groups are the groups of `retort --help`, and their commands in the order of
+// a user's work.
+var groups = []struct {
+	id, title string
+	commands  []string
+}{
+	{"distil", "Distil:", []string{"init", "run", "import", "dataset", "compare", "serve", "chat"}},
+	{"workspace", "Workspace:", []string{"runs", "report", "recipe", "ledger", "terms", "reference", "doctor", "version"}},
+}
+
+// makers make the commands; see register.
+var makers []func(*app) *cobra.Command
+
+// register adds a command. The file of each command calls it at init:
+//
+//	func init() { register((*app).runCommand) }
+//
+// Its place in the help is where groups names it.
+func register(make func(*app) *cobra.Command) { makers = append(makers, make) }
+
+func init() { cobra.EnableCommandSorting = false } // groups has the order
+
+// addCommands puts every registered command into its place.
+func (a *app) addCommands(root *cobra.Command) {
+	made := map[string]*cobra.Command{}
+	for _, make := range makers {
+		c := make(a)
+		made[c.Name()] = c
+	}
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, name := range g.commands {
+			if c := made[name]; c != nil {
+				c.GroupID = g.id
+				root.AddCommand(c)
+			}
+		}
+	}
 }
 
 // args wraps cobra's argument checks so that they exit with the usage code.

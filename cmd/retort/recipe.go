@@ -8,6 +8,8 @@ import (
 	"retort/recipe"
 )
 
+func init() { register((*app).recipeCommand) }
+
 func (a *app) recipeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "recipe",

@@ -10,6 +10,8 @@ import (
 	"retort/teach/reference"
 )
 
+func init() { register((*app).referenceCommand) }
+
 func (a *app) referenceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reference",

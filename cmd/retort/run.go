@@ -10,6 +10,8 @@ import (
 	"retort/report"
 )
 
+func init() { register((*app).runCommand) }
+
 func (a *app) runCommand() *cobra.Command {
 	var plan bool
 	var threads int

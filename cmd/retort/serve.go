@@ -43,6 +43,11 @@ func (f *modelFlags) engine(dir string, opt serve.Options) (*serve.Engine, func(
 	return e, func() { e.Close(); pool.Close() }, nil
 }
 
+func init() {
+	register((*app).serveCommand)
+	register((*app).chatCommand)
+}
+
 func (a *app) serveCommand() *cobra.Command {
 	var f modelFlags
 	var listen, name, keyEnv string

@@ -35,6 +35,8 @@ func buildVersion() version {
 	return v
 }
 
+func init() { register((*app).versionCommand) }
+
 func (a *app) versionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",

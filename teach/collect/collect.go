@@ -64,7 +64,11 @@ type Config struct {
 	APIKey   string // sent as a bearer token; "" sends none
 	Provider string // recorded with every exchange
 	Model    string
-	Endpoint string // names the teacher in prompt keys; BaseURL if empty
+	Endpoint string // names the teacher in prompt keys; Wire.Endpoint(BaseURL) if empty
+	Wire     Wire   // how it is asked; WireChat if empty
+	// Quirks are where its API departs from the wire; of a Quirks without a
+	// Name, those of the provider that BaseURL belongs to.
+	Quirks Quirks
 
 	Price  price.Price
 	Budget *meter.Budget   // nil only where the price is zero
@@ -220,8 +224,19 @@ func (cfg *Config) fill() error {
 	case cfg.Deadline < 0 || cfg.Stall < 0 || cfg.MaxAttempts < 0:
 		return fmt.Errorf("deadline, stall and attempts must not be negative")
 	}
+	if cfg.Wire, err = ParseWire(string(cfg.Wire)); err != nil {
+		return err
+	}
+	if cfg.Wire != WireChat {
+		return fmt.Errorf("wire %s is not spoken yet", cfg.Wire)
+	}
+	if cfg.Quirks.Name == "" {
+		if cfg.Quirks, err = QuirksOf("", cfg.BaseURL); err != nil {
+			return err
+		}
+	}
 	if cfg.Endpoint == "" {
-		cfg.Endpoint = cfg.BaseURL
+		cfg.Endpoint = cfg.Wire.Endpoint(cfg.BaseURL)
 	}
 	if cfg.Budget == nil {
 		cfg.Budget = meter.NewBudget(0)

@@ -819,6 +819,7 @@ func TestImpossibleConfigurationsAreRefused(t *testing.T) {
 		"no terms":     func(c *Config) { c.TermsBasis = "" },
 		"no time":      func(c *Config) { c.Deadline = -1 },
 		"limits":       func(c *Config) { c.Limits.TPM = -1 },
+		"a wire":       func(c *Config) { c.Wire = "telegraph" },
 	} {
 		cfg := base
 		change(&cfg)
@@ -836,5 +837,32 @@ func TestProviders(t *testing.T) {
 		if got := ProviderOf(in); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestAWireIsPartOfTheTeachersNameInPromptKeysAndChatIsNot(t *testing.T) {
+	for in, want := range map[string]string{"": "https://h/v1", "chat": "https://h/v1", "messages": "https://h/v1 messages", "responses": "https://h/v1 responses"} {
+		w, err := ParseWire(in)
+		if err != nil || w.Endpoint("https://h/v1") != want {
+			t.Errorf("%q names the teacher %q, want %q (%v)", in, w.Endpoint("https://h/v1"), want, err)
+		}
+	}
+	if _, err := ParseWire("telegraph"); err == nil {
+		t.Error("a wire that nobody speaks was accepted")
+	}
+}
+
+func TestAProviderIsFoundByItsNameOrItsAddress(t *testing.T) {
+	for _, c := range []struct{ name, url, want string }{
+		{"", "https://api.deepseek.com/v1", "deepseek"}, {"", "https://eu.api.openai.com/v1", "openai"}, {"", "https://notopenai.com/v1", ""},
+		{"", "https://API.Anthropic.com./v1", "anthropic"}, {"vllm", "http://127.0.0.1:1/v1", "vllm"}, {"ollama", "https://api.openai.com/v1", "ollama"},
+		{"", "http://127.0.0.1:8000/v1", ""},
+	} {
+		if q, err := QuirksOf(c.name, c.url); err != nil || q.Name != c.want {
+			t.Errorf("%q at %s: %q, %v, want %q", c.name, c.url, q.Name, err, c.want)
+		}
+	}
+	if _, err := QuirksOf("opanai", ""); err == nil || !strings.Contains(err.Error(), "openai") {
+		t.Errorf("an unknown provider: %v", err)
 	}
 }

@@ -1,0 +1,121 @@
+package collect
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Quirks say how a provider's API departs from the wire that it speaks, and
+// where it is usually found. Their zero value departs in nothing.
+type Quirks struct {
+	Name    string // as a recipe names it: "openai", "deepseek", "vllm", …
+	Title   string // for people
+	BaseURL string // where it is usually found; "" where every user has an address of their own
+	KeyEnv  string // the variable that usually holds its key; "" where it asks for none
+	Wires   []Wire // that it speaks, the usual one first; nil: chat
+
+	// TokensField carries the bound on output tokens on the chat wire:
+	// max_tokens if empty.
+	TokensField string
+	// NoSeed and NoStreamOptions say that the field is not sent, since the
+	// provider refuses it.
+	NoSeed, NoStreamOptions bool
+	// NoReasoningBack says that the reasoning of earlier turns is not sent
+	// back.
+	NoReasoningBack bool
+	// ReasoningApart says that completion_tokens leaves reasoning tokens out,
+	// which are billed as output all the same: output is then what total_tokens
+	// has beyond prompt_tokens.
+	ReasoningApart bool
+	// Reasoning says where the reasoning of an answer comes, for people: every
+	// form is read from every provider.
+	Reasoning string
+	// Notes say what else to know, for people.
+	Notes string
+	// Source names the document or source code that says so.
+	Source string
+
+	hosts []string // ends of host names by which it is recognised
+}
+
+// Providers lists the providers whose quirks are known, in the order in which
+// they are offered to choose from.
+func Providers() []Quirks {
+	out := make([]Quirks, len(providers))
+	for i, q := range providers {
+		out[i] = q.clone()
+	}
+	return out
+}
+
+// QuirksOf returns the quirks of the provider that a recipe names or, if it
+// names none, of the one that the base URL belongs to. An address that nobody
+// known has departs in nothing: its Quirks have no Name.
+func QuirksOf(name, baseURL string) (Quirks, error) {
+	for _, q := range providers {
+		if name == q.Name && name != "" || name == "" && q.at(baseURL) {
+			return q.clone(), nil
+		}
+	}
+	if name == "" {
+		return Quirks{}, nil
+	}
+	names := make([]string, len(providers))
+	for i, q := range providers {
+		names[i] = q.Name
+	}
+	return Quirks{}, fmt.Errorf("provider %q is not known; known are %s; leave it out for another OpenAI-compatible one", name, strings.Join(names, ", "))
+}
+
+// Wire returns the wire that is spoken unless another is asked for.
+func (q Quirks) Wire() Wire {
+	if len(q.Wires) == 0 {
+		return WireChat
+	}
+	return q.Wires[0]
+}
+
+func (q Quirks) clone() Quirks {
+	q.Wires, q.hosts = slices.Clone(q.Wires), slices.Clone(q.hosts)
+	return q
+}
+
+// at reports whether a base URL is the provider's.
+func (q Quirks) at(baseURL string) bool {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return false
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	for _, h := range q.hosts {
+		if host == h || strings.HasSuffix(host, "."+h) {
+			return true
+		}
+	}
+	return false
+}
+
+// providers is the table: one row a provider.
+var providers = []Quirks{
+	{
+		Name: "openai", Title: "OpenAI", BaseURL: "https://api.openai.com/v1", KeyEnv: "OPENAI_API_KEY",
+		Wires: []Wire{WireChat, WireResponses}, TokensField: "max_completion_tokens", hosts: []string{"openai.com"},
+	},
+	{
+		Name: "anthropic", Title: "Anthropic", BaseURL: "https://api.anthropic.com/v1", KeyEnv: "ANTHROPIC_API_KEY",
+		Wires: []Wire{WireMessages}, hosts: []string{"anthropic.com"},
+	},
+	{
+		Name: "deepseek", Title: "DeepSeek", BaseURL: "https://api.deepseek.com/v1", KeyEnv: "DEEPSEEK_API_KEY",
+		NoReasoningBack: true, hosts: []string{"deepseek.com"},
+	},
+	{
+		Name: "gemini", Title: "Gemini", BaseURL: "https://generativelanguage.googleapis.com/v1beta/openai", KeyEnv: "GEMINI_API_KEY",
+		ReasoningApart: true, hosts: []string{"generativelanguage.googleapis.com"},
+	},
+	{Name: "vllm", Title: "vLLM", BaseURL: "http://127.0.0.1:8000/v1"},
+	{Name: "llamacpp", Title: "llama.cpp", BaseURL: "http://127.0.0.1:8080/v1"},
+	{Name: "ollama", Title: "Ollama", BaseURL: "http://127.0.0.1:11434/v1"},
+}

@@ -12,12 +12,22 @@ import (
 // The heads keep what they do not know: each decodes into itself and a map of
 // the other fields, and encodes both.
 
-type plainIntent Intent
-type plainEnd End
+type (
+	plainIntent     Intent
+	plainEnd        End
+	plainVerdict    Verdict
+	plainOverride   Override
+	plainCorrection Correction
+	plainConsent    Consent
+)
 
 var (
-	intentFields = fieldNames(reflect.TypeFor[Intent]())
-	endFields    = fieldNames(reflect.TypeFor[End]())
+	intentFields     = fieldNames(reflect.TypeFor[Intent]())
+	endFields        = fieldNames(reflect.TypeFor[End]())
+	verdictFields    = fieldNames(reflect.TypeFor[Verdict]())
+	overrideFields   = fieldNames(reflect.TypeFor[Override]())
+	correctionFields = fieldNames(reflect.TypeFor[Correction]())
+	consentFields    = fieldNames(reflect.TypeFor[Consent]())
 )
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -57,6 +67,86 @@ func (e *End) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON implements json.Marshaler.
 func (e End) MarshalJSON() ([]byte, error) { return withExtra(plainEnd(e), e.Extra, endFields) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *Verdict) UnmarshalJSON(b []byte) error {
+	var p plainVerdict
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	extra, err := unknownFields(b, verdictFields)
+	if err != nil {
+		return err
+	}
+	*v = Verdict(p)
+	v.Extra = extra
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (v Verdict) MarshalJSON() ([]byte, error) {
+	return withExtra(plainVerdict(v), v.Extra, verdictFields)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *Override) UnmarshalJSON(b []byte) error {
+	var p plainOverride
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	extra, err := unknownFields(b, overrideFields)
+	if err != nil {
+		return err
+	}
+	*o = Override(p)
+	o.Extra = extra
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o Override) MarshalJSON() ([]byte, error) {
+	return withExtra(plainOverride(o), o.Extra, overrideFields)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Correction) UnmarshalJSON(b []byte) error {
+	var p plainCorrection
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	extra, err := unknownFields(b, correctionFields)
+	if err != nil {
+		return err
+	}
+	*c = Correction(p)
+	c.Extra = extra
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c Correction) MarshalJSON() ([]byte, error) {
+	return withExtra(plainCorrection(c), c.Extra, correctionFields)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Consent) UnmarshalJSON(b []byte) error {
+	var p plainConsent
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	extra, err := unknownFields(b, consentFields)
+	if err != nil {
+		return err
+	}
+	*c = Consent(p)
+	c.Extra = extra
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c Consent) MarshalJSON() ([]byte, error) {
+	return withExtra(plainConsent(c), c.Extra, consentFields)
+}
 
 func fieldNames(t reflect.Type) map[string]bool {
 	names := make(map[string]bool)

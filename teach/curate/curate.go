@@ -35,6 +35,7 @@ import (
 
 	"retort/exchange"
 	"retort/internal/text"
+	"retort/ledger"
 	"retort/teach/dataset"
 	"retort/teach/task"
 )
@@ -112,10 +113,26 @@ func TextOf(source string, t task.Task, p task.Problem) Text {
 type Candidate struct {
 	Text
 	Row      string             // where in its source the problem stands
+	RowID    string             // the row's own id there
 	Messages []exchange.Message // what the student is to read
+	Tools    string             // JSON array of the tools that were offered; empty if none
+	Rejected string             // an answer to the same prompt that is not as good
 	Exchange *exchange.Exchange // what the teacher answered; nil if nothing was recorded
-	Err      error              // why there is no answer, if there is none
-	Verdict  task.Verdict       // on Exchange.Answer.Content; looked at only if an answer came
+	// Correction is what a person wrote in place of the teacher's answer, an
+	// exchange of origin human (see ledger.Corrections); nil if nobody did.
+	Correction *exchange.Exchange
+	Err        error          // why the teacher gave no answer, if it gave none
+	Verdict    task.Verdict   // on the content of Answered; looked at only if an answer came
+	Checks     []ledger.Check // what each verifier found about it
+}
+
+// Answered is the exchange whose answer counts: a person's correction, else
+// the teacher's; nil if there is neither.
+func (x *Candidate) Answered() *exchange.Exchange {
+	if x.Correction != nil {
+		return x.Correction
+	}
+	return x.Exchange
 }
 
 // Decision is what becomes of a candidate.

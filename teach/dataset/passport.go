@@ -39,13 +39,22 @@ type Passport struct {
 	Origins  map[string]int `json:"origins"`
 	Verdicts map[string]int `json:"verdicts"`
 	// Reasoning counts the examples that carry the teacher's reasoning.
-	Reasoning int     `json:"reasoning"`
-	Terms     []Terms `json:"terms"`
+	Reasoning int `json:"reasoning"`
+	// Corrections counts the examples whose answer a person wrote.
+	Corrections int     `json:"corrections,omitempty"`
+	Terms       []Terms `json:"terms"`
+	// Overrides are what let answers pass that their terms alone would hold back.
+	Overrides []Override `json:"overrides,omitempty"`
+	// People are those whose prompts served or imported conversations hold.
+	People []People `json:"people,omitempty"`
 
 	// Offered is how many candidates were judged, each of which is either an
 	// example or counted under one reason in Refused.
 	Offered int            `json:"offered"`
 	Refused map[string]int `json:"refused"`
+	// Verifiers counts what each verifier found, over all candidates that were
+	// judged.
+	Verifiers map[string]Outcomes `json:"verifiers,omitempty"`
 	// IdentityLeaks counts the examples in which the teacher names itself,
 	// by pattern. They are counted, not removed.
 	IdentityLeaks []Leak `json:"identity_leaks"`
@@ -93,6 +102,30 @@ type Terms struct {
 	Basis       string   `json:"basis,omitempty"`
 	Obligations []string `json:"obligations,omitempty"`
 	Examples    int      `json:"examples"`
+}
+
+// Override is a decision by a person that the terms gate's own does not hold.
+type Override struct {
+	Row     string   `json:"row"`     // the terms row
+	Actions []string `json:"actions"` // what may go on in spite of it
+	Basis   string   `json:"basis"`
+	By      string   `json:"by,omitempty"`
+}
+
+// People are the people behind a source of conversations.
+type People struct {
+	Source  string `json:"source"`
+	Rows    int    `json:"rows"`
+	Consent string `json:"consent"` // "recorded", "none" or "unknown"
+	Basis   string `json:"basis,omitempty"`
+}
+
+// Outcomes counts a verifier's findings.
+type Outcomes struct {
+	Pass  int `json:"pass"`
+	Fail  int `json:"fail"`
+	Skip  int `json:"skip,omitempty"`  // it could not judge, such as without a right answer
+	Error int `json:"error,omitempty"` // it broke down
 }
 
 // Leak counts a pattern by which a model says who it is.

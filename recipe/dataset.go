@@ -118,7 +118,10 @@ type funnel struct {
 	Refused []report.Refusal `json:"refusals"`
 }
 
-func (r *run) funnelPath() string { return filepath.Join(r.dir, "funnel.json") }
+// funnelFile is where the dataset stage leaves it.
+const funnelFile = "funnel.json"
+
+func (r *run) funnelPath() string { return filepath.Join(r.dir, funnelFile) }
 
 // makeDataset curates what the ledger holds and writes the dataset. It asks
 // nobody.
@@ -176,7 +179,7 @@ func (r *run) passport(a *assembled, acc *account) dataset.Passport {
 		Recipe:        dataset.Recipe{Name: r.Name, Hash: r.hash},
 		Ledger:        dataset.Ledger{Run: r.name, Exchanges: acc.exchanges, CostPico: acc.cost.Big().String()},
 		Teachers:      []dataset.Teacher{{Provider: t.provider, Endpoint: t.endpoint, Model: t.model, Answered: acc.answered}},
-		Terms:         []dataset.Terms{{ID: t.terms.ID, Provider: t.terms.Provider, Document: t.terms.Document, Read: t.terms.Read, Decision: string(v.Decision), Basis: v.Basis, Obligations: v.Obligations}},
+		Terms:         []dataset.Terms{{ID: t.terms.ID, Provider: t.terms.Provider, Document: t.terms.Document, Read: t.terms.Read, Decision: string(v.Decision), Basis: v.Basis, Obligations: t.terms.Obligations}},
 		Offered:       a.curator.Offered(),
 		Refused:       refused,
 		IdentityLeaks: a.curator.IdentityLeaks(),

@@ -1,7 +1,6 @@
 package recipe
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,9 +17,16 @@ import (
 	"retort/workspace"
 )
 
+// The files of a run's report.
+const (
+	reportFile = "report.json"
+	pageFile   = "report.html"
+)
+
 // writeReport gathers what every stage has left and writes report.json and
 // report.html.
 func (r *run) writeReport(ctx context.Context) error {
+	bar := r.opt.Progress.Stage("report", 0, 0, "files")
 	d := &r.report
 	d.Tool, d.Run, d.Recipe, d.Hash = r.opt.Version, r.name, r.Name, r.hash
 	d.Command = "retort run " + r.src.file
@@ -30,7 +36,7 @@ func (r *run) writeReport(ctx context.Context) error {
 	d.Teacher = report.Teacher{
 		Name: r.teacherName(), Endpoint: r.teacher.endpoint, Model: r.teacher.model, Price: r.priceText(),
 		TermsID: r.teacher.terms.ID, Terms: r.teacher.terms.Document, TermsSays: r.teacher.terms.Says,
-		Basis: v.Reason, Decision: string(v.Decision), Obligations: v.Obligations,
+		Basis: v.Reason, Decision: string(v.Decision), Obligations: terms.Texts(v.Obligations),
 	}
 	for _, fill := range []func(context.Context) error{r.reportCollection, r.reportTraining} {
 		if err := fill(ctx); err != nil {
@@ -43,24 +49,24 @@ func (r *run) writeReport(ctx context.Context) error {
 		}
 	}
 	d.Seconds = r.seconds
-	d.Page = filepath.Join(r.dir, "report.html")
-	var page bytes.Buffer
-	if err := report.HTML(&page, d); err != nil {
-		return err
-	}
+	d.Page = filepath.Join(r.dir, pageFile)
 	raw, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := workspace.WriteFileAtomic(filepath.Join(r.dir, "report.json"), raw, 0o644); err != nil {
+	if err := workspace.WriteFileAtomic(filepath.Join(r.dir, reportFile), raw, 0o644); err != nil {
 		return err
 	}
-	return workspace.WriteFileAtomic(d.Page, page.Bytes(), 0o644)
+	if err := writePage(d); err != nil {
+		return err
+	}
+	bar.Done(d.Page)
+	return nil
 }
 
 // loadReport reads the report of a run that is over.
 func (r *run) loadReport(context.Context) error {
-	path := filepath.Join(r.dir, "report.json")
+	path := filepath.Join(r.dir, reportFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err

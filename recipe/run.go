@@ -90,11 +90,11 @@ type stage struct {
 
 func (r *run) stages() []stage {
 	return []stage{
-		{"collect", r.collect, nothing},
+		{stageCollect, r.collect, nothing},
 		{"dataset", r.makeDataset, r.loadDataset},
 		{"tokenizer", r.trainTokenizer, r.loadTokenizer},
 		{"train", r.train, r.train},
-		{"eval", r.evaluate, r.loadEvaluation},
+		{stageEval, r.evaluate, r.loadEvaluation},
 		{"export", r.export, r.loadExport},
 		{"report", r.writeReport, r.loadReport},
 	}

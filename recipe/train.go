@@ -165,6 +165,9 @@ func offIfZero(share float64) float64 {
 	return share
 }
 
+// trainingFile is where the stage leaves what it came to.
+const trainingFile = "training.json"
+
 // trained is what later stages and the report need to know of training.
 type trained struct {
 	Steps     int     `json:"steps"`
@@ -185,12 +188,12 @@ func (r *run) saveTraining(result train.Result) error {
 	if err != nil {
 		return err
 	}
-	return workspace.WriteFileAtomic(filepath.Join(r.dir, "training.json"), raw, 0o644)
+	return workspace.WriteFileAtomic(filepath.Join(r.dir, trainingFile), raw, 0o644)
 }
 
 func (r *run) training() (trained, error) {
 	var t trained
-	path := filepath.Join(r.dir, "training.json")
+	path := filepath.Join(r.dir, trainingFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return t, err

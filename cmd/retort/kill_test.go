@@ -35,7 +35,7 @@ func kills(t *testing.T) (n int, path string) {
 }
 
 // killStages are the stages in their order.
-var killStages = []string{"collect", "dataset", "tokenizer", "train", "eval", "export"}
+var killStages = []string{"collect", "dataset", "tokenizer", "train", "eval", "export", "report"}
 
 // TestKilledAtAnyMoment kills a run some times in each of its stages, after a
 // random share of the time that the stage takes, and types the same line again.

@@ -62,7 +62,7 @@ func (r *run) lineage() (export.Lineage, error) {
 		Tool:     dataset.Tool{Name: "retort", Version: r.opt.Version},
 		Recipe:   dataset.Recipe{Name: r.Name, Hash: r.hash},
 		Dataset:  export.DatasetRef{Hash: r.data.Hash, Examples: len(r.data.Examples), Families: p.Families},
-		Teachers: p.Teachers, Terms: p.Terms,
+		Teachers: p.Teachers, Terms: p.Terms, Use: r.use(), Overrides: p.Overrides, People: p.People,
 		Training: export.Training{Tokens: t.Tokens, Steps: int64(t.Steps), Loss: t.Loss, Seconds: t.Seconds, Seed: r.Seed},
 		Limits:   r.report.Notes,
 	}

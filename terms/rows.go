@@ -37,9 +37,8 @@ var rows = []Row{
 		Basis:   "licence",
 		Says:    "The weights are under Apache-2.0, which lays no claim to what the model writes.",
 		Default: Allow, Reason: "Apache-2.0 allows any use, and says nothing about outputs",
-		Obligations: []string{
-			"name SmolLM2 as the teacher in the model card",
-			"a student that contains SmolLM2's weights carries its licence text and notices (Apache-2.0, section 4)",
+		Obligations: []Obligation{
+			{Kind: Duty, Text: "A student that contains SmolLM2's weights carries its licence text and notices (Apache-2.0, section 4)."},
 		},
 		Models: []string{"smollm2"},
 	},
@@ -48,7 +47,7 @@ var rows = []Row{
 		Document: "the licence of the model that you serve", Read: "",
 		Says:    "You run the model; its licence decides, and you know it.",
 		Default: Allow, Reason: "the model runs on your own server, under a licence that you have accepted",
-		Obligations: []string{"check that the licence of the served model allows training other models on its outputs, and name it in the model card"},
+		Obligations: []Obligation{{Kind: Duty, Text: "Check that the licence of the served model allows training other models on its outputs, and name it in the model card."}},
 	},
 }
 

@@ -102,7 +102,7 @@ func TestAnAgreementOfOnesOwnFits(t *testing.T) {
 	}
 	got, err := g.Lookup(Source{BaseURL: "https://api.acme.example/v1", Model: "large"})
 	v := Gate(got, Use{Distributed: true}, Export)
-	if err != nil || v.Decision != Allow || !strings.Contains(v.Basis, "own agreement: Agreement 17") || cmp.Diff([]string{"delete after a year"}, v.Obligations) != "" {
+	if err != nil || v.Decision != Allow || !strings.Contains(v.Basis, "own agreement: Agreement 17") || cmp.Diff([]Obligation{{Kind: Duty, Text: "delete after a year"}}, v.Obligations) != "" {
 		t.Errorf("%+v, %v", v, err)
 	}
 	if _, err := g.With(row); err == nil {

@@ -10,6 +10,7 @@ import (
 
 	"retort/student/model"
 	"retort/teach/dataset"
+	"retort/terms"
 )
 
 // PassportFormat and PassportVersion open every model passport.
@@ -34,16 +35,25 @@ type Passport struct {
 // Lineage is where a model comes from and what is known about it. Write puts it
 // into the passport and onto the card.
 type Lineage struct {
-	Name     string            `json:"name"`
-	Created  string            `json:"created,omitempty"` // RFC 3339
-	Tool     dataset.Tool      `json:"tool"`
-	Recipe   dataset.Recipe    `json:"recipe"`
+	Name    string         `json:"name"`
+	Created string         `json:"created,omitempty"` // RFC 3339
+	Tool    dataset.Tool   `json:"tool"`
+	Recipe  dataset.Recipe `json:"recipe"`
+	// Use is what the builder said that the model is for. Obligations that are
+	// due only for models that are distributed go by it.
+	Use      terms.Use         `json:"use"`
 	License  string            `json:"license,omitempty"` // an SPDX identifier, if the builder has chosen one
+	Notices  []string          `json:"notices,omitempty"` // texts that go with the model, copies of licences among them
 	Dataset  DatasetRef        `json:"dataset"`
 	Teachers []dataset.Teacher `json:"teachers"`
 	Terms    []dataset.Terms   `json:"terms"`
-	Training Training          `json:"training"`
-	Eval     []Result          `json:"eval"`
+	// Overrides are what let answers pass that their terms alone would hold
+	// back, at collection, curation or export.
+	Overrides []terms.Override `json:"overrides,omitempty"`
+	// People are those whose prompts the training data holds.
+	People   []terms.People `json:"people,omitempty"`
+	Training Training       `json:"training"`
+	Eval     []Result       `json:"eval"`
 	// Limits are sentences for the card about what the model cannot do, beyond
 	// what is true of every model of this program.
 	Limits []string `json:"limits,omitempty"`
@@ -80,6 +90,20 @@ type Result struct {
 }
 
 func (l Lineage) name() string { return cmp.Or(l.Name, "retort student") }
+
+// checkObligations holds the model against what the terms of its training data
+// ask for, see terms.CheckObligations.
+func (l Lineage) checkObligations() error {
+	m := terms.Model{Name: l.name(), License: l.License, Notices: l.Notices}
+	for _, t := range l.Teachers {
+		m.Teachers = append(m.Teachers, t.Model)
+	}
+	var due []terms.Obligation
+	for _, t := range l.Terms {
+		due = append(due, terms.Due(t.Obligations, l.Use)...)
+	}
+	return terms.CheckObligations(due, m)
+}
 
 func newPassport(m *model.Model, l Lineage, files []dataset.File) Passport {
 	p := Passport{Format: PassportFormat, Version: PassportVersion, Hash: m.Hash(), Config: m.Config(), Lineage: l, Files: files}
@@ -258,7 +282,7 @@ and tokenize that text let a user who writes ` + "`<|im_end|>`" + ` end a turn; 
 {{range .Terms}}
 - {{.Examples}} examples under **{{text .ID}}**{{with .Document}}: {{text .}}{{end}}{{with .Read}}, read {{text .}}{{end}}.{{with .Decision}} Decision: {{text .}}{{end}}{{with .Basis}} ({{text .}}){{end}}.
 {{- range .Obligations}}
-  - {{text .}}
+  - {{text .Text}}
 {{- end}}
 {{- else}}
 No terms were recorded for its training data.

@@ -108,6 +108,9 @@ func Write(ctx context.Context, dir string, m *model.Model, t *tokenizer.Tokeniz
 }
 
 func (opt *Options) check(m *model.Model, t *tokenizer.Tokenizer) error {
+	if err := opt.Lineage.checkObligations(); err != nil {
+		return err
+	}
 	for _, f := range opt.Formats {
 		if f != HuggingFace && f != GGUF {
 			return fmt.Errorf("format %q is unknown, want %s or %s", f, HuggingFace, GGUF)

@@ -20,6 +20,7 @@ import (
 	"retort/student/model"
 	"retort/student/tokenizer"
 	"retort/teach/dataset"
+	"retort/terms"
 )
 
 func tinyTokenizer(t testing.TB) *tokenizer.Tokenizer {
@@ -51,7 +52,7 @@ func lineage() Lineage {
 		Recipe: dataset.Recipe{Name: "quickstart", Hash: "abcdef0123456789"}, License: "Apache-2.0",
 		Dataset:  DatasetRef{Hash: "d00d", Examples: 12000, Families: map[string]int{"multiply": 3000}},
 		Teachers: []dataset.Teacher{{Provider: "reference", Endpoint: "reference:1", Model: "teacher|*x*"}},
-		Terms:    []dataset.Terms{{ID: "reference", Document: "own teacher", Basis: "own server", Decision: "allow", Obligations: []string{"name the <teacher>"}, Examples: 12000}},
+		Terms:    []dataset.Terms{{ID: "reference", Document: "own teacher", Basis: "own server", Decision: "allow", Obligations: []terms.Obligation{{Kind: terms.Duty, Text: "name the <teacher>"}}, Examples: 12000}},
 		Training: Training{Tokens: 6_000_000, Steps: 3000, Seed: 1},
 		Eval: []Result{
 			{Family: "multiply", N: 500, Student: 0.97, Teacher: 1, Diff: -0.03, CI95: [2]float64{-0.046, -0.018}},

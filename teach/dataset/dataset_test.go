@@ -15,6 +15,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"retort/exchange"
+	"retort/terms"
 )
 
 func examples() []Example {
@@ -37,7 +38,7 @@ func examples() []Example {
 func passport() Passport {
 	return Passport{
 		Tool: Tool{"retort", "test"}, Recipe: Recipe{"t", "abc"},
-		Terms:   []Terms{{ID: "reference", Obligations: []string{"none"}}, {ID: "own"}, {ID: "unused"}},
+		Terms:   []Terms{{ID: "reference", Obligations: []terms.Obligation{{Kind: terms.Duty, Text: "none"}}}, {ID: "own"}, {ID: "unused"}},
 		Offered: 5, Refused: map[string]int{"wrong": 2, "duplicate": 1},
 	}
 }
@@ -147,7 +148,7 @@ func TestWriteThenOpenGivesTheSameExamplesAndTheirCounts(t *testing.T) {
 	if p.Hash != hash || p.Examples != 2 || p.Reasoning != 1 || p.Families["multiply"] != 1 || p.Origins["import"] != 1 {
 		t.Errorf("passport counts: %+v", p)
 	}
-	wantTerms := []Terms{{ID: "reference", Obligations: []string{"none"}, Examples: 1}, {ID: "own", Examples: 1}}
+	wantTerms := []Terms{{ID: "reference", Obligations: []terms.Obligation{{Kind: terms.Duty, Text: "none"}}, Examples: 1}, {ID: "own", Examples: 1}}
 	if diff := cmp.Diff(wantTerms, p.Terms); diff != "" {
 		t.Errorf("terms (-want +got):\n%s", diff)
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"retort/terms"
 )
 
 // PassportFormat and PassportVersion open every dataset passport.
@@ -94,31 +96,21 @@ type Teacher struct {
 
 // Terms is a terms row that examples were obtained under, and what follows.
 type Terms struct {
-	ID          string   `json:"id"`
-	Provider    string   `json:"provider,omitempty"`
-	Document    string   `json:"document,omitempty"` // title or address of what was read
-	Read        string   `json:"read,omitempty"`     // when it was read, as a date
-	Decision    string   `json:"decision,omitempty"` // the gate's, at curation
-	Basis       string   `json:"basis,omitempty"`
-	Obligations []string `json:"obligations,omitempty"`
-	Examples    int      `json:"examples"`
+	ID          string             `json:"id"`
+	Provider    string             `json:"provider,omitempty"`
+	Document    string             `json:"document,omitempty"` // title or address of what was read
+	Read        string             `json:"read,omitempty"`     // when it was read, as a date
+	Decision    string             `json:"decision,omitempty"` // the gate's, at curation
+	Basis       string             `json:"basis,omitempty"`
+	Obligations []terms.Obligation `json:"obligations,omitempty"`
+	Examples    int                `json:"examples"`
 }
 
-// Override is a decision by a person that the terms gate's own does not hold.
-type Override struct {
-	Row     string   `json:"row"`     // the terms row
-	Actions []string `json:"actions"` // what may go on in spite of it
-	Basis   string   `json:"basis"`
-	By      string   `json:"by,omitempty"`
-}
+// Override is what let answers pass that their terms alone would hold back.
+type Override = terms.Override
 
 // People are the people behind a source of conversations.
-type People struct {
-	Source  string `json:"source"`
-	Rows    int    `json:"rows"`
-	Consent string `json:"consent"` // "recorded", "none" or "unknown"
-	Basis   string `json:"basis,omitempty"`
-}
+type People = terms.People
 
 // Outcomes counts a verifier's findings.
 type Outcomes struct {

@@ -35,10 +35,18 @@ type Verdict struct {
 // Check is one verifier's finding.
 type Check struct {
 	Verifier string `json:"verifier"` // its stable name, such as "fields" or "starlark:check.star"
-	Outcome  string `json:"outcome"`  // "pass", "fail", "skip" or "error"
+	Outcome  string `json:"outcome"`  // one of the Outcome constants
 	Reason   string `json:"reason,omitempty"`
 	Detail   string `json:"detail,omitempty"`
 }
+
+// A verifier's outcomes.
+const (
+	OutcomePass  = "pass"
+	OutcomeFail  = "fail"
+	OutcomeSkip  = "skip"  // it cannot judge this one, such as without a right answer
+	OutcomeError = "error" // it broke down
+)
 
 // Override is the head of an override record.
 type Override struct {

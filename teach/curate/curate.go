@@ -19,6 +19,10 @@
 // alike by design. Other prompts are compared by their words, with text masked
 // that all prompts of a source share.
 //
+// A person's correction stands in place of what it corrects: its text becomes
+// the example, of origin human and under the same terms. It need not please the
+// verifiers, but all other rules hold for it.
+//
 // Decisions depend on the candidates, their order and the options alone, and
 // touch neither disk nor network: curating again what a ledger holds costs
 // nothing and gives the same examples. Curate asks nobody, verifies nothing
@@ -78,8 +82,11 @@ const (
 	ReasoningRequire Reasoning = "require"
 )
 
-// VerdictUnverified is the verdict of an example that nobody could judge.
-const VerdictUnverified = "unverified"
+// Verdicts of examples that no verifier found correct.
+const (
+	VerdictUnverified = "unverified" // nobody could judge it
+	VerdictCorrected  = "corrected"  // a person wrote it; verifiers disagree, or cannot judge it
+)
 
 // Options are the rules. The zero value keeps correct answers with whatever
 // reasoning they have, if they ended with "stop".
@@ -177,6 +184,10 @@ type Curator struct {
 	refused map[string]int
 	samples map[string][]Sample
 	leaks   map[string]*dataset.Leak
+
+	corrections  int
+	verifiers    map[string]dataset.Outcomes
+	checkSamples map[string][]Sample
 }
 
 // New makes a curator. Held-out texts are those that no example may overlap
@@ -201,6 +212,7 @@ func New(opt Options, heldout []Text) (*Curator, error) {
 	c := &Curator{
 		opt: opt, byID: map[string]int{}, byPrompt: map[string]int{}, shared: map[string]*text.Shared{},
 		refused: map[string]int{}, samples: map[string][]Sample{}, leaks: map[string]*dataset.Leak{},
+		verifiers: map[string]dataset.Outcomes{}, checkSamples: map[string][]Sample{},
 	}
 	if opt.NearDuplicates != 0 {
 		near, err := text.NewNearIndex(opt.NearDuplicates)
@@ -238,6 +250,7 @@ func (c *Curator) holdOut(heldout []Text) {
 // Offer decides on the next candidate in prompt order.
 func (c *Curator) Offer(x Candidate) Decision {
 	c.offered++
+	c.noteChecks(x)
 	d := c.judge(x)
 	if d.Reason != "" {
 		c.refuse(x, d)
@@ -245,6 +258,9 @@ func (c *Curator) Offer(x Candidate) Decision {
 	}
 	d.Kept = true
 	d.Example = c.example(x)
+	if x.Correction != nil {
+		c.corrections++
+	}
 	index := len(c.kept)
 	c.kept = append(c.kept, x.ID)
 	c.byID[identity(x.Text)] = index
@@ -265,10 +281,22 @@ func (c *Curator) Kept() int { return len(c.kept) }
 func (c *Curator) Refused() map[string]int { return maps.Clone(c.refused) }
 
 // Samples returns the first refused candidates of each reason.
-func (c *Curator) Samples() map[string][]Sample {
-	out := make(map[string][]Sample, len(c.samples))
-	for reason, s := range c.samples {
-		out[reason] = slices.Clone(s)
+func (c *Curator) Samples() map[string][]Sample { return cloned(c.samples) }
+
+// Corrections returns how many kept examples hold a person's answer.
+func (c *Curator) Corrections() int { return c.corrections }
+
+// Verifiers returns what each verifier found, over all candidates that were
+// offered with checks: also those that another reason turned away first.
+func (c *Curator) Verifiers() map[string]dataset.Outcomes { return maps.Clone(c.verifiers) }
+
+// VerifierSamples returns the first candidates that each verifier failed.
+func (c *Curator) VerifierSamples() map[string][]Sample { return cloned(c.checkSamples) }
+
+func cloned(m map[string][]Sample) map[string][]Sample {
+	out := make(map[string][]Sample, len(m))
+	for name, s := range m {
+		out[name] = slices.Clone(s)
 	}
 	return out
 }
@@ -301,23 +329,24 @@ func (c *Curator) judge(x Candidate) Decision {
 }
 
 func (c *Curator) judgeExchange(x Candidate) (reason, detail string) {
-	if x.Exchange == nil || !x.Exchange.OK() || x.Err != nil {
+	e := x.Answered()
+	if e == nil || !e.OK() || x.Err != nil && x.Correction == nil {
 		class, detail := exchange.ErrorClass("unknown"), ""
 		var failed *exchange.Error
 		switch {
-		case x.Exchange != nil && x.Exchange.ErrorClass != "":
-			class, detail = x.Exchange.ErrorClass, x.Exchange.ErrorText
+		case e != nil && e.ErrorClass != "":
+			class, detail = e.ErrorClass, e.ErrorText
 		case errors.As(x.Err, &failed):
 			class, detail = failed.Class, failed.Error()
 		case x.Err != nil:
 			detail = x.Err.Error()
-		case x.Exchange != nil:
-			detail = fmt.Sprintf("HTTP status %d", x.Exchange.Status)
+		case e != nil:
+			detail = fmt.Sprintf("HTTP status %d", e.Status)
 		}
 		return ErrorPrefix + string(class), detail
 	}
 	if c.opt.Gate != nil {
-		if err := c.opt.Gate(x.Exchange.TermsID); err != nil {
+		if err := c.opt.Gate(e.TermsID); err != nil {
 			return ReasonTerms, err.Error()
 		}
 	}
@@ -325,11 +354,11 @@ func (c *Curator) judgeExchange(x Candidate) (reason, detail string) {
 }
 
 func (c *Curator) judgeAnswer(x Candidate) (reason, detail string) {
-	a := x.Exchange.Answer
-	if !slices.Contains(c.opt.FinishReasons, a.FinishReason) {
+	a := x.Answered().Answer
+	if x.Correction == nil && !slices.Contains(c.opt.FinishReasons, a.FinishReason) {
 		return FinishPrefix + cmp.Or(a.FinishReason, "missing"), ""
 	}
-	if strings.TrimSpace(a.Content) == "" {
+	if strings.TrimSpace(a.Content) == "" && len(a.ToolCalls) == 0 {
 		return ReasonEmptyAnswer, ""
 	}
 	if c.opt.Reasoning == ReasoningRequire && strings.TrimSpace(a.Reasoning) == "" {
@@ -338,9 +367,11 @@ func (c *Curator) judgeAnswer(x Candidate) (reason, detail string) {
 	return "", ""
 }
 
+// judgeVerdict lets a person's correction pass whatever the verifiers say: its
+// verdict then tells that they disagree.
 func (c *Curator) judgeVerdict(x Candidate) (reason, detail string) {
 	v := x.Verdict
-	if v.Correct || v.Reason == task.ReasonNoGold || c.opt.Keep == KeepAll {
+	if v.Correct || v.Reason == task.ReasonNoGold || c.opt.Keep == KeepAll || x.Correction != nil {
 		return "", ""
 	}
 	if v.Answer != "" {
@@ -368,8 +399,9 @@ func (c *Curator) judgeContamination(x Candidate) (reason, detail string) {
 	if o, ok := c.heldout.overlap.Find(c.words(x.Text)); ok {
 		return ReasonContaminated, c.overlapText("its prompt", o)
 	}
+	a := x.Answered().Answer
 	for _, part := range []struct{ name, text string }{
-		{"its reasoning", x.Exchange.Answer.Reasoning}, {"its answer", x.Exchange.Answer.Content},
+		{"its reasoning", a.Reasoning}, {"its answer", a.Content},
 	} {
 		words := c.shared[x.Source].Mask(text.Words(part.text))
 		if len(words) < text.ShortWords {
@@ -411,36 +443,72 @@ func (c *Curator) words(t Text) []string {
 }
 
 func (c *Curator) example(x Candidate) *dataset.Example {
+	from := x.Answered()
 	e := &dataset.Example{
 		Index: len(c.kept), Source: x.Source, Family: x.Family, Problem: x.ID, Row: x.Row,
-		Prompt: slices.Clone(x.Messages), Answer: x.Exchange.Answer.Content,
-		Origin: x.Exchange.Origin, TermsID: x.Exchange.TermsID,
-		ExchangeID: x.Exchange.ID, Key: x.Exchange.Key,
+		RowID: x.RowID, Prompt: slices.Clone(x.Messages), Tools: x.Tools,
+		Answer: from.Answer.Content, ToolCalls: slices.Clone(from.Answer.ToolCalls), Rejected: x.Rejected,
+		Origin: from.Origin, TermsID: from.TermsID, ExchangeID: from.ID, Key: from.Key,
 	}
 	if c.opt.Reasoning != ReasoningDrop {
-		e.Reasoning = x.Exchange.Answer.Reasoning
+		e.Reasoning = from.Answer.Reasoning
 	}
 	switch {
 	case x.Verdict.Correct:
 		e.Verdict = task.ReasonCorrect
+	case x.Correction != nil:
+		e.Verdict = VerdictCorrected
 	case x.Verdict.Reason == task.ReasonNoGold || x.Verdict.Reason == "":
 		e.Verdict = VerdictUnverified
 	default:
 		e.Verdict = x.Verdict.Reason
+	}
+	// What a person found not good enough is the worse half of a preference pair.
+	if x.Correction != nil && x.Exchange != nil && e.Rejected == "" && x.Exchange.Answer.Content != e.Answer {
+		e.Rejected = x.Exchange.Answer.Content
 	}
 	return e
 }
 
 func (c *Curator) refuse(x Candidate, d Decision) {
 	c.refused[d.Reason]++
-	if len(c.samples[d.Reason]) == samplesPerReason {
-		return
+	if len(c.samples[d.Reason]) < samplesPerReason {
+		c.samples[d.Reason] = append(c.samples[d.Reason], sample(x, d.Detail))
 	}
-	s := Sample{Source: x.Source, Family: x.Family, Problem: x.ID, Row: x.Row, Prompt: x.Prompt, Detail: d.Detail}
-	if x.Exchange != nil {
-		s.Exchange, s.Answer = x.Exchange.ID, x.Exchange.Answer.Content
+}
+
+func sample(x Candidate, detail string) Sample {
+	s := Sample{Source: x.Source, Family: x.Family, Problem: x.ID, Row: x.Row, Prompt: x.Prompt, Detail: detail}
+	if e := x.Answered(); e != nil {
+		s.Exchange, s.Answer = e.ID, e.Answer.Content
 	}
-	c.samples[d.Reason] = append(c.samples[d.Reason], s)
+	return s
+}
+
+// noteChecks counts what each verifier found.
+func (c *Curator) noteChecks(x Candidate) {
+	for _, check := range x.Checks {
+		n := c.verifiers[check.Verifier]
+		switch check.Outcome {
+		case ledger.OutcomePass:
+			n.Pass++
+		case ledger.OutcomeSkip:
+			n.Skip++
+		case ledger.OutcomeFail:
+			n.Fail++
+		default:
+			n.Error++
+		}
+		c.verifiers[check.Verifier] = n
+		if check.Outcome == ledger.OutcomePass || check.Outcome == ledger.OutcomeSkip || len(c.checkSamples[check.Verifier]) == samplesPerReason {
+			continue
+		}
+		detail := check.Reason
+		if check.Detail != "" {
+			detail += ": " + check.Detail
+		}
+		c.checkSamples[check.Verifier] = append(c.checkSamples[check.Verifier], sample(x, detail))
+	}
 }
 
 // noteIdentity looks for identity claims in what the student will learn to

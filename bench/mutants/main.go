@@ -1,9 +1,11 @@
 // Command mutants breaks central lines of the program, one at a time, and runs
-// the tests of the room: each mutant must be caught. The sources stay as they
-// are; the compiler is shown the broken file through an overlay.
+// the tests of the room: each mutant must be caught. So must the loss of any
+// call that makes data durable, which it finds by itself. The sources stay as
+// they are; the compiler is shown the broken file through an overlay.
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,22 +18,36 @@ import (
 type mutant struct {
 	file, old, broken string
 	what              string // what goes wrong
+	source            []byte // the whole broken file, in place of old and broken
 }
 
 var mutants = []mutant{
-	{"exchange/money.go", "int64(p>>63) + int64(carry)", "int64(p>>63) - int64(carry)", "a sum of money takes its carry the wrong way"},
-	{"exchange/id.go", "part(strconv.Itoa(r.Sample))", "", "two samples of one prompt share a key"},
-	{"meter/budget.go", "if sum.Cmp(b.limit) > 0 {", "if b.spent.Cmp(b.limit) > 0 {", "what is in flight does not count against the budget"},
-	{"ledger/segment/store.go", "err = d.Sync()", "err = nil", "a directory is not synced"},
-	{"ledger/join.go", "e.Cost = e.Worst", "e.Cost = 0", "an attempt that a crash cut off costs nothing"},
-	{"teach/task/countdown.go", "sorted := slices.Sorted(slices.Values(c.Numbers))", "sorted := slices.Collect(slices.Values(c.Numbers))", "mirror images are two problems"},
-	{"teach/collect/fill.go", "f.Accepted+len(queue) < want", "f.Accepted < want", "more is asked than needed"},
-	{"teach/curate/curate.go", "if c.heldout.byID[identity(x.Text)] {", "if len(x.Row) > 1e6 {", "held-out problems are trained on"},
-	{"student/model/pass.go", "1 / math.Sqrt(float64(c.qkDim()))", "1 / math.Sqrt(float64(c.NopeDim))", "attention has another scale"},
-	{"student/tokenizer/train.go", "return a.count > b.count", "return a.count < b.count", "the rarest pair is merged first"},
-	{"internal/kernel/vector_portable.go", "o.keep2*d*d", "o.keep2*d", "AdamW's second moment is a first one"},
-	{"internal/stat/paired.go", "p.OnlyA++", "p.OnlyB++", "who was right is mixed up"},
-	{"recipe/recipe.go", "c.Budget, c.Teacher.Limits = Budget{}, Limits{}", "c.Teacher.Limits = Limits{}", "raising the budget starts another run"},
+	{file: "exchange/money.go", old: "int64(p>>63) + int64(carry)", broken: "int64(p>>63) - int64(carry)",
+		what: "a sum of money takes its carry the wrong way"},
+	{file: "exchange/id.go", old: "part(strconv.Itoa(r.Sample))", broken: "",
+		what: "two samples of one prompt share a key"},
+	{file: "meter/budget.go", old: "if sum.Cmp(b.limit) > 0 {", broken: "if b.spent.Cmp(b.limit) > 0 {",
+		what: "what is in flight does not count against the budget"},
+	{file: "ledger/segment/store.go", old: "err = d.Sync()", broken: "err = nil",
+		what: "a directory is not synced"},
+	{file: "ledger/join.go", old: "e.Cost = e.Worst", broken: "e.Cost = 0",
+		what: "an attempt that a crash cut off costs nothing"},
+	{file: "teach/task/countdown.go", old: "sorted := slices.Sorted(slices.Values(c.Numbers))", broken: "sorted := slices.Collect(slices.Values(c.Numbers))",
+		what: "mirror images are two problems"},
+	{file: "teach/collect/fill.go", old: "f.Accepted+len(queue) < want", broken: "f.Accepted < want",
+		what: "more is asked than needed"},
+	{file: "teach/curate/curate.go", old: "if c.heldout.byID[identity(x.Text)] {", broken: "if len(x.Row) > 1e6 {",
+		what: "held-out problems are trained on"},
+	{file: "student/model/pass.go", old: "1 / math.Sqrt(float64(c.qkDim()))", broken: "1 / math.Sqrt(float64(c.NopeDim))",
+		what: "attention has another scale"},
+	{file: "student/tokenizer/train.go", old: "return a.count > b.count", broken: "return a.count < b.count",
+		what: "the rarest pair is merged first"},
+	{file: "internal/kernel/vector_portable.go", old: "o.keep2*d*d", broken: "o.keep2*d",
+		what: "AdamW's second moment is a first one"},
+	{file: "internal/stat/paired.go", old: "p.OnlyA++", broken: "p.OnlyB++",
+		what: "who was right is mixed up"},
+	{file: "recipe/recipe.go", old: "c.Budget, c.Teacher.Limits = Budget{}, Limits{}", broken: "c.Teacher.Limits = Limits{}",
+		what: "raising the budget starts another run"},
 }
 
 func main() {
@@ -39,8 +55,14 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
+	all := mutants
+	syncs, err := lostSyncs(root)
+	if err != nil {
+		fail(err)
+	}
+	all = append(all, syncs...)
 	caught := 0
-	for _, m := range mutants {
+	for _, m := range all {
 		ok, err := catch(root, m)
 		if err != nil {
 			fail(err)
@@ -52,9 +74,9 @@ func main() {
 		}
 		fmt.Printf("%-10s %s: %s\n", mark, m.file, m.what)
 	}
-	fmt.Printf("%d passed, %d failed\n", caught, len(mutants)-caught)
-	fmt.Printf("{\"bench\": \"mutants\", \"figures\": {\"caught\": %d, \"of\": %d}, \"spread\": {}}\n", caught, len(mutants))
-	if caught < len(mutants) {
+	fmt.Printf("%d passed, %d failed\n", caught, len(all)-caught)
+	fmt.Printf("{\"bench\": \"mutants\", \"figures\": {\"caught\": %d, \"of\": %d, \"syncs\": %d}, \"spread\": {}}\n", caught, len(all), len(syncs))
+	if caught < len(all) {
 		os.Exit(1)
 	}
 }
@@ -71,19 +93,23 @@ func catch(root string, m mutant) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		return false, fmt.Errorf("%s has %q %d times, want it once", m.file, m.old, n)
+	broken := m.source
+	if broken == nil {
+		if n := bytes.Count(source, []byte(m.old)); n != 1 {
+			return false, fmt.Errorf("%s has %q %d times, want it once", m.file, m.old, n)
+		}
+		broken = bytes.Replace(source, []byte(m.old), []byte(m.broken), 1)
 	}
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	broken := filepath.Join(dir, "broken.go")
-	if err := os.WriteFile(broken, []byte(strings.Replace(string(source), m.old, m.broken, 1)), 0o644); err != nil {
+	file := filepath.Join(dir, "broken.go")
+	if err := os.WriteFile(file, broken, 0o644); err != nil {
 		return false, err
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: file}})
 	if err != nil {
 		return false, err
 	}
@@ -91,9 +117,9 @@ func catch(root string, m mutant) (bool, error) {
 	if err := os.WriteFile(list, overlay, 0o644); err != nil {
 		return false, err
 	}
-	room := "./" + filepath.Dir(m.file)
+	room := "./" + filepath.ToSlash(filepath.Dir(m.file))
 	if out, err := exec.Command("go", "vet", "-overlay", list, room).CombinedOutput(); err != nil {
-		return false, fmt.Errorf("%s: the mutant does not compile:\n%s", m.file, out)
+		return false, fmt.Errorf("%s: %s: the mutant does not compile:\n%s", m.file, m.what, out)
 	}
 	out, err := exec.Command("go", "test", "-count=1", "-overlay", list, room).CombinedOutput()
 	return err != nil && strings.Contains(string(out), "--- FAIL"), nil

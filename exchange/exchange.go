@@ -156,14 +156,17 @@ const (
 	UsageMissing   UsageSource = "missing"
 )
 
-// Usage counts tokens. Reasoning tokens are part of Output and cached input
-// tokens part of Input, as on the OpenAI wire.
+// Usage counts tokens. Reasoning tokens are part of Output; input tokens that
+// were read from a provider's cache, and those that were written to it, are
+// parts of Input that do not overlap.
 type Usage struct {
-	Source      UsageSource `json:"source"`
-	Input       int64       `json:"input"`
-	CachedInput int64       `json:"cached_input,omitempty"`
-	Output      int64       `json:"output"`
-	Reasoning   int64       `json:"reasoning,omitempty"`
+	Source         UsageSource `json:"source"`
+	Input          int64       `json:"input"`
+	CachedInput    int64       `json:"cached_input,omitempty"`     // read from the cache
+	CacheWrite     int64       `json:"cache_write,omitempty"`      // written to it for minutes
+	CacheWriteLong int64       `json:"cache_write_long,omitempty"` // written to it for an hour or longer
+	Output         int64       `json:"output"`
+	Reasoning      int64       `json:"reasoning,omitempty"`
 }
 
 // Times are UTC nanoseconds since the Unix epoch; 0 means that it did not

@@ -1,6 +1,6 @@
-// Package openai is the OpenAI chat-completions wire: its requests, responses,
-// stream chunks, usage, errors and model lists, as a client meets them and as
-// a server of ours sends them.
+// Package openai is OpenAI's wires, chat completions and responses, as a client
+// meets them and as a server of ours speaks them: requests, responses, stream
+// events, usage, errors, model lists and batch files.
 //
 // It parses copies: callers keep the raw bytes, and nothing here is written
 // back in their place. Every object keeps the fields that it does not know in
@@ -17,11 +17,41 @@
 // did.
 package openai
 
-import "errors"
+import (
+	"net/http"
+
+	"retort/internal/wire"
+)
 
 var (
-	// ErrMalformed says that a body is not a chat completion.
-	ErrMalformed = errors.New("not a chat completion")
+	// ErrMalformed says that a body is not what the wire says.
+	ErrMalformed = wire.ErrMalformed
 	// ErrCut says that a stream ended before its answer did.
-	ErrCut = errors.New("stream ended before the answer did")
+	ErrCut = wire.ErrCut
 )
+
+// MaxDepth is how deep JSON may be nested.
+const MaxDepth = wire.MaxDepth
+
+// MaxEvent is the largest event, in bytes, that a stream may hold.
+const MaxEvent = wire.MaxEvent
+
+// Extra holds the fields of an object that this package does not know.
+type Extra = wire.Extra
+
+// Event is one server-sent event.
+type Event = wire.Event
+
+// EventDecoder splits server-sent events out of bytes that arrive in any
+// pieces.
+type EventDecoder = wire.EventDecoder
+
+// Check reports why raw is not one JSON value that this package will read: bad
+// syntax, not UTF-8, too deep, or an object that repeats a name.
+func Check(raw []byte) error { return wire.Check(raw) }
+
+// Encode writes v as JSON on one line without escaping <, > and &.
+func Encode(v any) ([]byte, error) { return wire.Encode(v) }
+
+// WriteJSON sends v with the given status.
+func WriteJSON(w http.ResponseWriter, status int, v any) error { return wire.WriteJSON(w, status, v) }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"retort/internal/wire"
 )
 
 // APIError is what a provider, or a server of ours, says about a request that
@@ -49,7 +49,7 @@ func ParseError(status int, body []byte) *APIError {
 		Detail  json.RawMessage `json:"detail"` // FastAPI
 	}
 	if err := Check(body); err != nil || json.Unmarshal(body, &env) != nil {
-		e.Message = excerpt(string(body))
+		e.Message = wire.Excerpt(string(body))
 		return e
 	}
 	var one ErrorBody
@@ -58,42 +58,17 @@ func ParseError(status int, body []byte) *APIError {
 	case len(env.Error) > 0 && env.Error[0] == '{' && json.Unmarshal(env.Error, &one) == nil:
 		e.fill(one)
 	case json.Unmarshal(env.Error, &text) == nil && text != "":
-		e.Message = excerpt(text)
+		e.Message = wire.Excerpt(text)
 	case env.Message != "":
-		e.Type, e.Code, e.Message = env.Type, string(env.Code), excerpt(env.Message)
+		e.Type, e.Code, e.Message = env.Type, string(env.Code), wire.Excerpt(env.Message)
 	case len(env.Detail) > 0:
-		e.Message = excerpt(string(env.Detail))
+		e.Message = wire.Excerpt(string(env.Detail))
 	default:
-		e.Message = excerpt(string(body))
+		e.Message = wire.Excerpt(string(body))
 	}
 	return e
 }
 
 func (e *APIError) fill(b ErrorBody) {
-	e.Type, e.Code, e.Param, e.Message = b.Type, string(b.Code), b.Param, excerpt(b.Message)
-}
-
-// excerpt makes text from outside fit to be shown: one line, printable, at
-// most 400 bytes.
-func excerpt(s string) string {
-	const most = 400
-	cut := len(s) > most
-	if cut {
-		s = s[:most]
-		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-			s = s[:len(s)-1]
-		}
-		s = s[:len(s)-1]
-	}
-	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if cut {
-		s += "…"
-	}
-	return s
+	e.Type, e.Code, e.Param, e.Message = b.Type, string(b.Code), b.Param, wire.Excerpt(b.Message)
 }

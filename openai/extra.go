@@ -1,157 +1,159 @@
 package openai
 
+import "retort/internal/wire"
+
 // The types below keep unknown fields: each decodes its known fields by their
 // exact names and the rest into Extra, and encodes both.
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ChatRequest) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ChatRequest) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ChatRequest) MarshalJSON() ([]byte, error) {
 	type plain ChatRequest
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *StreamOptions) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *StreamOptions) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v StreamOptions) MarshalJSON() ([]byte, error) {
 	type plain StreamOptions
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *Message) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *Message) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v Message) MarshalJSON() ([]byte, error) {
 	type plain Message
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *Part) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *Part) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v Part) MarshalJSON() ([]byte, error) {
 	type plain Part
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ToolCall) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ToolCall) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ToolCall) MarshalJSON() ([]byte, error) {
 	type plain ToolCall
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *FunctionCall) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *FunctionCall) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v FunctionCall) MarshalJSON() ([]byte, error) {
 	type plain FunctionCall
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ChatResponse) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ChatResponse) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ChatResponse) MarshalJSON() ([]byte, error) {
 	type plain ChatResponse
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *Choice) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *Choice) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v Choice) MarshalJSON() ([]byte, error) {
 	type plain Choice
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ChatChunk) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ChatChunk) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ChatChunk) MarshalJSON() ([]byte, error) {
 	type plain ChatChunk
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ChunkChoice) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ChunkChoice) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ChunkChoice) MarshalJSON() ([]byte, error) {
 	type plain ChunkChoice
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *Delta) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *Delta) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v Delta) MarshalJSON() ([]byte, error) {
 	type plain Delta
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *PromptTokensDetails) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *PromptTokensDetails) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v PromptTokensDetails) MarshalJSON() ([]byte, error) {
 	type plain PromptTokensDetails
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *CompletionTokensDetails) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *CompletionTokensDetails) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v CompletionTokensDetails) MarshalJSON() ([]byte, error) {
 	type plain CompletionTokensDetails
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ErrorEnvelope) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ErrorEnvelope) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ErrorEnvelope) MarshalJSON() ([]byte, error) {
 	type plain ErrorEnvelope
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ErrorBody) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ErrorBody) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ErrorBody) MarshalJSON() ([]byte, error) {
 	type plain ErrorBody
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *ModelList) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *ModelList) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v ModelList) MarshalJSON() ([]byte, error) {
 	type plain ModelList
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (v *Model) UnmarshalJSON(b []byte) error { return decodeObject(b, v) }
+func (v *Model) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
 
 // MarshalJSON implements json.Marshaler.
 func (v Model) MarshalJSON() ([]byte, error) {
 	type plain Model
-	return encodeObject(plain(v), v.Extra)
+	return wire.EncodeObject(plain(v), v.Extra)
 }

@@ -4,8 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+
+	"retort/internal/wire"
 )
 
 // ReadChatRequest reads and checks the body of a chat-completions request of
@@ -15,16 +16,12 @@ func ReadChatRequest(w http.ResponseWriter, r *http.Request, limit int64) (*Chat
 	bad := func(status int, param, format string, args ...any) (*ChatRequest, *APIError) {
 		return nil, &APIError{Status: status, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	var tooLarge *http.MaxBytesError
+	body, err := wire.ReadBody(w, r, limit)
 	switch {
-	case errors.As(err, &tooLarge):
-		return bad(http.StatusRequestEntityTooLarge, "", "the request body is larger than %d bytes", limit)
+	case errors.Is(err, wire.ErrTooLarge):
+		return bad(http.StatusRequestEntityTooLarge, "", "%v", err)
 	case err != nil:
-		return bad(http.StatusBadRequest, "", "the request body could not be read")
-	}
-	if err := Check(body); err != nil {
-		return bad(http.StatusBadRequest, "", "the request body is not valid: %v", err)
+		return bad(http.StatusBadRequest, "", "%v", err)
 	}
 	req := new(ChatRequest)
 	if err := json.Unmarshal(body, req); err != nil {
@@ -45,18 +42,6 @@ func ReadChatRequest(w http.ResponseWriter, r *http.Request, limit int64) (*Chat
 	return req, nil
 }
 
-// WriteJSON sends v with the given status.
-func WriteJSON(w http.ResponseWriter, status int, v any) error {
-	body, err := Encode(v)
-	if err != nil {
-		return fmt.Errorf("encode response: %w", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, err = w.Write(append(body, '\n'))
-	return err
-}
-
 // WriteError sends the OpenAI error envelope. Headers such as Retry-After are
 // set by the caller before it.
 func WriteError(w http.ResponseWriter, status int, typ, code, message string) error {
@@ -72,37 +57,14 @@ func (e *APIError) body() ErrorBody {
 	return ErrorBody{Message: e.Message, Type: e.Type, Param: e.Param, Code: Code(e.Code)}
 }
 
-// StreamWriter sends a streamed response. Each event is flushed as it is
+// StreamWriter sends a streamed chat completion. Each event is flushed as it is
 // written. It is not safe for concurrent use.
-type StreamWriter struct {
-	w     http.ResponseWriter
-	flush func() error
-}
+type StreamWriter struct{ *wire.StreamWriter }
 
 // NewStreamWriter sends the headers of a streamed response with status 200.
 func NewStreamWriter(w http.ResponseWriter) *StreamWriter {
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no") // nginx would otherwise hold events back
-	w.WriteHeader(http.StatusOK)
-	return &StreamWriter{w: w, flush: http.NewResponseController(w).Flush}
+	return &StreamWriter{wire.NewStreamWriter(w)}
 }
-
-// Send writes v as one event.
-func (s *StreamWriter) Send(v any) error {
-	body, err := Encode(v)
-	if err != nil {
-		return fmt.Errorf("encode event: %w", err)
-	}
-	return s.write("data: ", body)
-}
-
-// Raw writes data, which must hold no line break, as one event.
-func (s *StreamWriter) Raw(data []byte) error { return s.write("data: ", data) }
-
-// Comment writes a comment, which readers ignore: it keeps a connection alive.
-func (s *StreamWriter) Comment(text string) error { return s.write(": ", []byte(text)) }
 
 // Error reports a failure after the status line has gone out.
 func (s *StreamWriter) Error(e *APIError) error {
@@ -110,16 +72,4 @@ func (s *StreamWriter) Error(e *APIError) error {
 }
 
 // Done writes the event that ends a stream.
-func (s *StreamWriter) Done() error { return s.write("data: ", []byte("[DONE]")) }
-
-func (s *StreamWriter) write(prefix string, body []byte) error {
-	buf := make([]byte, 0, len(prefix)+len(body)+2)
-	buf = append(append(append(buf, prefix...), body...), '\n', '\n')
-	if _, err := s.w.Write(buf); err != nil {
-		return err
-	}
-	if err := s.flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	return nil
-}
+func (s *StreamWriter) Done() error { return s.Raw([]byte("[DONE]")) }

@@ -7,10 +7,8 @@ import (
 	"strings"
 
 	"retort/exchange"
+	"retort/internal/wire"
 )
-
-// Extra holds the fields of an object that this package does not know.
-type Extra map[string]json.RawMessage
 
 // ChatRequest is the body of POST /v1/chat/completions. Pointers tell absent
 // from zero.
@@ -345,7 +343,7 @@ func (u *Usage) UnmarshalJSON(b []byte) error {
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal(b, &fields); err != nil {
 		u.Problem = "usage is not an object"
-	} else if err := decodeObject(b, u); err != nil {
+	} else if err := wire.DecodeObject(b, u); err != nil {
 		u.Problem = err.Error()
 	}
 	for _, name := range []string{"prompt_tokens", "completion_tokens"} {
@@ -368,7 +366,7 @@ func (u Usage) MarshalJSON() ([]byte, error) {
 		return u.raw, nil
 	}
 	type plain Usage
-	return encodeObject(plain(u), u.Extra)
+	return wire.EncodeObject(plain(u), u.Extra)
 }
 
 // Exchange returns the counts in our vocabulary; their source is missing where

@@ -44,7 +44,7 @@ func NewBook(entries ...Entry) (*Book, error) {
 		switch {
 		case e.Provider == "" || e.Model == "" || e.Price.ID == "":
 			return nil, fmt.Errorf("price book: an entry lacks a provider, a model or an id: %+v", e)
-		case e.Price.Input < 0 || e.Price.CachedInput < 0 || e.Price.Output < 0:
+		case e.Price.Input < 0 || e.Price.CachedInput < 0 || e.Price.Output < 0 || e.Price.CacheWrite < 0 || e.Price.CacheWriteLong < 0:
 			return nil, fmt.Errorf("price book: %s has a negative price", e.Price.ID)
 		}
 		if i > 0 {

@@ -38,7 +38,10 @@ const (
 func InputBound(r exchange.Request) int64 {
 	n := int64(perRequest)
 	for _, m := range r.Messages {
-		n += perMessage + longest(m.Role) + longest(m.Content) + longest(m.Reasoning)
+		n += perMessage + longest(m.Role) + longest(m.Content) + longest(m.Reasoning) + longest(m.Name) + longest(m.ToolCallID)
+		for _, c := range m.ToolCalls {
+			n += perMessage + longest(c.ID) + longest(c.Name) + longest(c.Arguments)
+		}
 	}
 	if len(r.Params) > 0 {
 		n += longest(string(r.Params))
@@ -50,7 +53,12 @@ func InputBound(r exchange.Request) int64 {
 }
 
 // WorstOf is the most that r can cost for n answers of at most MaxTokens each.
+// Input is written to a cache for longer than minutes only where the request
+// says so.
 func (p Price) WorstOf(r exchange.Request, n int) exchange.Pico {
+	if !strings.Contains(string(r.Params), `"ttl"`) {
+		p.CacheWriteLong = 0
+	}
 	return p.Worst(InputBound(r), int64(r.MaxTokens)*int64(n))
 }
 

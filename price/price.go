@@ -25,6 +25,11 @@ type Price struct {
 	Input       exchange.Pico // a token of the request
 	CachedInput exchange.Pico // a token of the request that the provider had in its cache
 	Output      exchange.Pico // a token of the answer, its reasoning included
+
+	// CacheWrite and CacheWriteLong are what a token of the request costs that
+	// the provider writes to its cache, for minutes or for an hour and longer;
+	// 0 means that it costs as much as any other.
+	CacheWrite, CacheWriteLong exchange.Pico
 }
 
 // PerMillion makes a price of US dollars per million tokens, as providers list
@@ -59,14 +64,36 @@ func (p Price) Free() bool { return p.Input == 0 && p.CachedInput == 0 && p.Outp
 // holds becomes the largest Pico, so that a hostile count never wraps around
 // into a small one; negative counts count as zero.
 func (p Price) Cost(u exchange.Usage) exchange.Pico {
-	cached := min(max(u.CachedInput, 0), max(u.Input, 0))
-	return addSat(addSat(mulSat(p.Input, u.Input-cached), mulSat(p.CachedInput, cached)), mulSat(p.Output, u.Output))
+	rest := max(u.Input, 0)
+	part := func(n int64) int64 { // no more of the input than there is
+		n = min(max(n, 0), rest)
+		rest -= n
+		return n
+	}
+	sum := mulSat(p.CachedInput, part(u.CachedInput))
+	sum = addSat(sum, mulSat(p.write(), part(u.CacheWrite)))
+	sum = addSat(sum, mulSat(p.writeLong(), part(u.CacheWriteLong)))
+	return addSat(addSat(sum, mulSat(p.Input, rest)), mulSat(p.Output, u.Output))
 }
 
 // Worst is the most that a request can cost whose input is at most inputUpper
 // tokens and whose answers are together at most outputUpper.
 func (p Price) Worst(inputUpper, outputUpper int64) exchange.Pico {
-	return addSat(mulSat(max(p.Input, p.CachedInput), inputUpper), mulSat(p.Output, outputUpper))
+	return addSat(mulSat(max(p.Input, p.CachedInput, p.write(), p.writeLong()), inputUpper), mulSat(p.Output, outputUpper))
+}
+
+func (p Price) write() exchange.Pico {
+	if p.CacheWrite == 0 {
+		return p.Input
+	}
+	return p.CacheWrite
+}
+
+func (p Price) writeLong() exchange.Pico {
+	if p.CacheWriteLong == 0 {
+		return p.write()
+	}
+	return p.CacheWriteLong
 }
 
 const most = exchange.Pico(math.MaxInt64)

@@ -52,6 +52,29 @@ func TestCostAgreesWithBigIntegersAndNeverWraps(t *testing.T) {
 	})
 }
 
+func TestWhatIsWrittenToACacheHasAPriceOfItsOwn(t *testing.T) {
+	p := Price{Input: 100, CachedInput: 10, Output: 1000, CacheWrite: 125, CacheWriteLong: 200}
+	u := exchange.Usage{Input: 60, CachedInput: 30, CacheWrite: 20, CacheWriteLong: 5, Output: 1}
+	if got, want := p.Cost(u), exchange.Pico(30*10+20*125+5*200+5*100+1000); got != want {
+		t.Errorf("cost %d, want %d", got, want)
+	}
+	plain := Price{Input: 100, CachedInput: 10, Output: 1000}
+	if got, want := plain.Cost(u), exchange.Pico(30*10+30*100+1000); got != want {
+		t.Errorf("without a price of their own: cost %d, want %d", got, want)
+	}
+	short := exchange.Request{MaxTokens: 1, Params: []byte(`{"cache_control":{"type":"ephemeral"}}`)}
+	long := exchange.Request{MaxTokens: 1, Params: []byte(`{"cache_control":{"type":"ephemeral","ttl":"1h"}}`)}
+	if got, want := p.WorstOf(short, 1), exchange.Pico(InputBound(short)*125+1000); got != want {
+		t.Errorf("worst case %d, want %d", got, want)
+	}
+	if got, want := p.WorstOf(long, 1), exchange.Pico(InputBound(long)*200+1000); got != want {
+		t.Errorf("worst case for an hour %d, want %d", got, want)
+	}
+	if got := p.Cost(exchange.Usage{Input: 3, CachedInput: 2, CacheWrite: 9, CacheWriteLong: 9}); got != 2*10+125 {
+		t.Errorf("more written than there was: %d", got)
+	}
+}
+
 func TestHostileCountsCostNothingNegative(t *testing.T) {
 	p := Price{Input: 3, CachedInput: 1, Output: 5}
 	if c := p.Cost(exchange.Usage{Input: -5, CachedInput: math.MaxInt64, Output: math.MinInt64}); c != 0 {

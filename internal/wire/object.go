@@ -1,4 +1,4 @@
-package openai
+package wire
 
 import (
 	"bytes"
@@ -140,9 +140,9 @@ func fieldsOf(t reflect.Type) map[string]int {
 	return m
 }
 
-// decodeObject fills the struct that dst points to: known fields by their
+// DecodeObject fills the struct that dst points to: known fields by their
 // exact names (encoding/json alone would ignore case), others into Extra.
-func decodeObject(b []byte, dst any) error {
+func DecodeObject(b []byte, dst any) error {
 	if bytes.Equal(b, []byte("null")) {
 		return nil
 	}
@@ -170,9 +170,9 @@ func decodeObject(b []byte, dst any) error {
 	return nil
 }
 
-// encodeObject writes a struct without methods of its own, followed by the
+// EncodeObject writes a struct without methods of its own, followed by the
 // extra fields in order of their names.
-func encodeObject(plain any, extra Extra) ([]byte, error) {
+func EncodeObject(plain any, extra Extra) ([]byte, error) {
 	out, err := Encode(plain)
 	if err != nil || len(extra) == 0 {
 		return out, err

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // AtomicFile is a file that appears under its name whole, or not at all. It is
@@ -36,6 +38,16 @@ func WriteFileAtomic(path string, data []byte, perm fs.FileMode) error {
 // the parent of final synced. A crash may leave the replaced directory beside
 // it under a name that ends in ".old", which the next ReplaceDir removes.
 func ReplaceDir(tmp, final string) error { return replaceDir(disk{}, tmp, final) }
+
+// PublishDir makes the directory final appear whole, or not at all. It creates
+// final's parent where that is missing and gives fill an empty directory beside
+// final to write into; when fill returns, everything in it is synced, it is
+// renamed and the parent synced. A final that is there already is left alone:
+// the error is then fs.ErrExist, before fill was called or after another
+// process was faster. What killed processes left of the same name is removed.
+func PublishDir(final string, fill func(tmp string) error) error {
+	return publishDir(disk{}, final, fill)
+}
 
 // Name returns the path at which the file will appear.
 func (f *AtomicFile) Name() string { return f.path }
@@ -166,6 +178,68 @@ func replaceDir(d files, tmp, final string) error {
 		}
 	}
 	return nil
+}
+
+func publishDir(d files, final string, fill func(tmp string) error) (err error) {
+	if _, err := os.Lstat(final); err == nil {
+		return fmt.Errorf("publish %s: %w", final, fs.ErrExist)
+	}
+	parent := filepath.Dir(final)
+	if err := mkdirAll(d, parent); err != nil {
+		return fmt.Errorf("publish %s: %w", final, err)
+	}
+	clearAbandoned(d, final)
+	tmp := filepath.Join(parent, fmt.Sprintf("%s%d-%s", unfinished(final), os.Getpid(), rand.Text()[:8]))
+	if err := d.Mkdir(tmp); err != nil {
+		return fmt.Errorf("publish %s: %w", final, err)
+	}
+	defer func() {
+		if err != nil {
+			d.RemoveAll(tmp)
+		}
+	}()
+	if err := fill(tmp); err != nil {
+		return err
+	}
+	if err := syncTree(d, tmp); err != nil {
+		return fmt.Errorf("publish %s: %w", final, err)
+	}
+	if err := d.Rename(tmp, final); err != nil {
+		if occupied(err) {
+			err = fs.ErrExist
+		}
+		return fmt.Errorf("publish %s: %w", final, err)
+	}
+	if err := d.SyncDir(parent); err != nil {
+		return fmt.Errorf("publish %s: sync its parent: %w", final, err)
+	}
+	return nil
+}
+
+// unfinished begins the names of directories that are to become final, before
+// the writing process's id.
+func unfinished(final string) string {
+	name := filepath.Base(final)
+	return ".tmp-" + name[:min(len(name), 16)] + "-"
+}
+
+// clearAbandoned removes what killed processes left of final. What cannot be
+// removed is only in the way of the disk's space.
+func clearAbandoned(d files, final string) {
+	entries, err := os.ReadDir(filepath.Dir(final))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), unfinished(final))
+		if !ok {
+			continue
+		}
+		digits, _, _ := strings.Cut(rest, "-")
+		if pid, err := strconv.Atoi(digits); err == nil && pid != os.Getpid() && gone(pid) {
+			d.RemoveAll(filepath.Join(filepath.Dir(final), e.Name()))
+		}
+	}
 }
 
 // syncTree syncs all files below dir, and the directories after what is in

@@ -19,6 +19,14 @@ func (disk) SyncDir(path string) error {
 	return d.Sync()
 }
 
+// gone reports whether there is certainly no process of that id.
+func gone(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
+
+// occupied reports whether a rename failed because something is there.
+func occupied(err error) bool {
+	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
+}
+
 // tryLock takes an exclusive advisory lock on an open file.
 func tryLock(f *os.File) (bool, error) {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -257,6 +257,112 @@ func TestEverySyncHappensInItsPlace(t *testing.T) {
 		"rename to final.old", "rename to final", "sync dir root")
 }
 
+func TestPublishingANewDirectorySyncsAllOfItAndItsParent(t *testing.T) {
+	root := t.TempDir()
+	r := &recorder{}
+	err := publishDir(r, filepath.Join(root, "all", "final"), func(tmp string) error {
+		if err := os.Mkdir(filepath.Join(tmp, "sub"), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(tmp, "sub", "f"), []byte("x"), 0o644); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(tmp, "g"), nil, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, call := range r.calls { // names that differ from run to run
+		if strings.Contains(call, ".tmp-final-") {
+			r.calls[i] = call[:strings.Index(call, ".tmp-")] + "TMP"
+		}
+	}
+	r.calls[1] = "sync dir ROOT"
+	got := strings.Join(r.calls, ", ")
+	if want := "mkdir all, sync dir ROOT, mkdir TMP, sync file g, sync file f, sync dir sub, sync dir TMP, rename to final, sync dir all"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestAFailedPublishLeavesNothing(t *testing.T) {
+	write := func(tmp string) error { return os.WriteFile(filepath.Join(tmp, "f"), nil, 0o644) }
+	for failAt := 1; failAt <= 4; failAt++ { // mkdir, sync file, sync dir, rename
+		root := t.TempDir()
+		err := publishDir(&recorder{failAt: failAt}, filepath.Join(root, "final"), write)
+		if !errors.Is(err, errInjected) || !strings.Contains(err.Error(), "final") {
+			t.Errorf("failure of call %d: %v", failAt, err)
+		}
+		if entries, _ := os.ReadDir(root); len(entries) != 0 {
+			t.Errorf("failure of call %d left %v", failAt, entries)
+		}
+	}
+	root := t.TempDir()
+	if err := publishDir(&recorder{failAt: 5}, filepath.Join(root, "final"), write); !errors.Is(err, errInjected) {
+		t.Errorf("a parent that cannot be synced: %v", err)
+	}
+	if err := PublishDir(filepath.Join(root, "other"), func(tmp string) error {
+		return errors.Join(write(tmp), errInjected)
+	}); !errors.Is(err, errInjected) {
+		t.Errorf("a directory that could not be filled: %v", err)
+	}
+	if entries, _ := os.ReadDir(root); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+func TestADirectoryThatIsThereIsNotReplaced(t *testing.T) {
+	final := filepath.Join(t.TempDir(), "final")
+	put := func(text string) error {
+		return PublishDir(final, func(tmp string) error { return os.WriteFile(filepath.Join(tmp, "f"), []byte(text), 0o644) })
+	}
+	if err := put("one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("two"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("publishing again: %v", err)
+	}
+	// Another process is faster while this one is still writing.
+	if err := os.RemoveAll(final); err != nil {
+		t.Fatal(err)
+	}
+	err := PublishDir(final, func(tmp string) error {
+		return errors.Join(os.WriteFile(filepath.Join(tmp, "f"), []byte("slow"), 0o644), put("fast"))
+	})
+	if !errors.Is(err, fs.ErrExist) {
+		t.Errorf("another was faster: %v", err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(final, "f")); string(got) != "fast" {
+		t.Errorf("the directory holds %q", got)
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(final)); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+func TestWhatAKilledPublisherLeftIsCleared(t *testing.T) {
+	dead := exec.Command(os.Args[0], "-test.run=^$")
+	if err := dead.Run(); err != nil {
+		t.Skip("no way to make a dead process: ", err)
+	}
+	final := filepath.Join(t.TempDir(), "final")
+	left := filepath.Join(filepath.Dir(final), fmt.Sprintf("%s%d-X", unfinished(final), dead.Process.Pid))
+	alive := filepath.Join(filepath.Dir(final), fmt.Sprintf("%s%d-X", unfinished(final), os.Getppid()))
+	for _, dir := range []string{left, alive} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := PublishDir(final, func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a dead process's directory is still there: %v", err)
+	}
+	if _, err := os.Stat(alive); err != nil {
+		t.Errorf("a living process's directory was removed: %v", err)
+	}
+}
+
 func TestAFailedWriteLeavesTheOldFileAndNoTemporary(t *testing.T) {
 	for failAt := 1; failAt <= 4; failAt++ { // create, write, sync, rename
 		path := filepath.Join(t.TempDir(), "f")

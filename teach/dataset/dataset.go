@@ -18,11 +18,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"unicode/utf8"
 
 	"retort/exchange"
+	"retort/workspace"
 )
 
 // The files of a dataset.
@@ -109,19 +109,13 @@ func Write(root string, rows []Example, p Passport) (hash string, err error) {
 		return "", fmt.Errorf("write dataset %s: %w", hash, err)
 	}
 	final := filepath.Join(root, hash)
-	reuse := func() (string, error) {
+	err = workspace.PublishDir(final, func(tmp string) error { return fillDir(tmp, rows, p) })
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		if _, err := Open(final); err != nil {
 			return "", fmt.Errorf("reuse dataset: %w", err)
 		}
-		return hash, nil
-	}
-	if _, err := os.Stat(final); err == nil {
-		return reuse()
-	}
-	if err := publish(root, hash, rows, p); err != nil {
-		if errors.Is(err, fs.ErrExist) { // another process was faster
-			return reuse()
-		}
+	case err != nil:
 		return "", fmt.Errorf("write dataset %s: %w", hash, err)
 	}
 	return hash, nil

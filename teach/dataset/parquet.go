@@ -1,14 +1,12 @@
 package dataset
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -172,30 +170,21 @@ func hashFile(path string) (sum string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
-// publish writes the directory under a temporary name, makes it durable and
-// renames it. It returns an error that is fs.ErrExist if the name was taken
-// meanwhile.
-func publish(root, hash string, rows []Example, p Passport) (err error) {
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return err
-	}
-	clearAbandoned(root, hash)
-	tmp, err := os.MkdirTemp(root, fmt.Sprintf("%s%d-", tempPrefix(hash), os.Getpid()))
+// fillDir writes the dataset's files into a directory that is to be published.
+func fillDir(dir string, rows []Example, p Passport) error {
+	data := filepath.Join(dir, DataFile)
+	f, err := os.Create(data)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(tmp)
-		}
-	}()
-	if err := os.Chmod(tmp, 0o755); err != nil {
+	err = writeParquet(f, rows)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
 		return err
 	}
-	if err := writeSynced(filepath.Join(tmp, DataFile), func(w io.Writer) error { return writeParquet(w, rows) }); err != nil {
-		return err
-	}
-	sum, size, err := hashFile(filepath.Join(tmp, DataFile))
+	sum, size, err := hashFile(data)
 	if err != nil {
 		return err
 	}
@@ -204,54 +193,5 @@ func publish(root, hash string, rows []Example, p Passport) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(filepath.Join(tmp, PassportFile), func(w io.Writer) error {
-		_, err := io.Copy(w, bytes.NewReader(text))
-		return err
-	}); err != nil {
-		return err
-	}
-	if err := syncDir(tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(root, hash)); err != nil {
-		if occupied(err) {
-			return fs.ErrExist
-		}
-		return err
-	}
-	return syncDir(root)
-}
-
-func writeSynced(path string, write func(io.Writer) error) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := write(f); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return fmt.Errorf("sync %s: %w", path, err)
-	}
-	return f.Close()
-}
-
-func tempPrefix(hash string) string { return ".tmp-" + hash[:16] + "-" }
-
-// clearAbandoned removes what a killed process left of this dataset.
-func clearAbandoned(root, hash string) {
-	names, err := filepath.Glob(filepath.Join(root, tempPrefix(hash)+"*"))
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(name), tempPrefix(hash)), "-")
-		n, err := strconv.Atoi(pid)
-		if err != nil || n == os.Getpid() || !gone(n) {
-			continue
-		}
-		os.RemoveAll(name)
-	}
+	return os.WriteFile(filepath.Join(dir, PassportFile), text, 0o644)
 }

@@ -1,12 +1,15 @@
 package task
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
+
+	"retort/exchange"
 )
 
 // Corpus is a task whose problems come from a file, in the file's order.
@@ -14,14 +17,9 @@ type Corpus struct {
 	name     string
 	problems []Problem
 	verify   func(content, gold string) Verdict
-	// Words that every prompt begins and ends with.
+	template *template // that rendered the prompts; nil without one
+	// Words that every prompt begins and ends with, the template apart.
 	head, tail []string
-}
-
-// FileOptions say how a user's file of prompts is read.
-type FileOptions struct {
-	Field string // the field or column that holds the prompt; default "prompt"
-	Gold  string // the field or column that holds the right answer; "" without gold
 }
 
 // GSM8K reads the data set's own JSON lines: each an object with "question"
@@ -42,58 +40,29 @@ func GSM8K(path string) (*Corpus, error) {
 		if gold = extractNumber(gold); !ok || gold == "" {
 			return at.errorf(r.column("answer"), `"answer" has no number after ####`)
 		}
-		c.add(at, question, gold)
+		c.add(Problem{Prompt: question, Answer: gold, Row: at.String()})
 		return nil
 	})
 	return c.ready(path, err)
 }
 
-// File reads a user's prompts from JSON lines (.jsonl, .ndjson) or CSV with a
-// header row (.csv). Where a gold field is named, every row must have one, and
-// Verify accepts an answer that equals it up to white space.
-func File(path string, opt FileOptions) (*Corpus, error) {
-	if opt.Field == "" {
-		opt.Field = "prompt"
-	}
-	c := &Corpus{name: "file", verify: verifyText}
-	take := func(at place, r row) error {
-		prompt, err := r.text(at, opt.Field)
-		if err != nil {
-			return err
-		}
-		var gold string
-		if opt.Gold != "" {
-			if gold, err = r.scalar(at, opt.Gold); err != nil {
-				return err
-			}
-			if gold = strings.TrimSpace(gold); gold == "" {
-				return at.errorf(r.column(opt.Gold), "%q is empty; every row needs a gold answer, or name no gold field", opt.Gold)
+// add takes a problem and gives it its identity: that of its conversation's
+// words, without what stands before every conversation, or else of its prompt.
+func (c *Corpus) add(p Problem, turns ...exchange.Message) {
+	asked := squeeze(p.Prompt)
+	if len(turns) > 1 {
+		asked = ""
+		for _, m := range turns {
+			asked += m.Role + "\x00" + squeeze(m.Content) + "\x00"
+			for _, call := range m.ToolCalls {
+				asked += call.Name + "\x00" + call.Arguments + "\x00"
 			}
 		}
-		c.add(at, prompt, gold)
-		return nil
 	}
-	var err error
-	switch ext := strings.ToLower(filepath.Ext(path)); ext {
-	case ".csv":
-		err = readCSV(path, take)
-	case ".jsonl", ".ndjson":
-		err = readJSONL(path, take)
-	default:
-		err = fmt.Errorf("%s: cannot tell its format from the ending %q; it must be .jsonl, .ndjson or .csv", path, ext)
-	}
-	return c.ready(path, err)
-}
-
-func (c *Corpus) add(at place, prompt, gold string) {
-	sum := sha256.Sum256([]byte(squeeze(prompt)))
-	c.problems = append(c.problems, Problem{
-		Family: c.name,
-		ID:     c.name + ":" + hex.EncodeToString(sum[:12]),
-		Prompt: prompt,
-		Answer: gold,
-		Row:    at.String(),
-	})
+	sum := sha256.Sum256([]byte(asked))
+	p.Family = c.name
+	p.ID = c.name + ":" + hex.EncodeToString(sum[:12])
+	c.problems = append(c.problems, p)
 }
 
 func (c *Corpus) ready(path string, err error) (*Corpus, error) {
@@ -113,11 +82,11 @@ func (c *Corpus) findShared() {
 	if len(c.problems) < 2 {
 		return
 	}
-	c.head = strings.Fields(c.problems[0].Prompt)
+	c.head = strings.Fields(c.fields(c.problems[0].Prompt))
 	c.tail = c.head
 	shortest := len(c.head)
 	for _, p := range c.problems[1:] {
-		w := strings.Fields(p.Prompt)
+		w := strings.Fields(c.fields(p.Prompt))
 		shortest = min(shortest, len(w))
 		n := 0
 		for n < min(len(w), len(c.head)) && w[n] == c.head[n] {
@@ -157,12 +126,26 @@ func (c *Corpus) Verify(p Problem, content string) Verdict {
 	if p.Answer == "" {
 		return Verdict{Reason: ReasonNoGold, Answer: strings.TrimSpace(content)}
 	}
+	if p.Gold != nil {
+		return verifyJSON(content, p.Gold)
+	}
 	return c.verify(content, p.Answer)
 }
 
-// Mask implements Task: it cuts off the words that every prompt of the file
-// begins or ends with.
+// fields cuts the template's own text out of a prompt, if there is one.
+func (c *Corpus) fields(prompt string) string {
+	if c.template != nil {
+		if s, ok := c.template.particular(prompt); ok && strings.TrimSpace(s) != "" {
+			return s
+		}
+	}
+	return prompt
+}
+
+// Mask implements Task: it cuts out the template's own text, and off the words
+// that every prompt of the file begins or ends with.
 func (c *Corpus) Mask(prompt string) string {
+	prompt = c.fields(prompt)
 	w := strings.Fields(prompt)
 	if len(w) <= len(c.head)+len(c.tail) {
 		return prompt
@@ -253,6 +236,42 @@ func (c *Corpus) without(heldout []Problem) Split {
 		}
 	}
 	return s
+}
+
+// verifyJSON compares the JSON value that content holds, in a code fence or
+// not, with the gold value.
+func verifyJSON(content string, gold json.RawMessage) Verdict {
+	got := strings.TrimSpace(unfence(content))
+	if got == "" {
+		return Verdict{Reason: ReasonNoAnswer}
+	}
+	canonical, err := exchange.CanonicalJSON([]byte(got))
+	if err != nil {
+		return Verdict{Reason: ReasonUnparsable, Answer: got}
+	}
+	want, err := exchange.CanonicalJSON(gold)
+	if err != nil || !bytes.Equal(canonical, want) {
+		return Verdict{Reason: ReasonWrong, Answer: string(canonical)}
+	}
+	return Verdict{Correct: true, Reason: ReasonCorrect, Answer: string(canonical)}
+}
+
+// unfence returns what stands in the last code fence of a text, or the text.
+func unfence(s string) string {
+	const fence = "```"
+	end := strings.LastIndex(s, fence)
+	if end < 0 {
+		return s
+	}
+	start := strings.LastIndex(s[:end], fence)
+	if start < 0 {
+		return s
+	}
+	_, body, ok := strings.Cut(s[start:end], "\n")
+	if !ok { // a fence within a line
+		return s[start+len(fence) : end]
+	}
+	return body
 }
 
 // verifyText compares an answer with the gold answer up to white space.

@@ -47,9 +47,12 @@ func (r row) text(at place, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var s string
-	if raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
+	if raw[0] != '"' {
 		return "", at.errorf(r.column(name), "%q is not a string", name)
+	}
+	s, err := decodeString(raw)
+	if err != nil {
+		return "", at.errorf(r.column(name), "%q: %v", name, err)
 	}
 	if strings.TrimSpace(s) == "" {
 		return "", at.errorf(r.column(name), "%q is empty", name)
@@ -63,10 +66,10 @@ func (r row) scalar(at place, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var s string
 	switch raw[0] {
 	case '"':
-		if err := json.Unmarshal(raw, &s); err != nil {
+		s, err := decodeString(raw)
+		if err != nil {
 			return "", at.errorf(r.column(name), "%q: %v", name, err)
 		}
 		return s, nil
@@ -80,11 +83,44 @@ func (r row) field(at place, name string) (json.RawMessage, error) {
 	if raw, ok := r.values[name]; ok {
 		return raw, nil
 	}
-	quoted := make([]string, len(r.names))
-	for i, n := range r.names {
-		quoted[i] = fmt.Sprintf("%q", n)
+	msg := fmt.Sprintf("there is no field %q; the row has %s", name, quotedList(r.names))
+	if near := nearest(name, r.names); near != "" {
+		msg += fmt.Sprintf("; did you mean %q?", near)
 	}
-	return nil, at.errorf(0, "there is no field %q; the row has %s", name, strings.Join(quoted, ", "))
+	return nil, at.errorf(0, "%s", msg)
+}
+
+// object returns the row as one JSON object, its fields in the file's order.
+func (r row) object() json.RawMessage {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, name := range r.names {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(encode(name))
+		b.WriteByte(':')
+		b.Write(r.values[name])
+	}
+	b.WriteByte('}')
+	var out bytes.Buffer
+	if err := json.Compact(&out, b.Bytes()); err != nil {
+		return b.Bytes() // each value was read as JSON: this cannot be
+	}
+	return out.Bytes()
+}
+
+// decodeString reads a JSON string. Half a surrogate pair, which is no
+// character and would become U+FFFD, is refused.
+func decodeString(raw json.RawMessage) (string, error) {
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return "", err
+	}
+	if strings.ContainsRune(s, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`)) {
+		return "", errors.New(`an escape such as \ud800 is half a character`)
+	}
+	return s, nil
 }
 
 const byteOrderMark = "\xef\xbb\xbf"

@@ -19,9 +19,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"retort/exchange"
 	"slices"
 	"strings"
+
+	"retort/exchange"
 )
 
 // Problem is one question with, where there is one, its right answer.
@@ -110,6 +111,7 @@ type Params struct {
 	Operations int   `yaml:"operations,omitempty" json:"operations,omitempty"` // list: operations in the pipeline
 	Numbers    int   `yaml:"numbers,omitempty" json:"numbers,omitempty"`       // countdown: how many numbers, 3 or 4
 	Max        int   `yaml:"max,omitempty" json:"max,omitempty"`               // countdown: largest number
+	Words      []int `yaml:"words,omitempty,flow" json:"words,omitempty"`      // extract: fewest and most words of a ticket
 }
 
 // Names lists the families that New makes.
@@ -178,6 +180,7 @@ func (p Params) given() []string {
 	}{
 		{"digits", p.Digits != nil}, {"modulus", p.Modulus != 0}, {"steps", p.Steps != nil}, {"length", p.Length != nil},
 		{"operations", p.Operations != 0}, {"numbers", p.Numbers != 0}, {"max", p.Max != 0},
+		{"words", p.Words != nil},
 	} {
 		if k.set {
 			out = append(out, k.name)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -26,19 +27,6 @@ import (
 	"retort/workspace"
 )
 
-// Exit codes; `retort help environment` documents them.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitBudget      = 3
-	exitTerms       = 4
-	exitIncomplete  = 5
-	exitInUse       = 6
-	exitDamaged     = 7
-	exitInterrupted = 130
-)
-
 // app is what every command shares.
 type app struct {
 	stdin          io.Reader
@@ -48,6 +36,8 @@ type app struct {
 	workspace string
 	quiet     bool
 	json      bool
+
+	began bool // the command's own code: what fails before it is wrong usage
 }
 
 // usageError is a command line that cannot be understood.
@@ -76,12 +66,18 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
+	if err != nil && !a.began {
+		err = usageError{err}
+	}
 	code := exitCode(ctx, err)
+	var usage usageError
 	switch {
 	case err == nil:
 	case code == exitInterrupted:
 		fmt.Fprintln(stderr, "retort: interrupted; the same command goes on from here")
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "retort: %v\nSee `%s --help`.\n", err, ran.CommandPath())
 	default:
 		fmt.Fprintf(stderr, "retort: %v\n", err)
 	}
@@ -93,6 +89,7 @@ func exitCode(ctx context.Context, err error) int {
 	var usage usageError
 	var over *meter.OverBudgetError
 	var refused *terms.RefusedError
+	var unmet *terms.ObligationError
 	var incomplete *recipe.IncompleteError
 	var inUse *workspace.InUseError
 	var mismatch *dataset.MismatchError
@@ -105,7 +102,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.As(err, &over):
 		return exitBudget
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &unmet):
 		return exitTerms
 	case errors.As(err, &incomplete):
 		return exitIncomplete
@@ -129,7 +126,7 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&a.workspace, "workspace", "", "directory that holds your work (default: RETORT_WORKSPACE, else the nearest .retort)")
+	root.PersistentFlags().StringVar(&a.workspace, "workspace", "", "`DIR` that holds your work (default: RETORT_WORKSPACE, else the nearest .retort)")
 	root.PersistentFlags().BoolVar(&a.quiet, "quiet", false, "no progress, errors only")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if err := kernel.Err(); err != nil {
@@ -138,9 +135,64 @@ func (a *app) root() *cobra.Command {
 		return nil
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetUsageFunc(usage)
 	a.addCommands(root)
-	root.AddCommand(environmentTopic())
+	root.AddCommand(a.docsCommand(), environmentTopic())
+	root.SetHelpCommand(helpCommand())
+	a.finish(root)
 	return root
+}
+
+// finish makes what is true of every command so: groups of commands refuse
+// words that they do not know, and a command notes that its own code began.
+func (a *app) finish(c *cobra.Command) {
+	for _, child := range c.Commands() {
+		a.finish(child)
+	}
+	switch {
+	case c.HasSubCommands():
+		c.Args, c.RunE = nameOne, help
+	case c.RunE != nil:
+		run := c.RunE
+		c.RunE = func(c *cobra.Command, list []string) error {
+			a.began = true
+			return run(c, list)
+		}
+	}
+	if complete := a.completion(c.CommandPath()); complete != nil {
+		c.ValidArgsFunction = complete
+	}
+}
+
+// help is what a group of commands does by itself: the program's own help, and
+// wrong usage for any other.
+func help(c *cobra.Command, _ []string) error {
+	if !c.HasParent() {
+		return c.Help()
+	}
+	return usageError{fmt.Errorf("which command of %s? There are %s", c.Name(), commandNames(c))}
+}
+
+// nameOne refuses a word that is no command of c.
+func nameOne(c *cobra.Command, list []string) error {
+	if len(list) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2 // as cobra does itself
+	if near := c.SuggestionsFor(list[0]); len(near) > 0 {
+		return usageError{fmt.Errorf("there is no command %q; did you mean `%s %s`?", list[0], c.CommandPath(), strings.Join(near, "` or `"))}
+	}
+	return usageError{fmt.Errorf("there is no command %q; there are %s", list[0], commandNames(c))}
+}
+
+func commandNames(c *cobra.Command) string {
+	var names []string
+	for _, child := range c.Commands() {
+		if child.IsAvailableCommand() {
+			names = append(names, child.Name())
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // groups are the groups of `retort --help`, and their commands in the order of
@@ -150,7 +202,7 @@ var groups = []struct {
 	commands  []string
 }{
 	{"distil", "Distil:", []string{"init", "run", "import", "dataset", "compare", "serve", "chat"}},
-	{"workspace", "Workspace:", []string{"runs", "report", "recipe", "ledger", "terms", "reference", "doctor", "version"}},
+	{"workspace", "Workspace:", []string{"runs", "report", "recipe", "ledger", "terms", "reference", "doctor", "completion", "version"}},
 }
 
 // makers make the commands; see register.
@@ -211,6 +263,11 @@ func (a *app) progress() *report.Progress {
 		mode = report.ProgressBars
 	}
 	return report.NewProgress(a.stderr, mode)
+}
+
+// color reports whether what goes to w may be coloured.
+func (a *app) color(w io.Writer) bool {
+	return a.isTerminal(w) && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
 }
 
 func (a *app) isTerminal(w io.Writer) bool {

@@ -14,8 +14,9 @@ func init() { register((*app).referenceCommand) }
 
 func (a *app) referenceCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "reference",
-		Short: "The built-in reference teacher",
+		Use:     "reference",
+		Short:   "The built-in reference teacher",
+		Example: "  retort reference serve",
 	}
 	var listen, config, bill, keyEnv string
 	serve := &cobra.Command{

@@ -153,7 +153,7 @@ func (a *app) chat(ctx context.Context, e *serve.Engine, maxTokens int, temperat
 func (a *app) printAnswer(w io.Writer, answer exchange.Answer) {
 	if answer.Reasoning != "" {
 		dim, plain := "", ""
-		if a.isTerminal(w) && a.getenv("NO_COLOR") == "" {
+		if a.color(w) {
 			dim, plain = "\x1b[2m", "\x1b[0m"
 		}
 		fmt.Fprintf(w, "%s%s%s\n", dim, answer.Reasoning, plain)

@@ -15,6 +15,7 @@
 package dataset
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -168,11 +169,21 @@ func check(i int, e *Example) error {
 		{"source", e.Source}, {"family", e.Family}, {"problem", e.Problem}, {"row", e.Row},
 		{"reasoning", e.Reasoning}, {"answer", e.Answer}, {"origin", string(e.Origin)},
 		{"terms_id", e.TermsID}, {"verdict", e.Verdict},
+		{"row_id", e.RowID}, {"tools", e.Tools}, {"rejected", e.Rejected},
+	}
+	add := func(name string, values ...string) {
+		for _, v := range values {
+			fields = append(fields, struct{ name, value string }{name, v})
+		}
+	}
+	for _, c := range e.ToolCalls {
+		add("tool_calls", c.ID, c.Name, c.Arguments)
 	}
 	for _, m := range e.Prompt {
-		fields = append(fields, struct{ name, value string }{"messages", m.Role},
-			struct{ name, value string }{"messages", m.Content},
-			struct{ name, value string }{"messages", m.Reasoning})
+		add("messages", m.Role, m.Content, m.Reasoning, m.Name, m.ToolCallID)
+		for _, c := range m.ToolCalls {
+			add("messages", c.ID, c.Name, c.Arguments)
+		}
 	}
 	for _, f := range fields {
 		if !utf8.ValidString(f.value) {
@@ -183,6 +194,10 @@ func check(i int, e *Example) error {
 		if f.value == "" {
 			return &RowError{i, f.name, "must not be empty"}
 		}
+	}
+	var tools []json.RawMessage
+	if e.Tools != "" && json.Unmarshal([]byte(e.Tools), &tools) != nil {
+		return &RowError{i, "tools", fmt.Sprintf("is not a JSON array: %.60q", e.Tools)}
 	}
 	return nil
 }

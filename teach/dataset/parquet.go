@@ -36,48 +36,79 @@ type row struct {
 	Key        string `parquet:"key,zstd"`
 }
 
+// wholeRow is a row of a dataset that holds what the first version of the hash
+// lacks; a file of plain rows is written without these columns.
+type wholeRow struct {
+	row
+	RowID     string `parquet:"row_id,zstd"`
+	Tools     string `parquet:"tools,zstd"`      // JSON array, or ""
+	ToolCalls string `parquet:"tool_calls,zstd"` // JSON array of {id?, name, arguments}, or ""
+	Rejected  string `parquet:"rejected,zstd"`
+}
+
 // rowsPerGroup bounds the memory that writing takes.
 const rowsPerGroup = 1 << 16
 
 func writeParquet(w io.Writer, examples []Example) error {
-	pw := parquet.NewGenericWriter[row](w, parquet.MaxRowsPerRowGroup(rowsPerGroup), parquet.CreatedBy("retort", "1", ""))
-	batch := make([]row, 0, 1024)
-	flush := func() error {
-		_, err := pw.Write(batch)
-		batch = batch[:0]
-		return err
+	if plain(examples) {
+		return writeRows(w, examples, func(i int, e *Example) (row, error) { return plainRow(i, e) })
 	}
-	for i := range examples {
-		e := &examples[i]
-		messages, err := messagesJSON(e.Prompt)
+	return writeRows(w, examples, func(i int, e *Example) (wholeRow, error) {
+		r, err := plainRow(i, e)
 		if err != nil {
-			return &RowError{i, "messages", err.Error()}
+			return wholeRow{}, err
 		}
-		r := row{
-			Index: int64(i), Source: e.Source, Family: e.Family, Problem: e.Problem, Row: e.Row,
-			Messages: messages, Prompt: e.UserText(), Reasoning: e.Reasoning, Answer: e.Answer,
-			Origin: string(e.Origin), TermsID: e.TermsID, Verdict: e.Verdict, ExchangeID: e.ExchangeID.String(),
-		}
-		if !e.Key.IsZero() {
-			r.Key = e.Key.String()
-		}
-		if batch = append(batch, r); len(batch) == cap(batch) {
-			if err := flush(); err != nil {
-				return err
+		out := wholeRow{row: r, RowID: e.RowID, Tools: e.Tools, Rejected: e.Rejected}
+		if len(e.ToolCalls) > 0 {
+			if out.ToolCalls, err = jsonText(e.ToolCalls); err != nil {
+				return out, &RowError{i, "tool_calls", err.Error()}
 			}
 		}
-	}
-	if err := flush(); err != nil {
-		return err
+		return out, nil
+	})
+}
+
+func writeRows[R any](w io.Writer, examples []Example, convert func(int, *Example) (R, error)) error {
+	pw := parquet.NewGenericWriter[R](w, parquet.MaxRowsPerRowGroup(rowsPerGroup), parquet.CreatedBy("retort", "1", ""))
+	batch := make([]R, 0, 1024)
+	for i := range examples {
+		r, err := convert(i, &examples[i])
+		if err != nil {
+			return err
+		}
+		if batch = append(batch, r); len(batch) < cap(batch) && i+1 < len(examples) {
+			continue
+		}
+		if _, err := pw.Write(batch); err != nil {
+			return err
+		}
+		batch = batch[:0]
 	}
 	return pw.Close()
 }
 
-func messagesJSON(m []exchange.Message) (string, error) {
+func plainRow(i int, e *Example) (row, error) {
+	messages, err := jsonText(e.Prompt)
+	if err != nil {
+		return row{}, &RowError{i, "messages", err.Error()}
+	}
+	r := row{
+		Index: int64(i), Source: e.Source, Family: e.Family, Problem: e.Problem, Row: e.Row,
+		Messages: messages, Prompt: e.UserText(), Reasoning: e.Reasoning, Answer: e.Answer,
+		Origin: string(e.Origin), TermsID: e.TermsID, Verdict: e.Verdict, ExchangeID: e.ExchangeID.String(),
+	}
+	if !e.Key.IsZero() {
+		r.Key = e.Key.String()
+	}
+	return r, nil
+}
+
+// jsonText is compact JSON in which text stays readable.
+func jsonText(v any) (string, error) {
 	var out strings.Builder
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(m); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return "", err
 	}
 	return strings.TrimSuffix(out.String(), "\n"), nil
@@ -109,9 +140,10 @@ func readParquet(path string) (examples []Example, err error) {
 			return nil, fmt.Errorf("it has no column %q", strings.Join(c, "."))
 		}
 	}
-	pr := parquet.NewGenericReader[row](file)
+	// Columns that the file lacks are read as empty.
+	pr := parquet.NewGenericReader[wholeRow](file)
 	defer pr.Close()
-	batch := make([]row, 1024)
+	batch := make([]wholeRow, 1024)
 	for {
 		n, err := pr.Read(batch)
 		for i := range batch[:n] {
@@ -130,11 +162,12 @@ func readParquet(path string) (examples []Example, err error) {
 	}
 }
 
-func (r *row) example(i int) (Example, error) {
+func (r *wholeRow) example(i int) (Example, error) {
 	e := Example{
 		Index: i, Source: strings.Clone(r.Source), Family: strings.Clone(r.Family), Problem: strings.Clone(r.Problem), Row: strings.Clone(r.Row),
 		Reasoning: strings.Clone(r.Reasoning), Answer: strings.Clone(r.Answer),
 		Origin: exchange.Origin(strings.Clone(r.Origin)), TermsID: strings.Clone(r.TermsID), Verdict: strings.Clone(r.Verdict),
+		RowID: strings.Clone(r.RowID), Tools: strings.Clone(r.Tools), Rejected: strings.Clone(r.Rejected),
 	}
 	if r.Index != int64(i) {
 		return e, &RowError{i, "index", "is " + strconv.FormatInt(r.Index, 10)}
@@ -142,6 +175,11 @@ func (r *row) example(i int) (Example, error) {
 	dec := json.NewDecoder(strings.NewReader(r.Messages))
 	if err := dec.Decode(&e.Prompt); err != nil {
 		return e, &RowError{i, "messages", err.Error()}
+	}
+	if r.ToolCalls != "" {
+		if err := json.Unmarshal([]byte(r.ToolCalls), &e.ToolCalls); err != nil {
+			return e, &RowError{i, "tool_calls", err.Error()}
+		}
 	}
 	if err := e.ExchangeID.UnmarshalText([]byte(r.ExchangeID)); err != nil {
 		return e, &RowError{i, "exchange_id", err.Error()}

@@ -2,12 +2,15 @@ package terms
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/goccy/go-yaml"
 )
 
 // maxAgreement is how large an agreement's file may be: it describes a contract
@@ -29,8 +32,9 @@ func (e *AgreementError) Error() string {
 	return fmt.Sprintf("agreement %s: %s", e.Path, e.Msg)
 }
 
-// LoadAgreement reads a user's own agreement, a Row in JSON, and returns it with
-// the SHA-256 of the file. Members that a Row does not have are refused.
+// LoadAgreement reads a user's own agreement, a Row in YAML or JSON, and returns
+// it with the SHA-256 of the file, which the row's basis goes on to name. A key
+// that a Row does not have is refused with its place.
 func LoadAgreement(path string) (Row, string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -44,16 +48,48 @@ func LoadAgreement(path string) (Row, string, error) {
 	if len(raw) > maxAgreement {
 		return Row{}, "", &AgreementError{Path: path, Msg: fmt.Sprintf("the file has more than %d bytes; it should describe the contract, not hold it", maxAgreement)}
 	}
-	var row Row
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&row); err != nil {
-		return Row{}, "", &AgreementError{Path: path, Msg: err.Error()}
+	row, err := parseAgreement(raw)
+	if err != nil {
+		return Row{}, "", agreementError(path, err)
 	}
 	sum := sha256.Sum256(raw)
 	row.SHA256 = hex.EncodeToString(sum[:])
-	if err := row.validate(); err != nil {
-		return Row{}, "", &AgreementError{Path: path, Msg: err.Error()}
-	}
 	return row, row.SHA256, nil
+}
+
+func parseAgreement(raw []byte) (Row, error) {
+	var row Row
+	d := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
+	if err := d.Decode(&row); err != nil {
+		if errors.Is(err, io.EOF) {
+			return Row{}, errors.New("the file is empty")
+		}
+		return Row{}, err
+	}
+	var more any
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		return Row{}, errors.New("the file holds more than one document; an agreement is one")
+	}
+	for _, x := range []struct{ key, value string }{
+		{"id", row.ID}, {"document", row.Document}, {"read", row.Read}, {"says", row.Says}, {"default", string(row.Default)}, {"reason", row.Reason},
+	} {
+		if x.value == "" {
+			return Row{}, fmt.Errorf("%s is missing; docs/formats/terms.md shows an agreement", x.key)
+		}
+	}
+	row.Basis = cmp.Or(row.Basis, "own agreement")
+	return row, row.validate()
+}
+
+// agreementError gives an error its place in the file, if the library knows it.
+func agreementError(path string, err error) error {
+	e := &AgreementError{Path: path, Msg: err.Error()}
+	var y yaml.Error
+	if errors.As(err, &y) {
+		e.Msg = y.GetMessage()
+		if t := y.GetToken(); t != nil && t.Position != nil {
+			e.Line, e.Column = t.Position.Line, t.Position.Column
+		}
+	}
+	return e
 }

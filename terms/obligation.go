@@ -41,6 +41,33 @@ func (o *Obligation) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*plain)(o))
 }
 
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler, likewise.
+func (o *Obligation) UnmarshalYAML(decode func(any) error) error {
+	var text string
+	if decode(&text) == nil {
+		*o = Obligation{Kind: Duty, Text: text}
+		return nil
+	}
+	type plain Obligation
+	return decode((*plain)(o))
+}
+
+func (o Obligation) validate() error {
+	switch o.Kind {
+	case NamePrefix, Notice, Licence, Attribution:
+		if strings.TrimSpace(o.Value) == "" {
+			return fmt.Errorf("an obligation of kind %s needs a value to check for", o.Kind)
+		}
+	case Duty:
+	default:
+		return fmt.Errorf("obligation kind %q is not one of %s, %s, %s, %s, %s", o.Kind, NamePrefix, Notice, Licence, Attribution, Duty)
+	}
+	if strings.TrimSpace(o.Text) == "" {
+		return fmt.Errorf("an obligation of kind %s needs a text that says it to people", o.Kind)
+	}
+	return nil
+}
+
 // Due returns the obligations that a use brings with it.
 func Due(obs []Obligation, use Use) []Obligation {
 	var due []Obligation

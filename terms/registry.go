@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 )
 
 // ErrUnknownRow says that a recipe names a row that the registry lacks.
@@ -32,9 +31,6 @@ func NewRegistry(rows ...Row) (*Registry, error) {
 	for _, r := range rows {
 		if err := r.validate(); err != nil {
 			return nil, err
-		}
-		if _, err := time.Parse(time.DateOnly, r.Expires); r.Expires != "" && err != nil {
-			return nil, fmt.Errorf("terms row %q: expires %q is not a day such as 2027-01-31", r.ID, r.Expires)
 		}
 		if _, ok := g.byID(r.ID); ok {
 			return nil, fmt.Errorf("terms: two rows are called %q", r.ID)
@@ -89,24 +85,28 @@ func (g *Registry) Row(id string) (Row, error) {
 	if r, ok := g.byID(id); ok {
 		return r, nil
 	}
+	return Row{}, fmt.Errorf("terms row %q: %w; rows are %s", id, ErrUnknownRow, strings.Join(g.IDs(), ", "))
+}
+
+// IDs are the ids of the rows.
+func (g *Registry) IDs() []string {
 	ids := make([]string, len(g.rows))
 	for i, r := range g.rows {
 		ids[i] = r.ID
 	}
-	return Row{}, fmt.Errorf("terms row %q: %w; rows are %s", id, ErrUnknownRow, strings.Join(ids, ", "))
+	return ids
 }
 
 // find returns the row that the source itself points to. Rows that refuse are
 // looked at first, and a model's row before its host's.
 func (g *Registry) find(s Source) (Row, bool) {
-	name := strings.ToLower(s.Model)
-	name = name[strings.LastIndexByte(name, '/')+1:]
+	name := modelName(s.Model)
 	h, own := host(s.BaseURL), isOwn(s)
 	matches := []func(Row) bool{
-		func(r Row) bool { return r.Anywhere && hasPrefix(name, r.Models) },
+		func(r Row) bool { return r.Anywhere && r.names(name) },
 		func(r Row) bool { return h != "" && onHost(h, r.Hosts) },
 		func(r Row) bool { return s.Provider != "" && s.Provider == r.Provider },
-		func(r Row) bool { return own && hasPrefix(name, r.Models) },
+		func(r Row) bool { return own && r.names(name) },
 		func(r Row) bool { return own && r.ID == SelfHosted },
 	}
 	for _, match := range matches {
@@ -123,24 +123,64 @@ func (s Source) describe() string {
 	return fmt.Sprintf("model %q at %s", s.Model, s.BaseURL)
 }
 
+// unknownID is the id of the row of what is known from nothing.
+const unknownID = "unknown"
+
 func unknown(s Source) Row {
 	return Row{
-		ID: "unknown", Provider: s.Provider, Basis: "none", Default: Review,
+		ID: unknownID, Provider: s.Provider, Basis: "none", Default: Review,
 		Reason: fmt.Sprintf("nothing is known about the terms of %s", s.describe()),
 	}
 }
 
-// hasPrefix reports whether the name begins with one of the prefixes and goes
-// on, if it does, with neither letter nor digit.
-func hasPrefix(name string, prefixes []string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool {
+// modelName is a model's name in lower case, without an organisation, the way
+// to a file, and what Bedrock puts before it; Ollama's colon is a hyphen.
+func modelName(s string) string {
+	s = strings.ToLower(s)
+	s = s[strings.LastIndexAny(s, `/\`)+1:]
+	for _, region := range []string{"us.", "eu.", "apac.", "global."} {
+		s = strings.TrimPrefix(s, region)
+	}
+	return strings.ReplaceAll(s, ":", "-")
+}
+
+// names reports whether the name begins with one of the row's and goes on, if
+// it does, with neither letter nor digit. A further number after a point is
+// another version: one that a row which allows has not heard of is not its.
+func (r Row) names(name string) bool {
+	return slices.ContainsFunc(r.Models, func(p string) bool {
 		rest, ok := strings.CutPrefix(name, p)
-		return ok && (rest == "" || !(rest[0] >= 'a' && rest[0] <= 'z' || rest[0] >= '0' && rest[0] <= '9'))
+		switch {
+		case !ok:
+			return false
+		case rest == "":
+			return true
+		case rest[0] == '.' && len(rest) > 1 && isDigit(rest[1]):
+			return r.Default != Allow
+		}
+		return !(rest[0] >= 'a' && rest[0] <= 'z' || isDigit(rest[0]))
 	})
 }
 
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// onHost reports whether a host is one of those listed or below it. A star in
+// a listed name stands for letters, digits and hyphens.
 func onHost(h string, hosts []string) bool {
-	return slices.ContainsFunc(hosts, func(x string) bool { return h == x || strings.HasSuffix(h, "."+x) })
+	return slices.ContainsFunc(hosts, func(x string) bool {
+		labels, listed := strings.Split(h, "."), strings.Split(x, ".")
+		if len(labels) < len(listed) {
+			return false
+		}
+		labels = labels[len(labels)-len(listed):]
+		for i, l := range listed {
+			before, after, star := strings.Cut(l, "*")
+			if !star && l != labels[i] || star && !(len(labels[i]) > len(before)+len(after) && strings.HasPrefix(labels[i], before) && strings.HasSuffix(labels[i], after)) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // isOwn reports whether the address is one's own machine.

@@ -26,6 +26,7 @@
 package terms
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,37 +67,37 @@ type Use struct {
 
 // Row is what one document says.
 type Row struct {
-	ID          string       `json:"id"`
-	Provider    string       `json:"provider"`           // whose document it is
-	Document    string       `json:"document"`           // its name
-	URL         string       `json:"url,omitempty"`      // where it is published: host and path
-	Read        string       `json:"read"`               // the day on which it was read, YYYY-MM-DD
-	Via         string       `json:"via,omitempty"`      // how, if not at its source
-	Basis       string       `json:"basis"`              // what an allowance rests on: terms, licence, own server, agreement
-	Says        string       `json:"says"`               // in a sentence
-	Default     Decision     `json:"default"`            // where no rule applies
-	Reason      string       `json:"reason"`             // of the default
-	Rules       []Rule       `json:"rules,omitempty"`    // the first that applies decides
-	Obligations []Obligation `json:"obligations"`        // what who may go on must do
-	Expires     string       `json:"expires,omitempty"`  // last day on which it can be relied on, YYYY-MM-DD; "" if it does not end
-	Hosts       []string     `json:"hosts,omitempty"`    // API hosts that the document governs, with their subdomains
-	Models      []string     `json:"models,omitempty"`   // beginnings of model names, in lower case, without an organisation before a slash
-	Anywhere    bool         `json:"anywhere,omitempty"` // Models decide whatever the host; otherwise only on a server of one's own
-	SHA256      string       `json:"sha256,omitempty"`   // of the file that an agreement of one's own was read from
+	ID          string       `json:"id" yaml:"id"`
+	Provider    string       `json:"provider" yaml:"provider"`           // whose document it is
+	Document    string       `json:"document" yaml:"document"`           // its name
+	URL         string       `json:"url,omitempty" yaml:"url"`           // where it is published: host and path
+	Read        string       `json:"read" yaml:"read"`                   // the day on which it was read, YYYY-MM-DD
+	Via         string       `json:"via,omitempty" yaml:"via"`           // how, if not at its source
+	Basis       string       `json:"basis" yaml:"basis"`                 // what an allowance rests on: terms, licence, own server, agreement
+	Says        string       `json:"says" yaml:"says"`                   // in a sentence
+	Default     Decision     `json:"default" yaml:"default"`             // where no rule applies
+	Reason      string       `json:"reason" yaml:"reason"`               // of the default
+	Rules       []Rule       `json:"rules,omitempty" yaml:"rules"`       // the first that applies decides
+	Obligations []Obligation `json:"obligations" yaml:"obligations"`     // what who may go on must do
+	Expires     string       `json:"expires,omitempty" yaml:"expires"`   // last day on which it can be relied on, YYYY-MM-DD; "" if it does not end
+	Hosts       []string     `json:"hosts,omitempty" yaml:"hosts"`       // API hosts that the document governs, with their subdomains
+	Models      []string     `json:"models,omitempty" yaml:"models"`     // beginnings of model names, in lower case, without an organisation before a slash
+	Anywhere    bool         `json:"anywhere,omitempty" yaml:"anywhere"` // Models decide whatever the host; otherwise only on a server of one's own
+	SHA256      string       `json:"sha256,omitempty" yaml:"-"`          // of the file that an agreement of one's own was read from
 }
 
 // Rule is an exception from a row's default.
 type Rule struct {
-	Actions     []Action `json:"actions,omitempty"`     // any, if empty
-	Purposes    []string `json:"purposes,omitempty"`    // any, if empty
-	Distributed *bool    `json:"distributed,omitempty"` // either, if nil
-	Decision    Decision `json:"decision"`
-	Reason      string   `json:"reason"`
+	Actions     []Action `json:"actions,omitempty" yaml:"actions"`         // any, if empty
+	Purposes    []string `json:"purposes,omitempty" yaml:"purposes"`       // any, if empty
+	Distributed *bool    `json:"distributed,omitempty" yaml:"distributed"` // either, if nil
+	Decision    Decision `json:"decision" yaml:"decision"`
+	Reason      string   `json:"reason" yaml:"reason"`
 }
 
 func (r Rule) applies(use Use, action Action) bool {
 	return (len(r.Actions) == 0 || slices.Contains(r.Actions, action)) &&
-		(len(r.Purposes) == 0 || slices.Contains(r.Purposes, strings.ToLower(use.Purpose))) &&
+		(len(r.Purposes) == 0 || slices.ContainsFunc(r.Purposes, func(p string) bool { return strings.EqualFold(p, use.Purpose) })) &&
 		(r.Distributed == nil || *r.Distributed == use.Distributed)
 }
 
@@ -160,14 +161,22 @@ func (e *RefusedError) Error() string {
 	if e.Row.Document != "" {
 		fmt.Fprintf(&b, " %s (%s, read %s) says: %s", e.Row.Document, e.Row.URL, e.Row.Read, e.Row.Says)
 	}
-	switch e.Verdict.Decision {
-	case Review:
-		b.WriteString(" If you know on what basis you may do this, state it in the recipe: `teacher: {terms: ROW}` with ROW one of " + strings.Join(IDs(), ", ") + ".")
-	default:
-		b.WriteString(" Choose a teacher whose terms allow it.")
-	}
-	b.WriteString(" This describes a document and is not legal advice.")
+	b.WriteString(" " + e.next() + " " + Disclaimer)
 	return b.String()
+}
+
+// next says what a user can do.
+func (e *RefusedError) next() string {
+	if e.Row.ID == unknownID {
+		return "If you know which document governs it, say so in the recipe: `teacher: {terms: ROW}` (`retort terms list` shows the rows), " +
+			"or describe your own agreement in a file: `terms: {agreements: [FILE]}`."
+	}
+	way := "Choose a teacher whose terms allow it, or,"
+	if e.Verdict.Decision == Review {
+		way = "Once a person has decided, or"
+	}
+	return fmt.Sprintf("%s if an agreement of your own says otherwise, name it in the recipe: "+
+		"`terms: {overrides: [{row: %s, actions: [%s], basis: AGREEMENT AND SECTION, by: WHO}]}`; the ledger and the model card will say so.", way, e.Row.ID, e.Action)
 }
 
 // Require is Gate for callers that stop unless it allows: the error is a
@@ -180,18 +189,50 @@ func Require(row Row, use Use, action Action) (Verdict, error) {
 	return v, nil
 }
 
+// validate reports what is wrong with a row, wherever it came from.
 func (r Row) validate() error {
-	decisions := []Decision{r.Default}
-	for _, rule := range r.Rules {
-		decisions = append(decisions, rule.Decision)
-	}
-	for _, d := range decisions {
-		if d != Allow && d != Review && d != Block {
-			return fmt.Errorf("terms row %q: decision %q is not one of allow, review, block", r.ID, d)
-		}
-	}
 	if r.ID == "" || r.Basis == "" || r.Reason == "" {
 		return fmt.Errorf("terms row %q: id, basis and reason must be given", r.ID)
 	}
+	if r.ID == unknownID {
+		return fmt.Errorf("terms row %q: that name is taken for what no row governs", r.ID)
+	}
+	if err := r.Default.validate(); err != nil {
+		return fmt.Errorf("terms row %q: %w", r.ID, err)
+	}
+	for i, rule := range r.Rules {
+		if err := rule.validate(); err != nil {
+			return fmt.Errorf("terms row %q: rule %d: %w", r.ID, i+1, err)
+		}
+	}
+	for i, o := range r.Obligations {
+		if err := o.validate(); err != nil {
+			return fmt.Errorf("terms row %q: obligation %d: %w", r.ID, i+1, err)
+		}
+	}
+	for _, day := range []struct{ key, value string }{{"read", r.Read}, {"expires", r.Expires}} {
+		if _, err := time.Parse(time.DateOnly, day.value); day.value != "" && err != nil {
+			return fmt.Errorf("terms row %q: %s %q is not a day such as 2027-01-31", r.ID, day.key, day.value)
+		}
+	}
 	return nil
+}
+
+func (d Decision) validate() error {
+	if d != Allow && d != Review && d != Block {
+		return fmt.Errorf("decision %q is not one of allow, review, block", d)
+	}
+	return nil
+}
+
+func (r Rule) validate() error {
+	if r.Reason == "" {
+		return errors.New("its reason must be given")
+	}
+	for _, a := range r.Actions {
+		if !slices.Contains(Actions, a) {
+			return fmt.Errorf("action %q is not one of collect, curate, export", a)
+		}
+	}
+	return r.Decision.validate()
 }

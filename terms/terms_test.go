@@ -75,7 +75,7 @@ func TestTheGate(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), "not legal advice") {
 				t.Errorf("refusal does not say what it is: %v", err)
 			}
-			if c.want == Review && !strings.Contains(err.Error(), "terms: ROW") {
+			if err != nil && !strings.Contains(err.Error(), "terms: ROW") && !strings.Contains(err.Error(), "overrides: [{row: "+row.ID) {
 				t.Errorf("refusal does not say how to state a basis: %v", err)
 			}
 		}
@@ -128,7 +128,7 @@ func TestAnExpiredBasisNeedsReview(t *testing.T) {
 
 func TestEveryRowNamesItsDocument(t *testing.T) {
 	for _, r := range Default().Rows() {
-		if r.Document == "" || r.Says == "" || r.Read == "" && r.ID != SelfHosted {
+		if r.Document == "" || r.Says == "" || r.Read == "" && r.ID != SelfHosted && r.ID != OwnData {
 			t.Errorf("row %q: %+v", r.ID, r)
 		}
 		if r.Read != "" {

@@ -1,6 +1,10 @@
 package terms
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Counted is how many rows of a dataset came from a source under a terms row.
 type Counted struct {
@@ -12,17 +16,18 @@ type Counted struct {
 // Explanation says which document decides over mixed sources.
 type Explanation struct {
 	Use     Use       `json:"use"`
+	Rows    int       `json:"rows"`
 	Parts   []Part    `json:"parts"`
-	Actions []Decided `json:"actions"` // one for each action, in order
-	Note    string    `json:"note"`
+	Actions []Decided `json:"actions"` // one for each action, in their order
+	Note    string    `json:"note"`    // Disclaimer
 }
 
 // Part is what one document says about its share of the rows.
 type Part struct {
 	Row      Row                `json:"row"`
+	Known    bool               `json:"known"` // whether the registry has the row
 	Source   string             `json:"source,omitempty"`
 	Rows     int                `json:"rows"`
-	Known    bool               `json:"known"` // whether the registry has the row
 	Verdicts map[Action]Verdict `json:"verdicts"`
 }
 
@@ -32,26 +37,30 @@ type Decided struct {
 	Decision    Decision     `json:"decision"`
 	By          []string     `json:"by"` // the rows that are as strict as that
 	Reason      string       `json:"reason"`
-	Obligations []Obligation `json:"obligations,omitempty"`
+	Obligations []Obligation `json:"obligations,omitempty"` // of all parts: each has to be met
 }
 
 // Explain says for each source which document governs it and, for each action,
-// which of them decided: the strictest. Overrides are taken into account.
+// which of them decides: the strictest, and among equals the first. Overrides
+// are taken into account. A row that the registry lacks needs a person's
+// review.
 func Explain(g *Registry, rows []Counted, use Use, overrides ...Override) Explanation {
-	e := Explanation{Use: use, Note: Disclaimer}
+	e := Explanation{Use: use, Note: Disclaimer, Parts: []Part{}}
 	for _, c := range rows {
 		p := Part{Source: c.Source, Rows: c.Rows, Known: true, Verdicts: map[Action]Verdict{}}
 		var err error
 		if p.Row, err = g.Row(c.ID); err != nil {
-			p.Row, p.Known = Row{ID: c.ID, Basis: "none", Default: Review, Reason: "no document is known by this name here"}, false
+			p.Known = false
+			p.Row = Row{ID: c.ID, Basis: "none", Default: Review, Reason: "no document is known here by the name of " + c.ID}
 		}
 		for _, a := range Actions {
 			v, err := g.Decide(p.Row, use, a, overrides)
 			if err != nil {
-				v = Gate(p.Row, use, a)
+				v = Gate(p.Row, use, a) // without overrides that cannot stand
 			}
 			p.Verdicts[a] = v
 		}
+		e.Rows += c.Rows
 		e.Parts = append(e.Parts, p)
 	}
 	for _, a := range Actions {
@@ -63,7 +72,7 @@ func Explain(g *Registry, rows []Counted, use Use, overrides ...Override) Explan
 func strictness(d Decision) int { return slices.Index([]Decision{Allow, Review, Block}, d) }
 
 func (e *Explanation) decide(a Action) Decided {
-	d := Decided{Action: a, Decision: Allow}
+	d := Decided{Action: a, Decision: Allow, By: []string{}}
 	for _, p := range e.Parts {
 		v := p.Verdicts[a]
 		switch {
@@ -79,4 +88,74 @@ func (e *Explanation) decide(a Action) Decided {
 		}
 	}
 	return d
+}
+
+// String is the explanation for people, ending in a line break.
+func (e Explanation) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d rows; %s\n", e.Rows, e.Use)
+	for _, p := range e.Parts {
+		fmt.Fprintf(&b, "\n%d rows", p.Rows)
+		if p.Source != "" {
+			fmt.Fprintf(&b, " from %s", p.Source)
+		}
+		fmt.Fprintf(&b, " under %s\n", p.Row.ID)
+		p.describe(&b)
+	}
+	b.WriteString("\nTaken together:\n")
+	for i, d := range e.Actions {
+		if i > 0 && same(d, e.Actions[i-1]) {
+			continue
+		}
+		actions := []string{string(d.Action)}
+		for _, next := range e.Actions[i+1:] {
+			if !same(next, d) {
+				break
+			}
+			actions = append(actions, string(next.Action))
+		}
+		fmt.Fprintf(&b, "  %s: %s, decided by %s: %s\n", strings.Join(actions, ", "), d.Decision, strings.Join(d.By, ", "), d.Reason)
+	}
+	if obs := e.Actions[len(e.Actions)-1].Obligations; len(obs) > 0 {
+		b.WriteString("\nObligations of the exported model:\n")
+		for _, o := range obs {
+			fmt.Fprintf(&b, "  - %s\n", o.Text)
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", e.Note)
+	return b.String()
+}
+
+func (p Part) describe(b *strings.Builder) {
+	if p.Row.Document != "" {
+		fmt.Fprintf(b, "  document  %s\n", p.Row.Document)
+	}
+	if p.Row.URL != "" {
+		fmt.Fprintf(b, "  address   %s\n", p.Row.URL)
+	}
+	if p.Row.Read != "" {
+		fmt.Fprintf(b, "  read      %s\n", p.Row.Read)
+	}
+	if p.Row.Via != "" {
+		fmt.Fprintf(b, "  how       %s\n", p.Row.Via)
+	}
+	if p.Row.Says != "" {
+		fmt.Fprintf(b, "  says      %s\n", p.Row.Says)
+	}
+	var said []string
+	for _, a := range Actions {
+		s := fmt.Sprintf("%s %s", a, p.Verdicts[a].Decision)
+		if p.Verdicts[a].Override != nil {
+			s += " (overridden)"
+		}
+		said = append(said, s)
+	}
+	fmt.Fprintf(b, "  decides   %s\n", strings.Join(said, ", "))
+	if !p.Known {
+		fmt.Fprintf(b, "  note      %s\n", p.Row.Reason)
+	}
+}
+
+func same(a, b Decided) bool {
+	return a.Decision == b.Decision && a.Reason == b.Reason && slices.Equal(a.By, b.By)
 }

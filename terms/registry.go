@@ -50,34 +50,7 @@ func (g *Registry) With(rows ...Row) (*Registry, error) {
 func (g *Registry) Rows() []Row { return slices.Clone(g.rows) }
 
 func (g *Registry) byID(id string) (Row, bool) {
-	for _, r := range g.rows {
-		if r.ID == id {
-			return r, true
-		}
-	}
-	return Row{}, false
-}
-
-// Lookup finds the row that governs a source. A row that the recipe states is
-// taken, unless the address or the model is governed by another provider's
-// document: a statement cannot set that aside. What is known from nothing gets
-// a row whose decision is Review.
-func (g *Registry) Lookup(s Source) (Row, error) {
-	found, known := g.find(s)
-	if s.Row == "" {
-		if !known {
-			found = unknown(s)
-		}
-		return found, nil
-	}
-	stated, err := g.Row(s.Row)
-	if err != nil {
-		return Row{}, err
-	}
-	if known && found.ID != stated.ID && found.Default == Block && !onHost(host(s.BaseURL), stated.Hosts) {
-		return Row{}, fmt.Errorf("terms row %q does not apply: %s is governed by row %q (%s)", stated.ID, s.describe(), found.ID, found.Document)
-	}
-	return stated, nil
+	return g.first(func(r Row) bool { return r.ID == id })
 }
 
 // Row returns the row with an id; the error is ErrUnknownRow.
@@ -97,23 +70,60 @@ func (g *Registry) IDs() []string {
 	return ids
 }
 
-// find returns the row that the source itself points to. Rows that refuse are
-// looked at first, and a model's row before its host's.
+// Lookup finds the row that governs a source. A row that the recipe states is
+// taken, unless the address or the model is governed by another document that
+// does not allow everything: a statement cannot set that aside, an override or
+// an agreement that names the address or the model can. What is known from
+// nothing gets a row whose decision is Review.
+func (g *Registry) Lookup(s Source) (Row, error) {
+	found, known := g.find(s)
+	if s.Row == "" {
+		if !known {
+			found = unknown(s)
+		}
+		return found, nil
+	}
+	stated, err := g.Row(s.Row)
+	if err != nil {
+		return Row{}, err
+	}
+	if known && found.ID != stated.ID && found.Default != Allow && !onHost(host(s.BaseURL), stated.Hosts) &&
+		!(stated.SHA256 != "" && stated.names(modelName(s.Model))) {
+		return Row{}, fmt.Errorf("terms row %q does not apply: %s is governed by row %q (%s); an agreement of your own applies if its file names the address under hosts or the model under models",
+			stated.ID, s.describe(), found.ID, found.Document)
+	}
+	return stated, nil
+}
+
+// find returns the row that the source itself points to: the provider's by the
+// model's name or by the host, whichever is stricter; else that of weights on a
+// server of one's own.
 func (g *Registry) find(s Source) (Row, bool) {
-	name := modelName(s.Model)
-	h, own := host(s.BaseURL), isOwn(s)
-	matches := []func(Row) bool{
-		func(r Row) bool { return r.Anywhere && r.names(name) },
-		func(r Row) bool { return h != "" && onHost(h, r.Hosts) },
+	name, h, own := modelName(s.Model), host(s.BaseURL), isOwn(s)
+	model, byModel := g.first(func(r Row) bool { return r.Anywhere && r.names(name) })
+	server, byHost := g.first(func(r Row) bool { return onHost(h, r.Hosts) })
+	switch {
+	case byModel && byHost && strictness(model.Default) <= strictness(server.Default), byHost && !byModel:
+		return server, true
+	case byModel:
+		return model, true
+	}
+	for _, match := range []func(Row) bool{
 		func(r Row) bool { return s.Provider != "" && s.Provider == r.Provider },
 		func(r Row) bool { return own && r.names(name) },
 		func(r Row) bool { return own && r.ID == SelfHosted },
+	} {
+		if r, ok := g.first(match); ok {
+			return r, true
+		}
 	}
-	for _, match := range matches {
-		for _, r := range g.rows {
-			if match(r) {
-				return r, true
-			}
+	return Row{}, false
+}
+
+func (g *Registry) first(match func(Row) bool) (Row, bool) {
+	for _, r := range g.rows {
+		if match(r) {
+			return r, true
 		}
 	}
 	return Row{}, false

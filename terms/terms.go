@@ -65,6 +65,18 @@ type Use struct {
 	Distributed bool   `json:"distributed"` // whether the model leaves the organisation that trains it
 }
 
+// String says the use in words.
+func (u Use) String() string {
+	s := "for general use"
+	if u.Purpose != "" {
+		s = "to " + u.Purpose
+	}
+	if u.Distributed {
+		return s + ", distributed to others"
+	}
+	return s + ", not distributed"
+}
+
 // Row is what one document says.
 type Row struct {
 	ID          string       `json:"id" yaml:"id"`

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"retort/exchange"
+	"retort/internal/wire"
 )
 
 // Meta is what a response says about itself.
@@ -34,20 +35,10 @@ type Meta struct {
 // missing.
 func Parse(contentType string, raw []byte) (exchange.Answer, exchange.Usage, Meta, error) {
 	media, _, _ := mime.ParseMediaType(contentType)
-	start := bytes.TrimLeft(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")), " \t\r\n")
-	if len(start) > 0 && start[0] == '{' || media != "text/event-stream" && !looksLikeEvents(start) {
+	if wire.LooksLikeObject(raw) || media != "text/event-stream" && !wire.LooksLikeEvents(raw) {
 		return ParseResponse(raw)
 	}
 	return ParseStream(raw)
-}
-
-func looksLikeEvents(start []byte) bool {
-	for _, p := range []string{"data:", "event:", "id:", "retry:", ":"} {
-		if bytes.HasPrefix(start, []byte(p)) {
-			return true
-		}
-	}
-	return false
 }
 
 // ParseResponse reads a body that is not streamed.

@@ -159,3 +159,24 @@ func (r *EventReader) Next() (Event, error) {
 	r.queue = r.queue[1:]
 	return ev, nil
 }
+
+// LooksLikeObject reports whether a body begins as a JSON object.
+func LooksLikeObject(body []byte) bool {
+	start := beginning(body)
+	return len(start) > 0 && start[0] == '{'
+}
+
+// LooksLikeEvents reports whether a body begins as server-sent events do.
+func LooksLikeEvents(body []byte) bool {
+	start := beginning(body)
+	for _, p := range []string{"data:", "event:", "id:", "retry:", ":"} {
+		if bytes.HasPrefix(start, []byte(p)) {
+			return true
+		}
+	}
+	return false
+}
+
+func beginning(body []byte) []byte {
+	return bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), " \t\r\n")
+}

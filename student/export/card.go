@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/template"
+	"unicode/utf8"
 
 	"retort/student/model"
 	"retort/teach/dataset"
@@ -131,8 +133,11 @@ type cardData struct {
 	Params   string
 	Active   string
 	GGUF     bool
-	Measured bool // against right answers
-	Agreed   bool // against the teacher's alone
+	Measured bool     // against right answers
+	Agreed   bool     // against the teacher's alone
+	Short    []string // notices that the card prints
+	Long     []string // the first lines of those that only NOTICE holds
+	Note     string
 }
 
 func writeCard(out io.Writer, m *model.Model, opt Options) error {
@@ -140,7 +145,7 @@ func writeCard(out io.Writer, m *model.Model, opt Options) error {
 	total, active := c.Params()
 	d := cardData{
 		Lineage: opt.Lineage, Title: opt.Lineage.name(), Hash: m.Hash(), Config: c, MoE: c.DenseLayers < c.Layers,
-		Params: millions(total), Active: millions(active),
+		Params: millions(total), Active: millions(active), Note: terms.Disclaimer,
 	}
 	for _, f := range opt.Formats {
 		d.GGUF = d.GGUF || f == GGUF
@@ -149,7 +154,36 @@ func writeCard(out io.Writer, m *model.Model, opt Options) error {
 		d.Agreed = d.Agreed || r.Agreement
 		d.Measured = d.Measured || !r.Agreement
 	}
+	for _, n := range d.Notices {
+		if n = strings.TrimSpace(n); utf8.RuneCountInString(n) <= shortNotice {
+			d.Short = append(d.Short, n)
+		} else {
+			first, _, _ := strings.Cut(n, "\n")
+			d.Long = append(d.Long, strings.Trim(first, "* \r"))
+		}
+	}
 	return cardTemplate.Execute(out, d)
+}
+
+// shortNotice is how many characters a notice has at most that the card prints
+// in full.
+const shortNotice = 400
+
+// writeNotices writes the notices as they are, each after a line of hyphens but
+// the first.
+func writeNotices(out io.Writer, notices []string) error {
+	for i, n := range notices {
+		if i > 0 {
+			n = "\n" + strings.Repeat("-", 72) + "\n\n" + n
+		}
+		if !strings.HasSuffix(n, "\n") {
+			n += "\n"
+		}
+		if _, err := io.WriteString(out, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func millions(n int64) string {
@@ -166,6 +200,15 @@ var cardTemplate = template.Must(template.New("card").Funcs(template.FuncMap{
 	"text":    markdownText,
 	"short":   func(s string) string { return s[:min(len(s), 12)] },
 	"join":    strings.Join,
+	"actions": func(list []terms.Action) string {
+		return strings.Join(slices.Collect(func(yield func(string) bool) {
+			for _, a := range list {
+				if !yield(string(a)) {
+					return
+				}
+			}
+		}), ", ")
+	},
 }).Parse(cardText))
 
 // yamlString quotes a string for YAML, of which JSON's strings are a part.
@@ -278,16 +321,40 @@ and tokenize that text let a user who writes ` + "`<|im_end|>`" + ` end a turn; 
 {{end}}
 ` + "`passport.json`" + ` says the same for machines, with the hash of every file.
 
+## Licence and notices
+{{if .License}}
+This model is given under {{text .License}}.
+{{- else}}
+No licence was chosen for this model: unless its builder grants one, nobody else may use it.
+{{- end}}
+{{range .Short}}
+- {{text .}}
+{{- end}}
+{{- range .Long}}
+- {{text .}} (in full in ` + "`NOTICE`" + `)
+{{- end}}
+
 ## Terms and obligations
+
+Built {{text .Use.String}}.
 {{range .Terms}}
 - {{.Examples}} examples under **{{text .ID}}**{{with .Document}}: {{text .}}{{end}}{{with .Read}}, read {{text .}}{{end}}.{{with .Decision}} Decision: {{text .}}{{end}}{{with .Basis}} ({{text .}}){{end}}.
 {{- range .Obligations}}
-  - {{text .Text}}
+  - {{text .Text}}{{if and .Distributed (not $.Use.Distributed)}} Due if the model is distributed.{{end}}
 {{- end}}
 {{- else}}
 No terms were recorded for its training data.
 {{- end}}
-{{if not .License}}
-No licence was chosen for this model: unless its builder grants one, nobody else may use it.
+{{if .Overrides}}
+These terms alone did not let everything pass. Its builder overrode them:
+{{range .Overrides}}
+- **{{text .Row}}**, to {{actions .Actions}}{{with .Said}} (the row says {{text (print .)}}{{end}}{{if .Said}}{{with .Reason}}: {{text .}}{{end}}){{end}}. Basis: {{text .Basis}}{{with .By}}, by {{text .}}{{end}}.
+{{- end}}
+{{end}}{{if .People}}
+People's own words are in the conversations that it learned from:
+{{range .People}}
+- {{.Rows}} examples from {{text .Source}}: {{if eq .Consent "recorded"}}their consent is recorded{{else if eq .Consent "none"}}they did not consent{{else}}whether they consented is not known{{end}}{{with .Basis}} ({{text .}}){{end}}.
+{{- end}}
 {{end}}
+{{.Note}}
 `

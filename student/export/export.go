@@ -3,9 +3,11 @@
 // llama.cpp with an Ollama Modelfile, a model card and a passport. Load reads
 // such a directory back.
 //
-// It is not a converter of other models, and it decides nothing about terms: the
-// gate is asked before Write is called, and what it said is handed over in
-// Lineage and printed on the card.
+// It is not a converter of other models, and it does not ask the terms gate:
+// that is asked before Write is called, and what it said is handed over in
+// Lineage and printed on the card. But Write holds the model against the
+// obligations that come with those terms, and refuses with a
+// *terms.ObligationError what does not meet them.
 //
 // A directory appears whole or not at all. Its passport names the SHA-256 of
 // every file but the card, which people may edit, and the hash of the model
@@ -73,12 +75,15 @@ const (
 	weightsFile   = "model.safetensors"
 	tokenizerFile = "tokenizer.json"
 	ggufFile      = "model.gguf"
+	noticeFile    = "NOTICE"
 	cardFile      = "README.md"
 	passportFile  = "passport.json"
 )
 
 // Write writes a model and its tokenizer to dir, whose parent is made if it is
-// missing, and replaces what dir was. Cancelling ctx leaves nothing behind.
+// missing, and replaces what dir was. Cancelling ctx leaves nothing behind. A
+// model that lacks a name, a notice or a licence that the terms of its training
+// data ask for is refused with a *terms.ObligationError.
 func Write(ctx context.Context, dir string, m *model.Model, t *tokenizer.Tokenizer, opt Options) (Manifest, error) {
 	if err := opt.check(m, t); err != nil {
 		return Manifest{}, fmt.Errorf("export to %s: %w", dir, err)
@@ -169,6 +174,9 @@ func (w *writer) all(m *model.Model, t *tokenizer.Tokenizer, opt Options) {
 			_, err := io.WriteString(out, ollamaModelfile(c))
 			return err
 		})
+	}
+	if notices := opt.Lineage.Notices; len(notices) > 0 {
+		w.file(noticeFile, func(out io.Writer) error { return writeNotices(out, notices) })
 	}
 	listed := slices.Clone(w.files)
 	w.file(cardFile, func(out io.Writer) error { return writeCard(out, m, opt) })

@@ -32,6 +32,9 @@ func writeGGUF(out io.Writer, m *model.Model, t *tokenizer.Tokenizer, opt Option
 // docs/formats/gguf.md.
 func ggufMetadata(c model.Config, t *tokenizer.Tokenizer, opt Options) ([]modelfile.KV, error) {
 	kv := []modelfile.KV{{Key: "general.architecture", Value: "deepseek2"}, {Key: "general.name", Value: opt.Lineage.name()}}
+	if opt.Lineage.License != "" {
+		kv = append(kv, modelfile.KV{Key: "general.license", Value: opt.Lineage.License})
+	}
 	var bad error
 	num := func(key string, v int) {
 		if v < 0 || v > math.MaxInt32 {

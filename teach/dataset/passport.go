@@ -64,6 +64,9 @@ type Passport struct {
 	Curation json.RawMessage `json:"curation,omitempty"`
 
 	Files []File `json:"files"`
+	// Export is set in the passport beside an exported file, whose Files name
+	// that file.
+	Export *Exported `json:"export,omitempty"`
 }
 
 // Tool is the program that wrote a dataset.

@@ -25,11 +25,17 @@ func commands(t *testing.T) []*cobra.Command {
 	return out
 }
 
-// line runs a command line outside of any workspace.
-func line(t *testing.T, words ...string) result {
+// commandLine runs a command line outside of any workspace.
+func commandLine(t *testing.T, words ...string) result {
+	t.Helper()
+	return withEnv(t, nil, words...)
+}
+
+// withEnv runs a command line with environment variables.
+func withEnv(t *testing.T, env map[string]string, words ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := Main(context.Background(), words, strings.NewReader(""), &stdout, &stderr, func(string) string { return "" })
+	code := Main(context.Background(), words, strings.NewReader(""), &stdout, &stderr, func(name string) string { return env[name] })
 	return result{code, stdout.String(), stderr.String()}
 }
 
@@ -55,7 +61,7 @@ func TestEveryRegisteredCommandHasItsPlaceInTheHelp(t *testing.T) {
 func TestEveryCommandExplainsItselfOnOneScreen(t *testing.T) {
 	for _, c := range commands(t) {
 		path := strings.Fields(c.CommandPath())[1:]
-		r := line(t, append(path, "--help")...)
+		r := commandLine(t, append(path, "--help")...)
 		if r.code != exitDone || r.stderr != "" {
 			t.Errorf("%s --help: code %d: %s", c.CommandPath(), r.code, r.stderr)
 		}
@@ -138,7 +144,7 @@ func TestEveryCommandRefusesWhatItDoesNotUnderstandAndSaysWhatToDo(t *testing.T)
 			}
 		}
 		for _, list := range wrong {
-			r := line(t, append(slices.Clone(path), list...)...)
+			r := commandLine(t, append(slices.Clone(path), list...)...)
 			if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "See `"+c.CommandPath()+" --help`") {
 				t.Errorf("%s %v: code %d, want %d and what to do next, on stderr alone:\n%s%s", c.CommandPath(), list, r.code, exitUsage, r.stdout, r.stderr)
 			}
@@ -155,14 +161,14 @@ func TestACommandNearTheOneTypedIsNamed(t *testing.T) {
 		{[]string{"ledger", "shwo"}, "`retort ledger show`"},
 		{[]string{"help", "nonsense"}, "there is no help on"},
 	} {
-		if r := line(t, c.line...); r.code != exitUsage || !strings.Contains(r.stderr, c.want) {
+		if r := commandLine(t, c.line...); r.code != exitUsage || !strings.Contains(r.stderr, c.want) {
 			t.Errorf("%v: code %d, want %d and %q: %s", c.line, r.code, exitUsage, c.want, r.stderr)
 		}
 	}
 }
 
 func TestExitCodesAndVariablesAreAllDocumented(t *testing.T) {
-	r := line(t, "help", "environment")
+	r := commandLine(t, "help", "environment")
 	for _, code := range []int{exitDone, exitFailed, exitUsage, exitBudget, exitTerms, exitIncomplete, exitInUse, exitDamaged, exitInterrupted} {
 		if !regexp.MustCompile(fmt.Sprintf(`(?m)^  %d +\w`, code)).MatchString(r.stdout) {
 			t.Errorf("exit code %d is not documented", code)

@@ -25,7 +25,7 @@ func TestPagesAreMadeForEveryCommand(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if r := line(t, "docs", c.kind, dir); r.code != exitDone {
+		if r := commandLine(t, "docs", c.kind, dir); r.code != exitDone {
 			t.Fatalf("docs %s: code %d: %s", c.kind, r.code, r.stderr)
 		}
 		if _, err := os.Stat(gone); err == nil {
@@ -50,7 +50,7 @@ func TestManPagesAreValidRoff(t *testing.T) {
 		t.Skip("groff is not installed: man pages are not checked with it")
 	}
 	dir := t.TempDir()
-	if r := line(t, "docs", "man", dir); r.code != exitDone {
+	if r := commandLine(t, "docs", "man", dir); r.code != exitDone {
 		t.Fatal(r.stderr)
 	}
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
@@ -65,11 +65,11 @@ func TestManPagesAreValidRoff(t *testing.T) {
 
 func TestCompletionScriptsAreMadeForEveryShell(t *testing.T) {
 	for _, shell := range shells {
-		if r := line(t, "completion", shell); r.code != exitDone || !strings.Contains(r.stdout, "retort") {
+		if r := commandLine(t, "completion", shell); r.code != exitDone || !strings.Contains(r.stdout, "retort") {
 			t.Errorf("%s: code %d: %s", shell, r.code, r.stderr)
 		}
 	}
-	if r := line(t, "completion", "tcsh"); r.code != exitUsage || !strings.Contains(r.stderr, "bash, zsh, fish, powershell") {
+	if r := commandLine(t, "completion", "tcsh"); r.code != exitUsage || !strings.Contains(r.stderr, "bash, zsh, fish, powershell") {
 		t.Errorf("tcsh: code %d, want %d and the shells that there are: %s", r.code, exitUsage, r.stderr)
 	}
 }
@@ -91,7 +91,7 @@ func TestNamesInTheWorkspaceAreCompleted(t *testing.T) {
 		{[]string{"completion", "z"}, []string{"zsh"}, "bash"},
 		{[]string{"led"}, []string{"ledger"}, "serve"},
 	} {
-		r := line(t, append([]string{"__complete", "--workspace", ws}, c.line...)...)
+		r := commandLine(t, append([]string{"__complete", "--workspace", ws}, c.line...)...)
 		for _, want := range c.want {
 			if !strings.Contains(r.stdout, want) {
 				t.Errorf("%v: no %q in %q (%s)", c.line, want, r.stdout, r.stderr)

@@ -46,6 +46,12 @@ type usageError struct{ err error }
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
+// shownError is an error that the command has printed already.
+type shownError struct{ err error }
+
+func (e shownError) Error() string { return e.err.Error() }
+func (e shownError) Unwrap() error { return e.err }
+
 // errDamaged says that a check of stored data failed; the command has printed
 // what it found.
 var errDamaged = errors.New("verification failed")
@@ -72,8 +78,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	}
 	code := exitCode(ctx, err)
 	var usage usageError
+	var shown shownError
 	switch {
-	case err == nil:
+	case err == nil, errors.As(err, &shown):
 	case code == exitInterrupted:
 		fmt.Fprintln(stderr, "retort: interrupted; the same command goes on from here")
 	case errors.As(err, &usage):

@@ -19,9 +19,7 @@
 package importer
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -112,6 +110,8 @@ type Item struct {
 	// to it. They are valid until the callback returns.
 	Raw        []byte
 	RawRequest []byte
+
+	choice Turns // by which Turn counts
 }
 
 // Reason says why a row was refused.
@@ -145,7 +145,7 @@ const (
 // Limits on a row beside Options.MaxRow.
 const (
 	MaxDepth    = 128       // of nesting
-	MaxValues   = 1 << 20   // JSON values in a row
+	MaxValues   = 1 << 20   // JSON values in a row, names not counted
 	MaxTurns    = 16_384    // messages of a conversation
 	MaxRequests = 256 << 20 // bytes of Options.Requests that are held
 )
@@ -193,7 +193,8 @@ type Report struct {
 // The notes.
 const (
 	NoteUnansweredTail = "unanswered_tail" // turns after the last answer have none, and are left out
-	NoteToolsUnread    = "tool_call_text"  // a tool call that is not JSON of name and arguments is kept as text
+	NoteBlankTurns     = "blank_turns"     // assistant turns without a character, which make no item
+	NoteUntrainedTurns = "untrained_turns" // assistant turns of weight 0, which make no item
 	NoteUnsentRequests = "unused_requests" // batch requests without a row of output
 	NoteEmptySystem    = "empty_system"    // a system message without a character is left out
 )
@@ -210,18 +211,4 @@ func (e *FormatError) Error() string {
 		return "import: " + e.What
 	}
 	return "import " + e.Name + ": " + e.What
-}
-
-// Detect names the format of a file by its first bytes, at least one whole row
-// of them, and says what it was found by.
-func Detect(head []byte) (Format, string, error) {
-	return "", "", &FormatError{What: "not read yet"}
-}
-
-// Read reads r and calls fn for every item in the file's order, from one
-// goroutine: the caller's. A row with several items has them one after the
-// other. The error of fn ends the reading and is returned. The report is never
-// nil and holds what was counted until then.
-func Read(ctx context.Context, r io.Reader, opt Options, fn func(*Item) error) (*Report, error) {
-	return &Report{}, errors.New("import: not read yet")
 }

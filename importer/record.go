@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -67,9 +68,9 @@ func canonical(raw []byte) []byte {
 }
 
 // Exchange makes the exchange that a ledger keeps of an item: origin import, an
-// HTTP status of 200, no cost. Its request body is the canonical JSON of the
-// row, so that unknown fields survive; of batch output the request body is the
-// request's and the response body the output row's. Its key is that of the
+// HTTP status of 200, no cost. Its request body is the row as it stood, so that
+// nothing of it is lost; of batch output the request body is the request's line
+// and the response body the output's. Its key is that of the
 // conversation, with a sample index drawn from the item's digest: several
 // answers to one prompt have keys of their own, and a file that is imported
 // again has the same ones.
@@ -107,13 +108,13 @@ func Exchange(it *Item, opt RecordOptions) (*exchange.Exchange, error) {
 		Attempt: 1, Status: 200, Answer: it.Answer, Usage: it.Usage,
 		RequestHeader: map[string]string{
 			HeaderFormat: string(it.Format), HeaderRow: strconv.FormatInt(it.Row, 10), HeaderLine: strconv.FormatInt(it.Line, 10),
-			HeaderTurn: strconv.Itoa(it.Turn), HeaderDigest: digest,
+			HeaderTurn: strconv.Itoa(it.Turn), HeaderTurns: string(it.choice), HeaderDigest: digest,
 		},
-		RequestBody: canonical(it.Raw),
+		RequestBody: bytes.Clone(it.Raw),
 		Times:       exchange.Times{Queued: now.UnixNano(), LastByte: now.UnixNano()},
 	}
 	if it.RawRequest != nil {
-		e.RequestBody, e.ResponseBody = canonical(it.RawRequest), canonical(it.Raw)
+		e.RequestBody, e.ResponseBody = bytes.Clone(it.RawRequest), bytes.Clone(it.Raw)
 	}
 	return e, nil
 }
@@ -121,5 +122,31 @@ func Exchange(it *Item, opt RecordOptions) (*exchange.Exchange, error) {
 // FromExchange reads the item of an exchange that Exchange made back from its
 // bodies: its conversation, tools, rejected answer and unknown fields.
 func FromExchange(ctx context.Context, e *exchange.Exchange) (*Item, error) {
-	return nil, errors.New("not read yet")
+	h := e.RequestHeader
+	format, err := ParseFormat(h[HeaderFormat])
+	if e.Origin != exchange.OriginImport || err != nil || format == Auto {
+		return nil, fmt.Errorf("exchange %s was not imported", e.ID)
+	}
+	var number [3]int64
+	for i, name := range []string{HeaderRow, HeaderLine, HeaderTurn} {
+		if number[i], err = strconv.ParseInt(h[name], 10, 64); err != nil || number[i] < 1 {
+			return nil, fmt.Errorf("imported exchange %s: its header %s is %q and should be a number", e.ID, name, h[name])
+		}
+	}
+	r := rowReader{format: format, choice: Turns(h[HeaderTurns])}
+	raw := e.RequestBody
+	if format == Batch {
+		raw = e.ResponseBody
+		if r.requests, err = newRequests(ctx, bytes.NewReader(e.RequestBody), DefaultMaxRow); err != nil {
+			return nil, fmt.Errorf("imported exchange %s: %w", e.ID, err)
+		}
+	}
+	res := r.read(raw, number[0], number[1])
+	if res.fault != nil {
+		return nil, fmt.Errorf("imported exchange %s: its row is refused now: %w", e.ID, res.fault)
+	}
+	if number[2] > int64(len(res.items)) {
+		return nil, fmt.Errorf("imported exchange %s: its row has %d answers and it should be answer %d", e.ID, len(res.items), number[2])
+	}
+	return &res.items[number[2]-1], nil
 }

@@ -1,10 +1,8 @@
 package anthropic
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"retort/exchange"
@@ -40,10 +38,11 @@ var chatOnly = []string{
 //
 // max_tokens bounds all that is billed as output, thinking included.
 func EncodeRequest(r exchange.Request, opt RequestOptions) ([]byte, error) {
-	p, err := parameters(r.Params)
+	fields, err := wire.ParseFields(r.Params, "messages", owned, chatOnly)
 	if err != nil {
 		return nil, err
 	}
+	p := params{fields}
 	if r.Model == "" || len(r.Messages) == 0 {
 		return nil, fmt.Errorf("request lacks a model or messages")
 	}
@@ -68,62 +67,15 @@ func EncodeRequest(r exchange.Request, opt RequestOptions) ([]byte, error) {
 		set["stream"] = true
 	}
 	for name, v := range set {
-		if err := p.set(name, v); err != nil {
+		if err := p.Set(name, v); err != nil {
 			return nil, err
 		}
 	}
-	return wire.Encode(map[string]json.RawMessage(p))
+	return wire.Encode(p.Fields)
 }
 
 // params are a request's fields by name.
-type params map[string]json.RawMessage
-
-func parameters(raw json.RawMessage) (params, error) {
-	p := make(params)
-	if len(raw) > 0 {
-		if err := wire.Check(raw); err != nil {
-			return nil, fmt.Errorf("request parameters: %w", err)
-		}
-		if err := json.Unmarshal(raw, &p); err != nil {
-			return nil, fmt.Errorf("request parameters are not an object: %w", err)
-		}
-	}
-	for name := range p {
-		switch {
-		case slices.Contains(owned, name):
-			return nil, fmt.Errorf("request parameters hold %q, which is set elsewhere", name)
-		case slices.Contains(chatOnly, name):
-			return nil, fmt.Errorf("request parameters hold %q, which the messages wire does not have", name)
-		}
-	}
-	return p, nil
-}
-
-func (p params) set(name string, v any) error {
-	raw, err := wire.Encode(v)
-	if err != nil {
-		return fmt.Errorf("request field %s: %w", name, err)
-	}
-	p[name] = raw
-	return nil
-}
-
-// take removes a field and decodes it, and reports whether it was there and not
-// null.
-func (p params) take(name string, into any) (bool, error) {
-	raw, ok := p[name]
-	if !ok {
-		return false, nil
-	}
-	delete(p, name)
-	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
-		return false, nil
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return false, fmt.Errorf("%s: %w", name, err)
-	}
-	return true, nil
-}
+type params struct{ wire.Fields }
 
 // translate puts the chat wire's words into this wire's.
 func (p params) translate() error {
@@ -137,7 +89,7 @@ func (p params) translate() error {
 
 func (p params) translateStop() error {
 	var raw json.RawMessage
-	if ok, err := p.take("stop", &raw); !ok {
+	if ok, err := p.Take("stop", &raw); !ok {
 		return err
 	}
 	var list []string
@@ -149,10 +101,10 @@ func (p params) translateStop() error {
 	} else if err := json.Unmarshal(raw, &list); err != nil {
 		return fmt.Errorf("stop is neither a text nor a list of texts")
 	}
-	if _, ok := p["stop_sequences"]; ok {
+	if _, ok := p.Fields["stop_sequences"]; ok {
 		return fmt.Errorf("both stop and stop_sequences are given")
 	}
-	return p.set("stop_sequences", list)
+	return p.Set("stop_sequences", list)
 }
 
 func (p params) translateFormat() error {
@@ -162,7 +114,7 @@ func (p params) translateFormat() error {
 			Schema json.RawMessage `json:"schema"`
 		} `json:"json_schema"`
 	}
-	if ok, err := p.take("response_format", &format); !ok {
+	if ok, err := p.Take("response_format", &format); !ok {
 		return err
 	}
 	switch format.Type {
@@ -172,37 +124,22 @@ func (p params) translateFormat() error {
 		if len(format.JSONSchema.Schema) == 0 {
 			return fmt.Errorf("response_format.json_schema lacks its schema")
 		}
-		return p.config("format", OutputFormat{Type: "json_schema", Schema: format.JSONSchema.Schema})
+		return p.SetIn("output_config", "format", OutputFormat{Type: "json_schema", Schema: format.JSONSchema.Schema})
 	}
 	return fmt.Errorf("response_format of type %q: the messages wire has json_schema alone", format.Type)
 }
 
 func (p params) translateEffort() error {
 	var effort string
-	if ok, err := p.take("reasoning_effort", &effort); !ok {
+	if ok, err := p.Take("reasoning_effort", &effort); !ok {
 		return err
 	}
-	return p.config("effort", effort)
-}
-
-// config sets a field of output_config.
-func (p params) config(name string, v any) error {
-	config := make(params)
-	if _, err := p.take("output_config", &config); err != nil {
-		return err
-	}
-	if _, ok := config[name]; ok {
-		return fmt.Errorf("output_config.%s is given a second time under the chat wire's name", name)
-	}
-	if err := config.set(name, v); err != nil {
-		return err
-	}
-	return p.set("output_config", config)
+	return p.SetIn("output_config", "effort", effort)
 }
 
 func (p params) translateTools() error {
 	var tools []json.RawMessage
-	if ok, err := p.take("tools", &tools); !ok {
+	if ok, err := p.Take("tools", &tools); !ok {
 		return err
 	}
 	for i, raw := range tools {
@@ -236,12 +173,12 @@ func (p params) translateTools() error {
 			return fmt.Errorf("tools[%d] is of type %q: what the provider runs itself is billed by the call, which the budget cannot bound", i, t.Type)
 		}
 	}
-	return p.set("tools", tools)
+	return p.Set("tools", tools)
 }
 
 func (p params) translateChoice() error {
 	var raw json.RawMessage
-	given, err := p.take("tool_choice", &raw)
+	given, err := p.Take("tool_choice", &raw)
 	if err != nil {
 		return err
 	}
@@ -271,7 +208,7 @@ func (p params) translateChoice() error {
 		}
 	}
 	parallel := true
-	asked, err := p.take("parallel_tool_calls", &parallel)
+	asked, err := p.Take("parallel_tool_calls", &parallel)
 	if err != nil {
 		return err
 	}
@@ -281,12 +218,12 @@ func (p params) translateChoice() error {
 	if !given && (!asked || parallel) {
 		return nil
 	}
-	return p.set("tool_choice", choice)
+	return p.Set("tool_choice", choice)
 }
 
 // checkThinking reports a budget of thinking that max_tokens would not bound.
 func (p params) checkThinking(maxTokens int) error {
-	raw, ok := p["thinking"]
+	raw, ok := p.Fields["thinking"]
 	if !ok {
 		return nil
 	}

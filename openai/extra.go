@@ -157,3 +157,93 @@ func (v Model) MarshalJSON() ([]byte, error) {
 	type plain Model
 	return wire.EncodeObject(plain(v), v.Extra)
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *ResponsesRequest) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v ResponsesRequest) MarshalJSON() ([]byte, error) {
+	type plain ResponsesRequest
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *TextConfig) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v TextConfig) MarshalJSON() ([]byte, error) {
+	type plain TextConfig
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *TextFormat) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v TextFormat) MarshalJSON() ([]byte, error) {
+	type plain TextFormat
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *ResponsesTool) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v ResponsesTool) MarshalJSON() ([]byte, error) {
+	type plain ResponsesTool
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *Item) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v Item) MarshalJSON() ([]byte, error) {
+	type plain Item
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *ItemPart) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v ItemPart) MarshalJSON() ([]byte, error) {
+	type plain ItemPart
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *ResponsesResult) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v ResponsesResult) MarshalJSON() ([]byte, error) {
+	type plain ResponsesResult
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *IncompleteDetails) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v IncompleteDetails) MarshalJSON() ([]byte, error) {
+	type plain IncompleteDetails
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *OutputTokensDetails) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v OutputTokensDetails) MarshalJSON() ([]byte, error) {
+	type plain OutputTokensDetails
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *ResponsesEvent) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v ResponsesEvent) MarshalJSON() ([]byte, error) {
+	type plain ResponsesEvent
+	return wire.EncodeObject(plain(v), v.Extra)
+}

@@ -24,6 +24,7 @@ type Meta struct {
 	Done        bool   // a stream's [DONE] was seen
 	AfterDone   int    // events after [DONE], which are ignored
 	NoUsage     string // why the usage cannot be used; "" if it can
+	TotalTokens int64  // of a usage that can be used, as reported; 0 if not
 }
 
 // Parse reads the body of a response with a 2xx status, streamed or not. What
@@ -88,6 +89,8 @@ func usageOf(u *Usage, meta *Meta) exchange.Usage {
 		return exchange.Usage{Source: exchange.UsageMissing}
 	case u.Problem != "":
 		meta.NoUsage = u.Problem
+	default:
+		meta.TotalTokens = u.TotalTokens
 	}
 	return u.Exchange()
 }

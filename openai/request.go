@@ -1,46 +1,37 @@
 package openai
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"retort/exchange"
+	"retort/internal/wire"
 )
 
 // RequestOptions say how a request is put on the wire.
 type RequestOptions struct {
 	Stream bool
-	// TokensField names the field that carries the bound on output tokens:
-	// "max_tokens" (the default) or "max_completion_tokens".
+	// TokensField names the chat wire's field that carries the bound on output
+	// tokens: "max_tokens" (the default) or "max_completion_tokens".
 	TokensField string
+	// NoSeed, NoStreamOptions and NoReasoning leave out what a provider
+	// refuses: the seed, stream_options, the reasoning of earlier turns.
+	NoSeed, NoStreamOptions, NoReasoning bool
 }
 
 // owned are the fields that EncodeRequest writes; parameters may not hold them.
 var owned = []string{"model", "messages", "stream", "stream_options", "n", "seed", "max_tokens", "max_completion_tokens"}
 
-// EncodeRequest returns the body that asks r for one answer. Fields come in
-// alphabetical order, so that equal requests are equal bytes. The seed is
-// derived from key unless r says otherwise.
+// EncodeRequest returns the body of a chat-completions request that asks r for
+// one answer. Fields come in alphabetical order, so that equal requests are
+// equal bytes. The seed is derived from key unless r or the options say
+// otherwise.
 func EncodeRequest(r exchange.Request, key exchange.Key, opt RequestOptions) ([]byte, error) {
-	body := make(map[string]json.RawMessage)
-	if len(r.Params) > 0 {
-		if err := Check(r.Params); err != nil {
-			return nil, fmt.Errorf("request parameters: %w", err)
-		}
-		if err := json.Unmarshal(r.Params, &body); err != nil {
-			return nil, fmt.Errorf("request parameters are not an object: %w", err)
-		}
+	body, err := wire.ParseFields(r.Params, "chat", owned, nil)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range owned {
-		if _, ok := body[name]; ok {
-			return nil, fmt.Errorf("request parameters hold %q, which is set elsewhere", name)
-		}
-	}
-	if r.Model == "" || len(r.Messages) == 0 {
-		return nil, fmt.Errorf("request lacks a model or messages")
-	}
-	if r.MaxTokens < 1 {
-		return nil, fmt.Errorf("max_tokens is %d: it must be at least 1, since it bounds what an answer costs", r.MaxTokens)
+	if err := bounded(r); err != nil {
+		return nil, err
 	}
 	tokens := opt.TokensField
 	switch tokens {
@@ -51,26 +42,48 @@ func EncodeRequest(r exchange.Request, key exchange.Key, opt RequestOptions) ([]
 		return nil, fmt.Errorf("tokens field %q is neither max_tokens nor max_completion_tokens", tokens)
 	}
 	messages := make([]Message, len(r.Messages))
-	for i, m := range r.Messages {
-		messages[i] = Message{Role: m.Role, Content: Text(m.Content)}
-		if m.Reasoning != "" {
-			messages[i].ReasoningContent = &m.Reasoning
-		}
+	for i := range r.Messages {
+		messages[i] = chatMessage(&r.Messages[i], opt.NoReasoning)
 	}
 	set := map[string]any{"model": r.Model, "messages": messages, tokens: r.MaxTokens}
 	if opt.Stream {
 		set["stream"] = true
-		set["stream_options"] = StreamOptions{IncludeUsage: true}
+		if !opt.NoStreamOptions {
+			set["stream_options"] = StreamOptions{IncludeUsage: true}
+		}
 	}
-	if r.Seed == exchange.SeedDerived {
+	if r.Seed == exchange.SeedDerived && !opt.NoSeed {
 		set["seed"] = key.Seed()
 	}
 	for name, v := range set {
-		raw, err := Encode(v)
-		if err != nil {
-			return nil, fmt.Errorf("request field %s: %w", name, err)
+		if err := body.Set(name, v); err != nil {
+			return nil, err
 		}
-		body[name] = raw
 	}
 	return Encode(body)
+}
+
+// bounded reports a request whose cost nothing would bound.
+func bounded(r exchange.Request) error {
+	if r.Model == "" || len(r.Messages) == 0 {
+		return fmt.Errorf("request lacks a model or messages")
+	}
+	if r.MaxTokens < 1 {
+		return fmt.Errorf("max_tokens is %d: it must be at least 1, since it bounds what an answer costs", r.MaxTokens)
+	}
+	return nil
+}
+
+func chatMessage(m *exchange.Message, noReasoning bool) Message {
+	out := Message{Role: m.Role, Content: Text(m.Content), Name: m.Name, ToolCallID: m.ToolCallID}
+	if m.Reasoning != "" && !noReasoning {
+		out.ReasoningContent = &m.Reasoning
+	}
+	for _, c := range m.ToolCalls {
+		out.ToolCalls = append(out.ToolCalls, ToolCall{ID: c.ID, Type: "function", Function: FunctionCall{Name: c.Name, Arguments: c.Arguments}})
+	}
+	if len(out.ToolCalls) > 0 && m.Content == "" {
+		out.Content = Content{kind: contentNull}
+	}
+	return out
 }

@@ -73,3 +73,70 @@ func (s *StreamWriter) Error(e *APIError) error {
 
 // Done writes the event that ends a stream.
 func (s *StreamWriter) Done() error { return s.Raw([]byte("[DONE]")) }
+
+// ReadResponsesRequest reads and checks the body of a request of the responses
+// wire of at most limit bytes. Its error is what the client should be told; pass
+// it to WriteAPIError.
+func ReadResponsesRequest(w http.ResponseWriter, r *http.Request, limit int64) (*ResponsesRequest, *APIError) {
+	bad := func(status int, param, format string, args ...any) (*ResponsesRequest, *APIError) {
+		return nil, &APIError{Status: status, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
+	}
+	body, err := wire.ReadBody(w, r, limit)
+	switch {
+	case errors.Is(err, wire.ErrTooLarge):
+		return bad(http.StatusRequestEntityTooLarge, "", "%v", err)
+	case err != nil:
+		return bad(http.StatusBadRequest, "", "%v", err)
+	}
+	req := new(ResponsesRequest)
+	if err := json.Unmarshal(body, req); err != nil {
+		return bad(http.StatusBadRequest, "", "the request body is not a responses request: %v", err)
+	}
+	switch {
+	case req.Model == "":
+		return bad(http.StatusBadRequest, "model", "you must provide a model parameter")
+	case len(req.Input) == 0:
+		return bad(http.StatusBadRequest, "input", "input must hold at least one item")
+	case req.MaxOutputTokens != nil && *req.MaxOutputTokens < 1:
+		return bad(http.StatusBadRequest, "max_output_tokens", "max_output_tokens is %d, must be at least 1", *req.MaxOutputTokens)
+	case req.Background:
+		return bad(http.StatusBadRequest, "background", "this server answers at once, never in the background")
+	}
+	return req, nil
+}
+
+// ResponsesWriter sends a streamed response of the responses wire: each event
+// under the name that is its type, numbered from 0. It is not safe for
+// concurrent use.
+type ResponsesWriter struct {
+	out  *wire.StreamWriter
+	next int
+}
+
+// NewResponsesWriter sends the headers of a streamed response with status 200.
+func NewResponsesWriter(w http.ResponseWriter) *ResponsesWriter {
+	return &ResponsesWriter{out: wire.NewStreamWriter(w)}
+}
+
+// Send writes the next event and sets its number.
+func (s *ResponsesWriter) Send(e ResponsesEvent) error {
+	e.SequenceNumber = s.next
+	s.next++
+	return s.out.SendEvent(e.Type, e)
+}
+
+// Raw writes data, which must hold no line break, as an event of a type.
+func (s *ResponsesWriter) Raw(typ string, data []byte) error { return s.out.RawEvent(typ, data) }
+
+// Error reports a failure after the status line has gone out.
+func (s *ResponsesWriter) Error(e *APIError) error {
+	n := s.next
+	s.next++
+	return s.out.SendEvent(EventErr, struct {
+		Type           string  `json:"type"`
+		Code           Code    `json:"code"`
+		Message        string  `json:"message"`
+		Param          *string `json:"param"`
+		SequenceNumber int     `json:"sequence_number"`
+	}{EventErr, Code(e.Code), e.Message, nil, n})
+}

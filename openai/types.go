@@ -209,8 +209,9 @@ type Usage struct {
 
 // PromptTokensDetails says which prompt tokens were billed otherwise.
 type PromptTokensDetails struct {
-	CachedTokens int64 `json:"cached_tokens"`
-	Extra        Extra `json:"-"`
+	CachedTokens     int64  `json:"cached_tokens"`
+	CacheWriteTokens *int64 `json:"cache_write_tokens,omitempty"` // billed above the others by some models
+	Extra            Extra  `json:"-"`
 }
 
 // CompletionTokensDetails says what completion tokens were spent on.
@@ -377,7 +378,7 @@ func (u *Usage) Exchange() exchange.Usage {
 	}
 	return exchange.Usage{
 		Source: exchange.UsageReported,
-		Input:  u.PromptTokens, CachedInput: u.cached(),
+		Input:  u.PromptTokens, CachedInput: u.cached(), CacheWrite: u.written(),
 		Output: u.CompletionTokens, Reasoning: u.reasoning(),
 	}
 }
@@ -385,7 +386,7 @@ func (u *Usage) Exchange() exchange.Usage {
 // implausible says what is wrong with counts that parsed, or "".
 func (u *Usage) implausible() string {
 	const most = 1 << 40 // tokens; no context is that long, and costs stay far from overflow
-	for _, n := range []int64{u.PromptTokens, u.CompletionTokens, u.cached(), u.reasoning()} {
+	for _, n := range []int64{u.PromptTokens, u.CompletionTokens, u.TotalTokens, u.cached(), u.written(), u.reasoning()} {
 		if n < 0 || n > most {
 			return fmt.Sprintf("usage counts %d tokens", n)
 		}
@@ -404,6 +405,16 @@ func (u *Usage) cached() int64 {
 		return *u.PromptCacheHitTokens
 	}
 	return 0
+}
+
+// written is how many prompt tokens were written to the cache: none that were
+// read from it.
+func (u *Usage) written() int64 {
+	if u.PromptTokensDetails == nil || u.PromptTokensDetails.CacheWriteTokens == nil {
+		return 0
+	}
+	n := *u.PromptTokensDetails.CacheWriteTokens
+	return min(n, u.PromptTokens-u.cached())
 }
 
 func (u *Usage) reasoning() int64 {

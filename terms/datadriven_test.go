@@ -25,8 +25,10 @@ var today = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 //	matrix                   a line a source: what each use may collect, curate and export
 //	decide row=… [purpose=…] [distributed]
 //	                         the gate with the overrides that follow, for each action
+//	show row=…               the row for people
 //	explain [purpose=…] [distributed]
-//	                         which document decides over the sources that follow
+//	                         which document decides over the sources that follow; a
+//	                         line that begins with override is one, in YAML
 //	obligations row=… [distributed]
 //	                         whether the model that follows may be exported
 func TestTheGateByExample(t *testing.T) {
@@ -40,6 +42,8 @@ func TestTheGateByExample(t *testing.T) {
 				return matrix(t, g, d.Input)
 			case "decide":
 				return decide(t, g, d)
+			case "show":
+				return theRow(t, g, d).String()
 			case "explain":
 				return explain(t, g, d)
 			case "obligations":
@@ -164,14 +168,23 @@ func decide(t *testing.T, g *Registry, d *datadriven.TestData) string {
 
 func explain(t *testing.T, g *Registry, d *datadriven.TestData) string {
 	var counted []Counted
+	var overrides []Override
 	for line := range strings.Lines(d.Input) {
+		if text, ok := strings.CutPrefix(line, "override "); ok {
+			var o Override
+			if err := yaml.UnmarshalWithOptions([]byte(text), &o, yaml.Strict()); err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			overrides = append(overrides, o)
+			continue
+		}
 		var c Counted
 		if _, err := fmt.Sscan(line, &c.Rows, &c.ID, &c.Source); err != nil {
 			d.Fatalf(t, "%q: %v", line, err)
 		}
 		counted = append(counted, c)
 	}
-	return Explain(g, counted, use(t, d)).String()
+	return Explain(g, counted, use(t, d), overrides...).String()
 }
 
 func obligations(t *testing.T, g *Registry, d *datadriven.TestData) string {

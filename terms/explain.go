@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Counted is how many rows of a dataset came from a source under a terms row.
@@ -114,7 +115,14 @@ func (e Explanation) String() string {
 			}
 			actions = append(actions, string(next.Action))
 		}
-		fmt.Fprintf(&b, "  %s: %s, decided by %s: %s\n", strings.Join(actions, ", "), d.Decision, strings.Join(d.By, ", "), d.Reason)
+		fmt.Fprintf(&b, "  %s: %s", strings.Join(actions, ", "), d.Decision)
+		switch {
+		case len(d.By) > 1 && d.Decision == Allow:
+			b.WriteString(": every document lets it pass")
+		case len(d.By) > 0:
+			fmt.Fprintf(&b, ", decided by %s: %s", strings.Join(d.By, ", "), d.Reason)
+		}
+		b.WriteByte('\n')
 	}
 	if obs := e.Actions[len(e.Actions)-1].Obligations; len(obs) > 0 {
 		b.WriteString("\nObligations of the exported model:\n")
@@ -127,21 +135,7 @@ func (e Explanation) String() string {
 }
 
 func (p Part) describe(b *strings.Builder) {
-	if p.Row.Document != "" {
-		fmt.Fprintf(b, "  document  %s\n", p.Row.Document)
-	}
-	if p.Row.URL != "" {
-		fmt.Fprintf(b, "  address   %s\n", p.Row.URL)
-	}
-	if p.Row.Read != "" {
-		fmt.Fprintf(b, "  read      %s\n", p.Row.Read)
-	}
-	if p.Row.Via != "" {
-		fmt.Fprintf(b, "  how       %s\n", p.Row.Via)
-	}
-	if p.Row.Says != "" {
-		fmt.Fprintf(b, "  says      %s\n", p.Row.Says)
-	}
+	p.Row.describe(b)
 	var said []string
 	for _, a := range Actions {
 		s := fmt.Sprintf("%s %s", a, p.Verdicts[a].Decision)
@@ -150,9 +144,93 @@ func (p Part) describe(b *strings.Builder) {
 		}
 		said = append(said, s)
 	}
-	fmt.Fprintf(b, "  decides   %s\n", strings.Join(said, ", "))
+	entry(b, "decides", strings.Join(said, ", "))
+	for i, a := range Actions {
+		if o := p.Verdicts[a].Override; o != nil && (i == 0 || p.Verdicts[Actions[i-1]].Override == nil) {
+			entry(b, "override", strings.TrimPrefix(p.Verdicts[a].Basis, "override: "))
+		}
+	}
 	if !p.Known {
-		fmt.Fprintf(b, "  note      %s\n", p.Row.Reason)
+		entry(b, "note", p.Row.Reason)
+	}
+}
+
+// String is the row for people: its document, what it says, decides and asks
+// for, ending in a line break.
+func (r Row) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", r.ID)
+	r.describe(&b)
+	entry(&b, "default", string(r.Default)+": "+r.Reason)
+	for _, rule := range r.Rules {
+		entry(&b, "rule", rule.String())
+	}
+	for _, o := range r.Obligations {
+		text := o.Text
+		if o.Distributed {
+			text += " (if the model is distributed)"
+		}
+		entry(&b, "obliges", text)
+	}
+	if r.Expires != "" {
+		entry(&b, "expires", r.Expires)
+	}
+	entry(&b, "hosts", strings.Join(r.Hosts, ", "))
+	models := strings.Join(r.Models, ", ")
+	if models != "" && !r.Anywhere {
+		models += " (on a server of your own)"
+	}
+	entry(&b, "models", models)
+	return b.String()
+}
+
+// String is the rule in words.
+func (r Rule) String() string {
+	var when []string
+	if len(r.Actions) > 0 {
+		var list []string
+		for _, a := range r.Actions {
+			list = append(list, string(a))
+		}
+		when = append(when, strings.Join(list, " or "))
+	}
+	if len(r.Purposes) > 0 {
+		when = append(when, "to "+strings.Join(r.Purposes, ", "))
+	}
+	if r.Distributed != nil {
+		when = append(when, map[bool]string{true: "distributed", false: "not distributed"}[*r.Distributed])
+	}
+	if when == nil {
+		when = []string{"always"}
+	}
+	return fmt.Sprintf("%s: %s: %s", strings.Join(when, "; "), r.Decision, r.Reason)
+}
+
+// describe writes which document a row is about.
+func (r Row) describe(b *strings.Builder) {
+	entry(b, "document", r.Document)
+	entry(b, "address", r.URL)
+	entry(b, "read", r.Read)
+	entry(b, "how", r.Via)
+	entry(b, "sha256", r.SHA256)
+	entry(b, "says", r.Says)
+}
+
+// width is how wide an entry's text is, in characters, after its indented name.
+const width = 88
+
+// entry writes a name and a text beside it, in lines of a width.
+func entry(b *strings.Builder, name, text string) {
+	var line string
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			fmt.Fprintf(b, "  %-9s %s\n", name, line)
+			name, line = "", ""
+		}
+		line = strings.TrimLeft(line+" "+word, " ")
+	}
+	if line != "" {
+		fmt.Fprintf(b, "  %-9s %s\n", name, line)
 	}
 }
 

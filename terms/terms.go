@@ -90,7 +90,7 @@ type Row struct {
 	Default     Decision     `json:"default" yaml:"default"`             // where no rule applies
 	Reason      string       `json:"reason" yaml:"reason"`               // of the default
 	Rules       []Rule       `json:"rules,omitempty" yaml:"rules"`       // the first that applies decides
-	Obligations []Obligation `json:"obligations" yaml:"obligations"`     // what who may go on must do
+	Obligations []Obligation `json:"obligations,omitempty" yaml:"obligations"`     // what who may go on must do
 	Expires     string       `json:"expires,omitempty" yaml:"expires"`   // last day on which it can be relied on, YYYY-MM-DD; "" if it does not end
 	Hosts       []string     `json:"hosts,omitempty" yaml:"hosts"`       // API hosts that the document governs, with their subdomains
 	Models      []string     `json:"models,omitempty" yaml:"models"`     // beginnings of model names, in lower case, without an organisation before a slash

@@ -338,7 +338,7 @@ No licence was chosen for this model: unless its builder grants one, nobody else
 
 Built {{text .Use.String}}.
 {{range .Terms}}
-- {{.Examples}} examples under **{{text .ID}}**{{with .Document}}: {{text .}}{{end}}{{with .Read}}, read {{text .}}{{end}}.{{with .Decision}} Decision: {{text .}}{{end}}{{with .Basis}} ({{text .}}){{end}}.
+- {{.Examples}} examples under **{{text .ID}}**{{with .Document}}: {{text .}}{{end}}{{with .Read}}, read {{text .}}{{end}}.{{with .Decision}} Decision: {{text .}}{{end}}{{with .Basis}} ({{text .}}){{end}}{{if or .Decision .Basis}}.{{end}}
 {{- range .Obligations}}
   - {{text .Text}}{{if and .Distributed (not $.Use.Distributed)}} Due if the model is distributed.{{end}}
 {{- end}}

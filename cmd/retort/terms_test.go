@@ -1,0 +1,190 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"retort/exchange"
+	"retort/student/export"
+	"retort/teach/dataset"
+	"retort/terms"
+)
+
+const agreementFile = `id: acme
+document: Agreement 2026-17
+read: 2026-10-01
+says: Section 4 lets us train models of our own.
+default: allow
+reason: section 4 allows it
+obligations: [Delete the answers after a year.]
+`
+
+// mixed writes a dataset of three sources and a model that was trained on it.
+func mixed(t *testing.T, ws string) (dataHash, model string) {
+	t.Helper()
+	var rows []dataset.Example
+	for i, source := range []struct{ name, terms string }{{"tickets", "reference"}, {"tickets", "reference"}, {"chats.jsonl", "mistral"}, {"old.jsonl", "acme"}} {
+		rows = append(rows, dataset.Example{
+			Index: i, Source: source.name, Family: "file", Problem: string(rune('a' + i)), Prompt: []exchange.Message{{Role: "user", Content: "Hello?"}},
+			Answer: "Hello.", Origin: exchange.OriginImport, TermsID: source.terms, Verdict: "unverified",
+		})
+	}
+	passport := dataset.Passport{
+		Terms: []dataset.Terms{
+			{ID: "reference", Decision: "allow"}, {ID: "mistral", Decision: "review"},
+			{ID: "acme", Document: "Agreement 2026-17", Decision: "allow", Basis: "own agreement: Agreement 2026-17", Obligations: []terms.Obligation{{Kind: terms.Duty, Text: "Delete the answers after a year."}}},
+		},
+		Overrides: []terms.Override{{Row: "mistral", Actions: []terms.Action{terms.Collect, terms.Curate}, Basis: "Letter of 2026-11-02", By: "Legal"}},
+		People:    []terms.People{{Source: "chats.jsonl", Rows: 1, Consent: terms.ConsentRecorded, Basis: "form 7"}},
+	}
+	dataHash, err := dataset.Write(filepath.Join(ws, "datasets"), rows, passport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := export.Passport{Format: export.PassportFormat, Version: export.PassportVersion, Hash: strings.Repeat("7", 64), Lineage: export.Lineage{
+		Name: "tickets", Use: terms.Use{Purpose: "extract", Distributed: true}, Dataset: export.DatasetRef{Hash: dataHash, Examples: 4},
+		Terms: passport.Terms, Overrides: passport.Overrides,
+	}}
+	for i, n := range []int{2, 1, 1} {
+		p.Terms[i].Examples = n
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	model = filepath.Join(ws, "models", p.Hash)
+	if err := errors.Join(os.MkdirAll(model, 0o755), os.WriteFile(filepath.Join(model, "passport.json"), raw, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return dataHash, model
+}
+
+func TestTermsExplainSaysWhichDocumentDecides(t *testing.T) {
+	ws := t.TempDir()
+	hash, model := mixed(t, ws)
+	agreement := filepath.Join(t.TempDir(), "acme.yaml")
+	if err := os.WriteFile(agreement, []byte(agreementFile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mistral := "export: review, decided by mistral"
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{hash[:8]}, []string{
+			"dataset " + hash, "4 rows; for general use, not distributed", "2 rows from tickets under reference", "1 rows from chats.jsonl under mistral",
+			"collect allow (overridden), curate allow (overridden), export review", "Letter of 2026-11-02, by Legal", mistral,
+			"the passport alone; give the agreement's file", "1 rows from chats.jsonl: consent recorded (form 7)", terms.Disclaimer,
+		}},
+		{[]string{filepath.Join(ws, "datasets", hash), "--agreement", agreement, "--purpose", "extract"}, []string{
+			"4 rows; to extract, not distributed", "sha256", "Section 4 lets us train models of our own.", "- Delete the answers after a year.", mistral,
+		}},
+		{[]string{strings.Repeat("7", 10)}, []string{"model tickets", "to extract, distributed to others", "1 rows from old.jsonl under acme", mistral}},
+		{[]string{model}, []string{"model tickets", "2 rows under reference", "1 rows under mistral", mistral}},
+		{[]string{model, "--purpose", "classify"}, []string{"to classify, not distributed"}},
+	} {
+		r := retort(t, ws, append([]string{"terms", "explain"}, c.args...)...)
+		if r.code != exitDone {
+			t.Fatalf("%v: code %d: %s", c.args, r.code, r.stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(strings.Join(strings.Fields(r.stdout), " "), want) {
+				t.Errorf("%v lacks %q:\n%s", c.args, want, r.stdout)
+			}
+		}
+	}
+	r := retort(t, ws, "terms", "explain", hash, "--json")
+	var e struct {
+		What    string
+		Rows    int
+		Actions []terms.Decided
+		People  []terms.People
+		Note    string
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &e); err != nil || e.Rows != 4 || len(e.Actions) != 3 || e.Actions[2].Decision != terms.Review ||
+		e.Actions[2].By[0] != "mistral" || len(e.People) != 1 || e.Note != terms.Disclaimer {
+		t.Errorf("as JSON: %v: %s", err, r.stdout)
+	}
+}
+
+func TestTermsExplainNamesWhatItCannotFind(t *testing.T) {
+	ws := t.TempDir()
+	hash, _ := mixed(t, ws)
+	for _, c := range []struct{ name, want string }{
+		{"nothing", "no dataset or model nothing"},
+		{"", "could be any of"},
+	} {
+		r := retort(t, ws, "terms", "explain", c.name)
+		if r.code != exitUsage || !strings.Contains(r.stderr, c.want) {
+			t.Errorf("%q: code %d: %s", c.name, r.code, r.stderr)
+		}
+	}
+	data := filepath.Join(ws, "datasets", hash, dataset.DataFile)
+	if err := os.WriteFile(data, []byte("changed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := retort(t, ws, "terms", "explain", hash); r.code == exitDone {
+		t.Error("a damaged dataset was explained")
+	}
+}
+
+func TestTermsListShowAndCheck(t *testing.T) {
+	ws := t.TempDir()
+	file := filepath.Join(t.TempDir(), "acme.yaml")
+	if err := os.WriteFile(file, []byte(agreementFile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.yaml")
+	if err := os.WriteFile(broken, []byte("id: acme\ndefalt: allow\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"list"}, exitDone, "built for general use, not distributed"},
+		{[]string{"list", "--purpose", "classify", "--agreement", file}, exitDone, "acme"},
+		{[]string{"show", "llama-3.1"}, exitDone, `The model's name begins with "Llama"`},
+		{[]string{"show", "acme", "--agreement", file}, exitDone, "Agreement 2026-17"},
+		{[]string{"show", "acme"}, exitUsage, "no such terms row"},
+		{[]string{"check", file}, exitDone, "sha256"},
+		{[]string{"check", broken}, exitUsage, "broken.yaml:2:1"},
+		{[]string{"check", file + ".missing"}, exitUsage, "no such file"},
+	} {
+		r := retort(t, ws, append([]string{"terms"}, c.args...)...)
+		if r.code != c.code || !strings.Contains(r.stdout+r.stderr, c.want) {
+			t.Errorf("%v: code %d, want %d with %q: %s%s", c.args, r.code, c.code, c.want, r.stdout, r.stderr)
+		}
+		if r.code != exitDone {
+			continue
+		}
+		if !strings.Contains(r.stdout, terms.Disclaimer) {
+			t.Errorf("%v does not say what it is", c.args)
+		}
+		r = retort(t, ws, append(append([]string{"terms"}, c.args...), "--json")...)
+		var note struct{ Note string }
+		if err := json.Unmarshal([]byte(r.stdout), &note); err != nil || note.Note != terms.Disclaimer {
+			t.Errorf("%v --json: %v: %.300s", c.args, err, r.stdout)
+		}
+	}
+	r := retort(t, ws, "terms", "list", "--purpose", "classify", "--json")
+	var list struct {
+		Rows []struct {
+			ID        string
+			Decisions map[string]string
+		}
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list.Rows) != len(terms.IDs()) {
+		t.Fatalf("%v: %s", err, r.stdout)
+	}
+	for _, row := range list.Rows {
+		if row.ID == "openai" && row.Decisions["export"] != "review" {
+			t.Errorf("openai to classify: %v", row.Decisions)
+		}
+	}
+}

@@ -2,10 +2,12 @@ package ledger
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"unicode/utf8"
 
@@ -109,6 +111,54 @@ func WriteJSONL(ctx context.Context, w io.Writer, r Reader, f Filter) (int, erro
 		err = fmt.Errorf("export as JSON lines: %w", ferr)
 	}
 	return n, err
+}
+
+// Remark is a record about an exchange that was written after it, as it is
+// exported.
+type Remark struct {
+	Kind Kind            `json:"kind"`
+	Time int64           `json:"time"`
+	Head json.RawMessage `json:"head"`
+}
+
+// WriteExchange writes one exchange as a line of JSON, as WriteJSONL does, with
+// what was said about it since in a member "remarks". It reports whether the
+// ledger has the exchange.
+func WriteExchange(ctx context.Context, w io.Writer, r Reader, id exchange.ID) (bool, error) {
+	var remarks []Remark
+	var found *opened
+	see := func(rec Record) error {
+		if rec.Exchange == id && (rec.Kind == KindVerdict || rec.Kind == KindCorrection) {
+			remarks = append(remarks, Remark{rec.Kind, rec.Time, bytes.Clone(rec.Head)})
+		}
+		return nil
+	}
+	err := joined(ctx, Watch(r, see), func(o *opened) error {
+		if o.exchange.ID == id {
+			found = o
+		}
+		return nil
+	})
+	if err != nil || found == nil {
+		return false, err
+	}
+	extra := maps.Clone(found.extra)
+	if len(remarks) > 0 {
+		if extra == nil {
+			extra = map[string]json.RawMessage{}
+		}
+		if extra["remarks"], err = json.Marshal(remarks); err != nil {
+			return false, fmt.Errorf("export exchange %s: %w", id, err)
+		}
+	}
+	line, err := withExtra(NewLine(found.exchange), extra, lineFields)
+	if err != nil {
+		return false, fmt.Errorf("export exchange %s: %w", id, err)
+	}
+	if _, err := w.Write(append(line, '\n')); err != nil {
+		return false, fmt.Errorf("export exchange %s: %w", id, err)
+	}
+	return true, nil
 }
 
 // table is an exchange as a row of plain columns.

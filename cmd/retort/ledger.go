@@ -53,6 +53,16 @@ func (x *filterFlags) add(c *cobra.Command) {
 	fl.StringVar(&x.until, "until", "", "asked before this time")
 }
 
+// used reports whether any filter was given.
+func (x *filterFlags) used(c *cobra.Command) bool {
+	for _, name := range []string{"run", "stage", "family", "model", "status", "min-cost", "max-cost", "since", "until"} {
+		if c.Flags().Changed(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // filter reads the flags.
 func (x *filterFlags) filter() (ledger.Filter, error) {
 	f := x.f
@@ -117,6 +127,9 @@ func (a *app) ledgerShow() *cobra.Command {
 		RunE: func(c *cobra.Command, list []string) error {
 			if len(list) == 1 {
 				x.id = list[0]
+				if x.used(c) {
+					return usageError{fmt.Errorf("name an exchange, or filter: not both")}
+				}
 			}
 			f, err := x.filter()
 			if err != nil {
@@ -127,11 +140,17 @@ func (a *app) ledgerShow() *cobra.Command {
 				return err
 			}
 			switch {
+			case a.json && len(list) == 1:
+				ok, err := ledger.WriteExchange(c.Context(), a.stdout, r, f.ID)
+				if err == nil && !ok {
+					err = noExchange(f.ID)
+				}
+				return err
 			case a.json:
 				_, err := ledger.WriteJSONL(c.Context(), a.stdout, r, f)
 				return err
 			case len(list) == 1:
-				return a.showExchange(c.Context(), r, f)
+				return a.showExchange(c.Context(), r, f.ID)
 			}
 			return a.listExchanges(c.Context(), r, f, limit)
 		},
@@ -142,13 +161,22 @@ func (a *app) ledgerShow() *cobra.Command {
 	return c
 }
 
-// listExchanges prints a line an exchange and a sum over all that match.
+// listExchanges prints a line an exchange, a sum over all that match, and what
+// is recorded about sources and terms.
 func (a *app) listExchanges(ctx context.Context, r ledger.Reader, f ledger.Filter, limit int) error {
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "exchange\tasked\tfamily\tmodel\tstatus\ttokens in\tout\tcost")
 	n := 0
 	var cost exchange.PicoSum
-	err := ledger.Exchanges(ctx, r, func(e *exchange.Exchange) error {
+	var about []string
+	see := func(rec ledger.Record) error {
+		line, err := aboutSources(rec, f.Run)
+		if line != "" {
+			about = append(about, line)
+		}
+		return err
+	}
+	err := ledger.Exchanges(ctx, ledger.Watch(r, see), func(e *exchange.Exchange) error {
 		if !f.Match(e) {
 			return nil
 		}
@@ -161,7 +189,10 @@ func (a *app) listExchanges(ctx context.Context, r ledger.Reader, f ledger.Filte
 		if e.ErrorClass != "" {
 			status += " " + string(e.ErrorClass)
 		}
-		_, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", e.ID, time.Unix(0, e.Times.Queued).UTC().Format("2006-01-02 15:04:05"),
+		if e.Origin != exchange.OriginAPI {
+			status += " " + string(e.Origin)
+		}
+		_, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", e.ID, utc(e.Times.Queued),
 			e.Family, e.ModelAsked, status, e.Usage.Input, e.Usage.Output, report.FormatUSD(e.Cost.USD()))
 		return err
 	})
@@ -175,23 +206,85 @@ func (a *app) listExchanges(ctx context.Context, r ledger.Reader, f ledger.Filte
 	if limit > 0 && n > limit {
 		more = fmt.Sprintf(" (the first %d are shown)", limit)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s exchanges, %s%s\n", report.FormatCount(int64(n)), cost, more)
-	return err
+	if _, err := fmt.Fprintf(a.stdout, "%s exchanges, %s%s\n", report.FormatCount(int64(n)), cost, more); err != nil {
+		return err
+	}
+	for _, line := range about {
+		fmt.Fprintln(a.stdout, line)
+	}
+	return nil
 }
 
-// showExchange prints one exchange whole.
-func (a *app) showExchange(ctx context.Context, r ledger.Reader, f ledger.Filter) error {
+// aboutSources is a line about a record of an override or of consent; "" for
+// other records, and for overrides of other runs than the one asked for.
+func aboutSources(rec ledger.Record, run string) (string, error) {
+	switch rec.Kind {
+	case ledger.KindOverride:
+		o, err := ledger.ParseOverride(rec)
+		if err != nil || run != "" && o.Run != run {
+			return "", err
+		}
+		line := fmt.Sprintf("override %s of terms row %s for %s: %s", utc(o.Time), o.Row, strings.Join(o.Actions, ", "), o.Basis)
+		if o.By != "" {
+			line += " (by " + o.By + ")"
+		}
+		return line, nil
+	case ledger.KindConsent:
+		c, err := ledger.ParseConsent(rec)
+		if err != nil {
+			return "", err
+		}
+		line := fmt.Sprintf("people behind %s: consent %s", c.Source, c.Consent)
+		if c.Basis != "" {
+			line += ", " + c.Basis
+		}
+		if c.People != "" {
+			line += " (" + c.People + ")"
+		}
+		return line, nil
+	}
+	return "", nil
+}
+
+func noExchange(id exchange.ID) error {
+	return fmt.Errorf("the ledger has no exchange %s: `retort ledger show` lists them", id)
+}
+
+// showExchange prints one exchange whole, with what was said about it since.
+func (a *app) showExchange(ctx context.Context, r ledger.Reader, id exchange.ID) error {
 	var found *exchange.Exchange
-	if err := ledger.Exchanges(ctx, r, func(e *exchange.Exchange) error {
-		if f.Match(e) {
+	var verdicts []ledger.Verdict
+	var corrections []ledger.Correction
+	human := map[exchange.ID]exchange.Answer{}
+	see := func(rec ledger.Record) error {
+		if rec.Exchange != id {
+			return nil
+		}
+		switch rec.Kind {
+		case ledger.KindVerdict:
+			v, err := ledger.ParseVerdict(rec)
+			verdicts = append(verdicts, v)
+			return err
+		case ledger.KindCorrection:
+			c, err := ledger.ParseCorrection(rec)
+			corrections = append(corrections, c)
+			return err
+		}
+		return nil
+	}
+	if err := ledger.Exchanges(ctx, ledger.Watch(r, see), func(e *exchange.Exchange) error {
+		if e.ID == id {
 			found = e
+		}
+		if e.Parent == id && e.Origin == exchange.OriginHuman {
+			human[e.ID] = e.Answer
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
 	if found == nil {
-		return fmt.Errorf("the ledger has no exchange %s that fits", f.ID)
+		return noExchange(id)
 	}
 	head, err := json.MarshalIndent(struct {
 		*exchange.Exchange
@@ -200,13 +293,53 @@ func (a *app) showExchange(ctx context.Context, r ledger.Reader, f ledger.Filter
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%s\n\n--- request, %d bytes ---\n", head, len(found.RequestBody))
+	fmt.Fprintf(a.stdout, "%s\n", head)
+	for _, v := range verdicts {
+		if err := printVerdict(a.stdout, v); err != nil {
+			return err
+		}
+	}
+	for _, c := range corrections {
+		printCorrection(a.stdout, c, human[c.Human])
+	}
+	fmt.Fprintf(a.stdout, "\n--- request, %d bytes ---\n", len(found.RequestBody))
 	if err := writeRaw(a.stdout, found.RequestBody); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "\n--- response, %d bytes ---\n", len(found.ResponseBody))
 	return writeRaw(a.stdout, found.ResponseBody)
 }
+
+func printVerdict(w io.Writer, v ledger.Verdict) error {
+	said := "correct"
+	if !v.Correct {
+		said = v.Reason
+	}
+	fmt.Fprintf(w, "\n--- verdict %s: %s (rules %.12s", utc(v.Time), said, v.Rules)
+	if v.Run != "" {
+		fmt.Fprintf(w, ", run %s", v.Run)
+	}
+	fmt.Fprintln(w, ") ---")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range v.Checks {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Verifier, c.Outcome, c.Reason, c.Detail)
+	}
+	return t.Flush()
+}
+
+func printCorrection(w io.Writer, c ledger.Correction, answer exchange.Answer) {
+	by := ""
+	if c.By != "" {
+		by = " by " + c.By
+	}
+	fmt.Fprintf(w, "\n--- corrected %s%s: exchange %s stands in its place ---\n", utc(c.Time), by, c.Human)
+	if answer.Reasoning != "" {
+		fmt.Fprintf(w, "reasoning: %s\n", answer.Reasoning)
+	}
+	fmt.Fprintf(w, "answer: %s\n", answer.Content)
+}
+
+func utc(t int64) string { return time.Unix(0, t).UTC().Format(time.DateTime) }
 
 // writeRaw writes bytes as they are, and ends the line if they did not.
 func writeRaw(w io.Writer, b []byte) error {
@@ -222,10 +355,11 @@ func writeRaw(w io.Writer, b []byte) error {
 
 func (a *app) ledgerVerify() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "verify",
-		Short: "Check every frame and every link of the chain",
-		Long:  "Check every frame and every link of the chain. Exits with 7 if anything that was\never acknowledged is missing or changed.",
-		Args:  args(cobra.NoArgs),
+		Use:     "verify",
+		Short:   "Check every frame and every link of the chain",
+		Example: "  retort ledger verify",
+		Long:    "Check every frame and every link of the chain. Exits with 7 if anything that was\never acknowledged is missing or changed.",
+		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := workspace.Find(a.workspace)
 			if err != nil {
@@ -321,9 +455,10 @@ func (a *app) ledgerExport() *cobra.Command {
 
 func (a *app) ledgerSeal() *cobra.Command {
 	return &cobra.Command{
-		Use:   "seal",
-		Short: "Turn finished log segments into Parquet archives",
-		Args:  args(cobra.NoArgs),
+		Use:     "seal",
+		Short:   "Turn finished log segments into Parquet archives",
+		Example: "  retort ledger seal",
+		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			ws, err := a.open()
 			if err != nil {

@@ -11,7 +11,8 @@
 //	empty_reasoning  reasoning is required and none came
 //	wrong, …         the verifier's reason (task.Verdict), where only correct answers are kept
 //	contaminated     it is, or contains a piece of, a held-out problem
-//	duplicate        an example kept before has the same problem
+//	duplicate        an example kept before has the same problem; of several
+//	                 answers asked to one problem, the same answer
 //	near_duplicate   an example kept before has nearly the same prompt
 //
 // For problems with exact identity (task.Task.VerifiableIdentity) duplicates
@@ -121,6 +122,7 @@ type Candidate struct {
 	Text
 	Row      string             // where in its source the problem stands
 	RowID    string             // the row's own id there
+	Sample   int                // which of several answers to the problem it is, from 0
 	Messages []exchange.Message // what the student is to read
 	Tools    string             // JSON array of the tools that were offered; empty if none
 	Rejected string             // an answer to the same prompt that is not as good
@@ -178,6 +180,7 @@ type Curator struct {
 	kept     []string // the problem of each kept example
 	byID     map[string]int
 	byPrompt map[string]int
+	said     map[string]bool // what was kept: see saying
 	near     *text.NearIndex
 
 	offered int
@@ -210,7 +213,7 @@ func New(opt Options, heldout []Text) (*Curator, error) {
 		return nil, fmt.Errorf("curate: reasoning %q: want %s, %s or %s", opt.Reasoning, ReasoningKeep, ReasoningDrop, ReasoningRequire)
 	}
 	c := &Curator{
-		opt: opt, byID: map[string]int{}, byPrompt: map[string]int{}, shared: map[string]*text.Shared{},
+		opt: opt, byID: map[string]int{}, byPrompt: map[string]int{}, said: map[string]bool{}, shared: map[string]*text.Shared{},
 		refused: map[string]int{}, samples: map[string][]Sample{}, leaks: map[string]*dataset.Leak{},
 		verifiers: map[string]dataset.Outcomes{}, checkSamples: map[string][]Sample{},
 	}
@@ -264,6 +267,7 @@ func (c *Curator) Offer(x Candidate) Decision {
 	index := len(c.kept)
 	c.kept = append(c.kept, x.ID)
 	c.byID[identity(x.Text)] = index
+	c.said[saying(x)] = true
 	if !x.Exact {
 		c.byPrompt[text.Normalize(x.Prompt)] = index
 	}
@@ -312,6 +316,12 @@ func (c *Curator) IdentityLeaks() []dataset.Leak {
 		}
 	}
 	return leaks
+}
+
+// saying names an answer to a problem, its reasoning included.
+func saying(x Candidate) string {
+	a := x.Answered().Answer
+	return identity(x.Text) + "\x00" + text.Normalize(a.Reasoning) + "\x00" + text.Normalize(a.Content)
 }
 
 func identity(t Text) string { return t.Family + "\x00" + t.ID }
@@ -421,6 +431,12 @@ func (c *Curator) overlapText(part string, o text.Overlap) string {
 
 func (c *Curator) judgeRepetition(x Candidate) (reason, detail string) {
 	earlier, repeated := c.byID[identity(x.Text)]
+	if repeated && x.Sample > 0 { // asked again on purpose
+		if c.said[saying(x)] {
+			return ReasonDuplicate, fmt.Sprintf("the answer of example %d, or an earlier one, to the same problem", earlier)
+		}
+		return "", ""
+	}
 	if !repeated && !x.Exact {
 		earlier, repeated = c.byPrompt[text.Normalize(x.Prompt)]
 	}

@@ -321,6 +321,10 @@ func (u *ResponsesUsage) chat() *Usage {
 	return out
 }
 
+// Exchange returns the counts in our vocabulary; their source is missing where
+// Problem says that they cannot be used.
+func (u *ResponsesUsage) Exchange() exchange.Usage { return u.chat().Exchange() }
+
 // ResponsesUsageOf returns the counts of an answer as the wire has them.
 func ResponsesUsageOf(u exchange.Usage) *ResponsesUsage {
 	return &ResponsesUsage{

@@ -10,7 +10,6 @@ import (
 
 	"retort/exchange"
 	"retort/meter"
-	"retort/openai"
 )
 
 // The pause before the n-th retry is drawn uniformly between zero and
@@ -41,7 +40,7 @@ func (c *Collector) Ask(ctx context.Context, r exchange.Request) (*exchange.Exch
 	if err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
-	body, err := openai.EncodeRequest(r, key, c.requestOptions())
+	body, err := c.codec.encode(&c.cfg, r, key)
 	if err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}

@@ -62,7 +62,7 @@ func (c *Collector) list(ctx context.Context) (modelList, error) {
 func (c *Collector) listOnce(ctx context.Context) (modelList, error) {
 	tctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(tctx, http.MethodGet, strings.TrimSuffix(c.cfg.BaseURL, "/")+"/models", nil)
+	req, err := http.NewRequestWithContext(tctx, http.MethodGet, strings.TrimSuffix(c.cfg.BaseURL, "/")+"/models"+c.codec.list, nil)
 	if err != nil {
 		return nil, fmt.Errorf("check %s: %w", c.what(), err)
 	}
@@ -82,11 +82,10 @@ func (c *Collector) listOnce(ctx context.Context) (modelList, error) {
 		return nil, &UnreachableError{What: c.what(), Err: because(tctx, err)}
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		api := openai.ParseError(resp.StatusCode, body)
-		api.Message = c.scrub(api.Message)
-		switch class := classOfAPI(api); class {
+		refused := c.codec.refuse(resp.StatusCode, body)
+		switch class := classOfRefusal(refused); class {
 		case exchange.ClassAuth, exchange.ClassQuota:
-			res := &result{e: &exchange.Exchange{Status: resp.StatusCode, ErrorClass: class}, api: api, cause: api}
+			res := &result{e: &exchange.Exchange{Status: resp.StatusCode, ErrorClass: class}, refusal: refused, cause: refused}
 			return nil, c.failure(ctx, res)
 		}
 		return nil, errNotOffered // overload shows, if it lasts, when it matters
@@ -142,7 +141,7 @@ func (l modelList) missing(model string) error {
 func (c *Collector) notFound(ctx context.Context, cause error) error {
 	list, err := c.listOnce(ctx)
 	if err != nil || list.has(c.cfg.Model) {
-		return fmt.Errorf("model or address is wrong; base_url should end where /chat/completions follows, usually in /v1: %w", cause)
+		return fmt.Errorf("model or address is wrong; base_url should end where %s follows, usually in /v1: %w", c.codec.path, cause)
 	}
 	return fmt.Errorf("%w (%w)", list.missing(c.cfg.Model), cause)
 }

@@ -1,4 +1,4 @@
-// Package collect asks a teacher, over the OpenAI wire, and keeps what it
+// Package collect asks a teacher, over one of three wires, and keeps what it
 // says: the exchange.Asker through which every paid call of a run goes.
 //
 // One Ask may take several attempts. Each attempt waits for its turn, reserves
@@ -44,7 +44,6 @@ import (
 	"retort/exchange"
 	"retort/ledger"
 	"retort/meter"
-	"retort/openai"
 	"retort/price"
 )
 
@@ -82,7 +81,7 @@ type Config struct {
 	Stall       time.Duration // longest silence once a response has begun
 	MaxAttempts int           // at one request; refusals for its rate count a quarter
 	Stream      bool          // whether answers are streamed
-	TokensField string        // "max_tokens" (default) or "max_completion_tokens"
+	TokensField string        // of the chat wire: "max_tokens" or "max_completion_tokens"; by Quirks if empty
 
 	TermsID    string // the row that let collection pass
 	TermsBasis string // and on what basis
@@ -136,7 +135,8 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // concurrent use.
 type Collector struct {
 	cfg     Config
-	url     string // of chat completions
+	codec   *codec // of the wire
+	url     string // that requests are sent to
 	client  *http.Client
 	own     *http.Transport // to close; nil where the transport is the caller's
 	limiter *meter.Limiter
@@ -174,7 +174,7 @@ func New(cfg Config) (*Collector, error) {
 		return nil, fmt.Errorf("collect: %w", err)
 	}
 	c := &Collector{
-		cfg: cfg, url: strings.TrimSuffix(cfg.BaseURL, "/") + "/chat/completions",
+		cfg: cfg, codec: codecs[cfg.Wire], url: strings.TrimSuffix(cfg.BaseURL, "/") + codecs[cfg.Wire].path,
 		limiter: limiter, log: cfg.Log,
 		known: make(map[exchange.Key]*exchange.Exchange, len(cfg.Known)),
 		calls: make(map[exchange.Key]*call),
@@ -227,14 +227,12 @@ func (cfg *Config) fill() error {
 	if cfg.Wire, err = ParseWire(string(cfg.Wire)); err != nil {
 		return err
 	}
-	if cfg.Wire != WireChat {
-		return fmt.Errorf("wire %s is not spoken yet", cfg.Wire)
-	}
 	if cfg.Quirks.Name == "" {
 		if cfg.Quirks, err = QuirksOf("", cfg.BaseURL); err != nil {
 			return err
 		}
 	}
+	cfg.Price = cfg.Quirks.Price(cfg.Price)
 	if cfg.Endpoint == "" {
 		cfg.Endpoint = cfg.Wire.Endpoint(cfg.BaseURL)
 	}
@@ -309,8 +307,4 @@ func ProviderOf(baseURL string) string {
 // what names the teacher in errors.
 func (c *Collector) what() string {
 	return fmt.Sprintf("model %q at %s", c.cfg.Model, c.cfg.BaseURL)
-}
-
-func (c *Collector) requestOptions() openai.RequestOptions {
-	return openai.RequestOptions{Stream: c.cfg.Stream, TokensField: c.cfg.TokensField}
 }

@@ -16,10 +16,10 @@ import (
 // The headers that are kept, in lower case; a trailing * stands for any rest.
 // Everything else may hold a secret.
 var (
-	requestHeaders  = []string{"content-type", "accept", "user-agent", "x-retort-attempt"}
+	requestHeaders  = []string{"content-type", "accept", "user-agent", "x-retort-attempt", "anthropic-version"}
 	responseHeaders = []string{
 		"content-type", "date", "retry-after", "retry-after-ms", "x-request-id", "request-id",
-		"openai-processing-ms", "openai-version", "openai-model", "x-ratelimit-*",
+		"openai-processing-ms", "openai-version", "openai-model", "x-ratelimit-*", "anthropic-ratelimit-*",
 	}
 )
 
@@ -75,34 +75,32 @@ func (c *Collector) conclude(ctx context.Context, j job, res *result) {
 // refused reads a response with another status than 2xx.
 func (c *Collector) refused(res *result) {
 	e := res.e
-	res.api = openai.ParseError(e.Status, e.ResponseBody)
-	res.api.Message = c.scrub(res.api.Message)
+	res.refusal = c.codec.refuse(e.Status, e.ResponseBody)
 	var billed struct {
-		Usage *openai.Usage `json:"usage"`
+		Usage json.RawMessage `json:"usage"`
 	}
-	if openai.Check(e.ResponseBody) == nil && json.Unmarshal(e.ResponseBody, &billed) == nil && billed.Usage != nil && billed.Usage.Problem == "" {
-		e.Usage = billed.Usage.Exchange()
+	if openai.Check(e.ResponseBody) == nil && json.Unmarshal(e.ResponseBody, &billed) == nil && len(billed.Usage) > 0 {
+		e.Usage = c.codec.usage(billed.Usage)
 	}
-	c.fail(res, classOfAPI(res.api), res.api)
+	c.fail(res, classOfRefusal(res.refusal), res.refusal)
 }
 
 // read reads a response with status 2xx.
 func (c *Collector) read(ctx context.Context, res *result) {
 	e := res.e
-	answer, usage, meta, err := openai.Parse(e.ResponseHeader["content-type"], e.ResponseBody)
-	e.Answer, e.Usage, e.ModelAnswered, e.Fingerprint = answer, usage, meta.Model, meta.Fingerprint
-	unread := res.cause != nil && !meta.Done // the body did not come to its end
-	if meta.Streamed && (err != nil || unread) {
+	answer, usage, meta, err := c.codec.parse(e.ResponseHeader["content-type"], e.ResponseBody)
+	e.Answer, e.Usage, e.ModelAnswered, e.Fingerprint = answer, c.cfg.Quirks.usage(usage, meta.total), meta.model, meta.fingerprint
+	unread := res.cause != nil && !meta.done // the body did not come to its end
+	if meta.streamed && (err != nil || unread) {
 		e.Usage = exchange.Usage{Source: exchange.UsageMissing} // a running total need not be the total
 	}
 	switch {
-	case err == nil && (meta.Streamed || !unread): // what ended a stream after its answer does not matter
+	case err == nil && (meta.streamed || !unread): // what ended a stream after its answer does not matter
 		res.cause = nil
 	case unread:
 		c.fail(res, c.classOf(ctx, res.cause), res.cause)
-	case errors.As(err, &res.api):
-		res.api.Message = c.scrub(res.api.Message)
-		c.fail(res, classOfAPI(res.api), res.api)
+	case errors.As(err, &res.refusal):
+		c.fail(res, classOfRefusal(res.refusal), res.refusal)
 	case errors.Is(err, openai.ErrCut):
 		c.fail(res, exchange.ClassNetwork, err)
 	default:
@@ -153,10 +151,10 @@ func (c *Collector) classOf(ctx context.Context, cause error) exchange.ErrorClas
 	return exchange.ClassNetwork
 }
 
-// classOfAPI sorts what a teacher says about a failure, by its code where that
-// says more than the status.
-func classOfAPI(e *openai.APIError) exchange.ErrorClass {
-	what := strings.ToLower(e.Code + " " + e.Type)
+// classOfRefusal sorts what a teacher says about a failure, by its code where
+// that says more than the status.
+func classOfRefusal(r *refusal) exchange.ErrorClass {
+	what := strings.ToLower(r.code + " " + r.kind)
 	has := func(words ...string) bool {
 		for _, w := range words {
 			if strings.Contains(what, w) {
@@ -165,7 +163,7 @@ func classOfAPI(e *openai.APIError) exchange.ErrorClass {
 		}
 		return false
 	}
-	status := e.Status
+	status := r.status
 	switch {
 	case has("insufficient_quota", "insufficient_balance", "billing") || status == http.StatusPaymentRequired:
 		return exchange.ClassQuota
@@ -185,8 +183,8 @@ func classOfAPI(e *openai.APIError) exchange.ErrorClass {
 func (c *Collector) failure(ctx context.Context, res *result) error {
 	e := res.e
 	out := &exchange.Error{Op: "ask", What: c.what(), Class: e.ErrorClass, Err: res.cause}
-	if res.api != nil {
-		out.Code = res.api.Code
+	if res.refusal != nil {
+		out.Code = c.scrub(res.refusal.code)
 	}
 	switch e.ErrorClass {
 	case exchange.ClassCancelled:

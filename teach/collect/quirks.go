@@ -5,6 +5,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"retort/exchange"
+	"retort/price"
 )
 
 // Quirks say how a provider's API departs from the wire that it speaks, and
@@ -29,6 +32,10 @@ type Quirks struct {
 	// which are billed as output all the same: output is then what total_tokens
 	// has beyond prompt_tokens.
 	ReasoningApart bool
+	// CacheWrite is what input that the provider writes to its cache costs, as a
+	// multiple of other input, in hundredths: 125 is a quarter more; 0: the
+	// same. CacheWriteLong is that of an hour and longer.
+	CacheWrite, CacheWriteLong int
 	// Reasoning says where the reasoning of an answer comes, for people: every
 	// form is read from every provider.
 	Reasoning string
@@ -75,6 +82,27 @@ func (q Quirks) Wire() Wire {
 		return WireChat
 	}
 	return q.Wires[0]
+}
+
+// Price returns a price with what the provider charges for input that it writes
+// to its cache, where the price does not say.
+func (q Quirks) Price(p price.Price) price.Price {
+	if p.CacheWrite == 0 && q.CacheWrite != 0 {
+		p.CacheWrite = (p.Input*exchange.Pico(q.CacheWrite) + 99) / 100
+	}
+	if p.CacheWriteLong == 0 && q.CacheWriteLong != 0 {
+		p.CacheWriteLong = (p.Input*exchange.Pico(q.CacheWriteLong) + 99) / 100
+	}
+	return p
+}
+
+// usage is a reported usage as it is billed; total is what it has in all.
+func (q *Quirks) usage(u exchange.Usage, total int64) exchange.Usage {
+	if apart := total - u.Input - u.Output; q.ReasoningApart && u.Source == exchange.UsageReported && apart > 0 {
+		u.Output += apart
+		u.Reasoning = max(u.Reasoning, apart)
+	}
+	return u
 }
 
 func (q Quirks) clone() Quirks {

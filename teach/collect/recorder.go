@@ -3,6 +3,7 @@ package collect
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,11 @@ type recorder struct {
 	id     exchange.ID
 	secret []byte      // is not recorded; "" if there is none
 	failed func(error) // told, at most once, that a fragment could not be recorded
+	ends   []string    // how the lines begin that begin a stream's last event
 
-	body []byte // all that was read; written by add only
+	body    []byte // all that was read; written by add only
+	scanned int    // bytes of body in which no last event begins
+	ending  bool   // the last event has begun
 
 	mu       sync.Mutex
 	recorded int // bytes of body that are, or are being made, durable
@@ -113,15 +117,17 @@ func (r *recorder) finish() ([]ledger.Record, error) {
 	return rest, r.err
 }
 
-// streamIsOver reports whether the end of the body holds a stream's last
-// event. Only an event can begin a line with it: JSON has no raw line breaks
-// inside of strings.
+// streamIsOver reports whether the body holds a stream's last event. Only an
+// event can begin a line with it: JSON has no raw line breaks inside of strings.
+// The event has ended when a blank line follows.
 func (r *recorder) streamIsOver() bool {
-	tail := r.body[max(0, len(r.body)-64):]
-	for _, mark := range []string{"\ndata: [DONE]", "\ndata:[DONE]", "\rdata: [DONE]", "\rdata:[DONE]"} {
-		if bytes.Contains(tail, []byte(mark)) {
-			return true
-		}
+	if !r.ending {
+		const longest = 64 // more than any beginning of a line that is looked for
+		recent := r.body[max(0, r.scanned-longest):]
+		r.scanned = len(r.body)
+		r.ending = slices.ContainsFunc(r.ends, func(line string) bool {
+			return bytes.Contains(recent, []byte("\n"+line)) || bytes.Contains(recent, []byte("\r"+line))
+		})
 	}
-	return false
+	return r.ending && slices.ContainsFunc([]string{"\n\n", "\r\n\r\n", "\r\r"}, func(blank string) bool { return bytes.HasSuffix(r.body, []byte(blank)) })
 }

@@ -25,7 +25,7 @@ const AttemptHeader = "X-Retort-Attempt"
 const (
 	// maxBody bounds a response body.
 	maxBody = 64 << 20
-	// afterDone is how long a stream may stay open after its [DONE]: long
+	// afterDone is how long a stream may stay open after its last event: long
 	// enough for the connection to be used again, if the server ends it.
 	afterDone = 250 * time.Millisecond
 )
@@ -51,12 +51,12 @@ type job struct {
 
 // result is one attempt that was made and recorded.
 type result struct {
-	e     *exchange.Exchange
-	hints meter.Hints
-	api   *openai.APIError // what the teacher said, if it said that it failed
-	cause error            // of the failure; nil if there was none
-	err   error            // the failure as a caller sees it
-	sent  bool             // a connection was there, so that it may have been billed
+	e       *exchange.Exchange
+	hints   meter.Hints
+	refusal *refusal // what the teacher said, if it said that it failed
+	cause   error    // of the failure; nil if there was none
+	err     error    // the failure as a caller sees it
+	sent    bool     // a connection was there, so that it may have been billed
 }
 
 func (r *result) id() exchange.ID {
@@ -115,7 +115,7 @@ func (c *Collector) send(ctx context.Context, j job) (*result, error) {
 	e.Times.Sent = time.Now().UnixNano()
 	c.event(Event{Kind: EventSent, Key: j.key, Exchange: &exchange.Exchange{ID: e.ID, Key: e.Key, Attempt: e.Attempt, Family: e.Family, Stage: e.Stage}})
 	res := &result{e: e}
-	rec := &recorder{ledger: c.cfg.Ledger, id: e.ID, secret: []byte(c.cfg.APIKey)}
+	rec := &recorder{ledger: c.cfg.Ledger, id: e.ID, secret: []byte(c.cfg.APIKey), ends: c.codec.ends}
 	c.exchange(ctx, req, res, rec)
 	fragments, lost := rec.finish()
 	e.ResponseBody = rec.body
@@ -147,11 +147,7 @@ func (c *Collector) newRequest(e *exchange.Exchange) (*http.Request, error) {
 	return req, nil
 }
 
-func (c *Collector) authorize(req *http.Request) {
-	if c.cfg.APIKey != "" {
-		req.Header.Set("Authorization", "Bearer "+c.cfg.APIKey)
-	}
-}
+func (c *Collector) authorize(req *http.Request) { c.codec.header(req.Header, c.cfg.APIKey) }
 
 // exchange sends the request and reads the response into the recorder. It
 // fills in status, headers and times, and the cause if it ended otherwise than

@@ -1,4 +1,19 @@
-// Package verify holds the verifiers that a recipe can name.
+// Package verify holds the verifiers that a recipe can name: an exact text, a
+// number within a tolerance, a regular expression, a JSON schema, named fields
+// against a gold answer, a function in Starlark, or the task family's own.
+//
+// New makes a Set of them, and Set.Judge runs all of them on one answer: each
+// passes, fails, skips (it has no right answer to compare with) or errs, with
+// a reason to count by, and the verdict sums them up. Nothing that an answer
+// or a verifier's file holds stops a run: a check that crashes, or that takes
+// too many steps or too much memory, is an outcome like any other. The same
+// verifiers give the same answer the same verdict on every machine; only a
+// check's time limit, a backstop behind its steps, looks at a clock.
+//
+// The package asks nobody anything: no verifier reads a file once New has
+// returned, and none ever reaches the network. It does not decide what becomes
+// of an answer (curate does) and keeps no record (ledger does). Sizes are in
+// bytes. The only errors are New's, of type *SpecError.
 package verify
 
 import (

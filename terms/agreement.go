@@ -9,13 +9,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 )
 
-// maxAgreement is how large an agreement's file may be: it describes a contract
-// and is not the contract.
-const maxAgreement = 1 << 20
+// An agreement's file describes a contract and is not the contract. What is
+// nested deeper than any row exhausts the parser.
+const (
+	maxAgreement = 64 << 10 // bytes
+	maxBrackets  = 1000     // in the file
+	maxDashes    = 100      // in a line
+)
 
 // AgreementError says what is wrong with a file that should hold an agreement.
 type AgreementError struct {
@@ -58,6 +63,17 @@ func LoadAgreement(path string) (Row, string, error) {
 }
 
 func parseAgreement(raw []byte) (Row, error) {
+	if !utf8.Valid(raw) || bytes.IndexByte(raw, 0) >= 0 {
+		return Row{}, errors.New("the file is not text in UTF-8")
+	}
+	if bytes.Count(raw, []byte("["))+bytes.Count(raw, []byte("{")) > maxBrackets {
+		return Row{}, fmt.Errorf("the file has more than %d brackets", maxBrackets)
+	}
+	for line := range bytes.Lines(raw) {
+		if bytes.Count(line, []byte("- ")) > maxDashes {
+			return Row{}, fmt.Errorf("a line of the file has more than %d dashes", maxDashes)
+		}
+	}
 	var row Row
 	d := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
 	if err := d.Decode(&row); err != nil {

@@ -1,6 +1,7 @@
 package terms
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -95,12 +96,20 @@ func (e *Explanation) decide(a Action) Decided {
 func (e Explanation) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d rows; %s\n", e.Rows, e.Use)
-	for _, p := range e.Parts {
-		fmt.Fprintf(&b, "\n%d rows", p.Rows)
-		if p.Source != "" {
-			fmt.Fprintf(&b, " from %s", p.Source)
+	for i, p := range e.Parts {
+		same := func(q Part) bool { return q.Row.ID == p.Row.ID }
+		if slices.IndexFunc(e.Parts, same) < i {
+			continue
 		}
-		fmt.Fprintf(&b, " under %s\n", p.Row.ID)
+		rows, sources := 0, []string{}
+		for _, q := range e.Parts {
+			if same(q) {
+				rows += q.Rows
+				sources = append(sources, fmt.Sprintf("%d from %s", q.Rows, cmp.Or(q.Source, "a source that is not named")))
+			}
+		}
+		fmt.Fprintf(&b, "\n%d rows under %s\n", rows, p.Row.ID)
+		entry(&b, "sources", strings.Join(sources, ", "))
 		p.describe(&b)
 	}
 	b.WriteString("\nTaken together:\n")

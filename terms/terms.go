@@ -80,22 +80,22 @@ func (u Use) String() string {
 // Row is what one document says.
 type Row struct {
 	ID          string       `json:"id" yaml:"id"`
-	Provider    string       `json:"provider" yaml:"provider"`           // whose document it is
-	Document    string       `json:"document" yaml:"document"`           // its name
-	URL         string       `json:"url,omitempty" yaml:"url"`           // where it is published: host and path
-	Read        string       `json:"read" yaml:"read"`                   // the day on which it was read, YYYY-MM-DD
-	Via         string       `json:"via,omitempty" yaml:"via"`           // how, if not at its source
-	Basis       string       `json:"basis" yaml:"basis"`                 // what an allowance rests on: terms, licence, own server, agreement
-	Says        string       `json:"says" yaml:"says"`                   // in a sentence
-	Default     Decision     `json:"default" yaml:"default"`             // where no rule applies
-	Reason      string       `json:"reason" yaml:"reason"`               // of the default
-	Rules       []Rule       `json:"rules,omitempty" yaml:"rules"`       // the first that applies decides
-	Obligations []Obligation `json:"obligations,omitempty" yaml:"obligations"`     // what who may go on must do
-	Expires     string       `json:"expires,omitempty" yaml:"expires"`   // last day on which it can be relied on, YYYY-MM-DD; "" if it does not end
-	Hosts       []string     `json:"hosts,omitempty" yaml:"hosts"`       // API hosts that the document governs, with their subdomains
-	Models      []string     `json:"models,omitempty" yaml:"models"`     // beginnings of model names, in lower case, without an organisation before a slash
-	Anywhere    bool         `json:"anywhere,omitempty" yaml:"anywhere"` // Models decide whatever the host; otherwise only on a server of one's own
-	SHA256      string       `json:"sha256,omitempty" yaml:"-"`          // of the file that an agreement of one's own was read from
+	Provider    string       `json:"provider" yaml:"provider"`                 // whose document it is
+	Document    string       `json:"document" yaml:"document"`                 // its name
+	URL         string       `json:"url,omitempty" yaml:"url"`                 // where it is published: host and path
+	Read        string       `json:"read" yaml:"read"`                         // the day on which it was read, YYYY-MM-DD
+	Via         string       `json:"via,omitempty" yaml:"via"`                 // how, if not at its source
+	Basis       string       `json:"basis" yaml:"basis"`                       // what an allowance rests on: terms, licence, own server, agreement
+	Says        string       `json:"says" yaml:"says"`                         // in a sentence
+	Default     Decision     `json:"default" yaml:"default"`                   // where no rule applies
+	Reason      string       `json:"reason" yaml:"reason"`                     // of the default
+	Rules       []Rule       `json:"rules,omitempty" yaml:"rules"`             // the first that applies decides
+	Obligations []Obligation `json:"obligations,omitempty" yaml:"obligations"` // what who may go on must do
+	Expires     string       `json:"expires,omitempty" yaml:"expires"`         // last day on which it can be relied on, YYYY-MM-DD; "" if it does not end
+	Hosts       []string     `json:"hosts,omitempty" yaml:"hosts"`             // API hosts that the document governs, with their subdomains
+	Models      []string     `json:"models,omitempty" yaml:"models"`           // beginnings of model names, in lower case, without an organisation before a slash
+	Anywhere    bool         `json:"anywhere,omitempty" yaml:"anywhere"`       // Models decide whatever the host; otherwise only on a server of one's own
+	SHA256      string       `json:"sha256,omitempty" yaml:"-"`                // of the file that an agreement of one's own was read from
 }
 
 // Rule is an exception from a row's default.

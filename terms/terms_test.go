@@ -3,6 +3,8 @@ package terms
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +137,33 @@ func TestEveryRowNamesItsDocument(t *testing.T) {
 			if _, err := time.Parse(time.DateOnly, r.Read); err != nil {
 				t.Errorf("row %q: %v", r.ID, err)
 			}
+		}
+	}
+}
+
+func TestAFileThatIsNoAgreementIsRefusedWhateverItHolds(t *testing.T) {
+	for name, text := range map[string]string{
+		"deep brackets": "id: " + strings.Repeat("[", 60_000),
+		"deep braces":   "id: " + strings.Repeat("{a: ", 12_000),
+		"deep dashes":   strings.Repeat("- ", 30_000) + "x",
+		"deep keys":     strings.Repeat("a: ", 20_000) + "x",
+		"aliases":       "id: &a [x,x]\nhosts: &b [*a,*a]\nmodels: [*b,*b]\n",
+		"a NUL":         "id: a\x00b\n",
+		"no UTF-8":      "id: \xff\n",
+		"too large":     "id: " + strings.Repeat("a", maxAgreement),
+		"a list":        "- id: a\n",
+		"two":           "id: a\n---\nid: b\n",
+		"a directory":   "",
+	} {
+		path := filepath.Join(t.TempDir(), "a.yaml")
+		if name == "a directory" {
+			path = t.TempDir()
+		} else if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		row, _, err := LoadAgreement(path)
+		if err == nil || !strings.Contains(err.Error(), path) || len(err.Error()) > 1000 {
+			t.Errorf("%s: row %q, error %.300v", name, row.ID, err)
 		}
 	}
 }

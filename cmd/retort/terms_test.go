@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +29,7 @@ obligations: [Delete the answers after a year.]
 func mixed(t *testing.T, ws string) (dataHash, model string) {
 	t.Helper()
 	var rows []dataset.Example
-	for i, source := range []struct{ name, terms string }{{"tickets", "reference"}, {"tickets", "reference"}, {"chats.jsonl", "mistral"}, {"old.jsonl", "acme"}} {
+	for i, source := range []struct{ name, terms string }{{"tickets", "reference"}, {"tickets", "reference"}, {"multiply", "reference"}, {"chats.jsonl", "mistral"}, {"old.jsonl", "acme"}} {
 		rows = append(rows, dataset.Example{
 			Index: i, Source: source.name, Family: "file", Problem: string(rune('a' + i)), Prompt: []exchange.Message{{Role: "user", Content: "Hello?"}},
 			Answer: "Hello.", Origin: exchange.OriginImport, TermsID: source.terms, Verdict: "unverified",
@@ -46,10 +48,10 @@ func mixed(t *testing.T, ws string) (dataHash, model string) {
 		t.Fatal(err)
 	}
 	p := export.Passport{Format: export.PassportFormat, Version: export.PassportVersion, Hash: strings.Repeat("7", 64), Lineage: export.Lineage{
-		Name: "tickets", Use: terms.Use{Purpose: "extract", Distributed: true}, Dataset: export.DatasetRef{Hash: dataHash, Examples: 4},
+		Name: "tickets", Use: terms.Use{Purpose: "extract", Distributed: true}, Dataset: export.DatasetRef{Hash: dataHash, Examples: 5},
 		Terms: passport.Terms, Overrides: passport.Overrides,
 	}}
-	for i, n := range []int{2, 1, 1} {
+	for i, n := range []int{3, 1, 1} {
 		p.Terms[i].Examples = n
 	}
 	raw, err := json.Marshal(p)
@@ -76,15 +78,15 @@ func TestTermsExplainSaysWhichDocumentDecides(t *testing.T) {
 		want []string
 	}{
 		{[]string{hash[:8]}, []string{
-			"dataset " + hash, "4 rows; for general use, not distributed", "2 rows from tickets under reference", "1 rows from chats.jsonl under mistral",
+			"dataset " + hash, "5 rows; for general use, not distributed", "3 rows under reference sources 2 from tickets, 1 from multiply", "1 rows under mistral sources 1 from chats.jsonl",
 			"collect allow (overridden), curate allow (overridden), export review", "Letter of 2026-11-02, by Legal", mistral,
 			"the passport alone; give the agreement's file", "1 rows from chats.jsonl: consent recorded (form 7)", terms.Disclaimer,
 		}},
 		{[]string{filepath.Join(ws, "datasets", hash), "--agreement", agreement, "--purpose", "extract"}, []string{
-			"4 rows; to extract, not distributed", "sha256", "Section 4 lets us train models of our own.", "- Delete the answers after a year.", mistral,
+			"5 rows; to extract, not distributed", "sha256", "Section 4 lets us train models of our own.", "- Delete the answers after a year.", mistral,
 		}},
-		{[]string{strings.Repeat("7", 10)}, []string{"model tickets", "to extract, distributed to others", "1 rows from old.jsonl under acme", mistral}},
-		{[]string{model}, []string{"model tickets", "2 rows under reference", "1 rows under mistral", mistral}},
+		{[]string{strings.Repeat("7", 10)}, []string{"model tickets", "to extract, distributed to others", "1 rows under acme sources 1 from old.jsonl", mistral}},
+		{[]string{model}, []string{"model tickets", "3 rows under reference", "1 rows under mistral", mistral}},
 		{[]string{model, "--purpose", "classify"}, []string{"to classify, not distributed"}},
 	} {
 		r := retort(t, ws, append([]string{"terms", "explain"}, c.args...)...)
@@ -105,9 +107,16 @@ func TestTermsExplainSaysWhichDocumentDecides(t *testing.T) {
 		People  []terms.People
 		Note    string
 	}
-	if err := json.Unmarshal([]byte(r.stdout), &e); err != nil || e.Rows != 4 || len(e.Actions) != 3 || e.Actions[2].Decision != terms.Review ||
+	if err := json.Unmarshal([]byte(r.stdout), &e); err != nil || e.Rows != 5 || len(e.Actions) != 3 || e.Actions[2].Decision != terms.Review ||
 		e.Actions[2].By[0] != "mistral" || len(e.People) != 1 || e.Note != terms.Disclaimer {
 		t.Errorf("as JSON: %v: %s", err, r.stdout)
+	}
+}
+
+func TestObligationsThatAreNotMetEndWithTheTermsExitCode(t *testing.T) {
+	err := fmt.Errorf("export: %w", &terms.ObligationError{Model: "m"})
+	if code := exitCode(context.Background(), err); code != exitTerms {
+		t.Errorf("exit code %d, want %d", code, exitTerms)
 	}
 }
 

@@ -13,40 +13,31 @@ import (
 	"retort/teach/collect"
 	"retort/teach/curate"
 	"retort/teach/dataset"
-	"retort/teach/task"
 	"retort/terms"
 )
 
-// The names of the stages under which exchanges are recorded.
+// The names of the stages. Exchanges are recorded under collect and eval.
 const (
-	stageCollect = "collect"
-	stageEval    = "eval"
+	stageCollect   = "collect"
+	stageDataset   = "dataset"
+	stageTokenizer = "tokenizer"
+	stageTrain     = "train"
+	stageEval      = "eval"
+	stageExport    = "export"
+	stageReport    = "report"
 )
-
-// question is one prompt on its way to an asker.
-type question struct {
-	source  *promptSource
-	problem task.Problem
-	request exchange.Request
-}
-
-// Request implements what collect.Fill needs of an item.
-func (q question) Request() exchange.Request { return q.request }
-
-// ask makes the request for a problem.
-func (r *run) ask(template exchange.Request, s *promptSource, p task.Problem, stage string) question {
-	q := template
-	q.Messages = []exchange.Message{{Role: "user", Content: p.Prompt}}
-	q.Run, q.Stage, q.Family, q.Problem = r.name, stage, s.name, p.ID
-	return question{source: s, problem: p, request: q}
-}
 
 // collect asks the teacher everything that the recipe needs of it: first the
 // held-out problems, so that a budget that is too small shows before training,
 // then training prompts until enough answers pass curation.
 func (r *run) collect(ctx context.Context) error {
-	if err := r.collector.Check(ctx); err != nil {
+	if err := r.takeIn(ctx); err != nil {
 		return err
+	}
+	if r.collector != nil {
+		if err := r.collector.Check(ctx); err != nil {
+			return err
+		}
 	}
 	total := int64(0)
 	for i := range r.sources {
@@ -58,20 +49,46 @@ func (r *run) collect(ctx context.Context) error {
 	if err := r.collectHeldout(ctx, count); err != nil {
 		return r.stopped(err)
 	}
-	a, err := r.assemble(ctx, r.collector, count)
+	a, err := r.assemble(ctx, r.asker, count)
 	if err != nil {
 		return r.stopped(err)
 	}
-	stats := r.collector.Stats()
-	bar.Done(fmt.Sprintf("%s examples, %s spent, %s attempts", report.FormatCount(int64(len(a.rows))), report.FormatUSD(r.budget.Spent().USD()), report.FormatCount(stats.Sent)))
+	bar.Done(fmt.Sprintf("%s examples, %s spent, %s attempts", report.FormatCount(int64(len(a.rows))), report.FormatUSD(r.budget.Spent().USD()), report.FormatCount(r.sent())))
 	return nil
+}
+
+// takeIn writes what the ledger lacks of the imported sources.
+func (r *run) takeIn(ctx context.Context) error {
+	for _, s := range r.sources {
+		if s.imported == nil {
+			continue
+		}
+		bar := r.opt.Progress.Stage("import", 0, s.imported.found.Items, "conversations")
+		if err := r.record(ctx, s.imported, bar); err != nil {
+			return err
+		}
+		bar.Done(fmt.Sprintf("%s: %s kept of %s rows", s.imported.name, report.FormatCount(s.imported.found.Kept), report.FormatCount(s.imported.found.Rows)))
+	}
+	if r.collector == nil {
+		r.asker = r.through(nil)
+	} else {
+		r.asker = r.through(r.collector)
+	}
+	return r.recordOverrides(ctx)
+}
+
+// sent is how many attempts were made in this go.
+func (r *run) sent() int64 {
+	if r.collector == nil {
+		return 0
+	}
+	return r.collector.Stats().Sent
 }
 
 // stopped says how far the run came when it cannot go on.
 func (r *run) stopped(err error) error {
-	s := r.collector.Stats()
 	return fmt.Errorf("%w (stopped after %s attempts in this go, %s spent in all; every answer is in the ledger, and the same command goes on from here)",
-		err, report.FormatCount(s.Sent), r.budget.Spent())
+		err, report.FormatCount(r.sent()), r.budget.Spent())
 }
 
 // counter counts what is done for a progress view.
@@ -106,8 +123,8 @@ func (r *run) collectHeldout(ctx context.Context, count *counter) error {
 				break
 			}
 			g.Go(func() error {
-				q := r.ask(template, s, p, stageEval)
-				if _, err := r.collector.Ask(ctx, q.request); err != nil && !r.refusable(ctx, err) {
+				q := r.question(template, s, p, stageEval, 0)
+				if _, err := r.asker.Ask(ctx, q.request); err != nil && !r.refusable(ctx, err) {
 					return err
 				}
 				count.add()
@@ -162,22 +179,11 @@ func (r *run) curator() (*curate.Curator, error) {
 	}
 	return curate.New(curate.Options{
 		Keep: curate.Keep(r.Curate.Keep), NearDuplicates: r.Curate.NearDuplicates, Decontaminate: r.Curate.Decontaminate == "heldout",
-		Reasoning: curate.Reasoning(r.Curate.Reasoning), FinishReasons: r.Accept.FinishReason, Gate: r.gate(terms.Curate),
-	}, heldout)
-}
-
-// gate asks whether what was obtained under a terms row may be used for an
-// action. Answers that the ledger already held may come from another row than
-// today's.
-func (r *run) gate(action terms.Action) func(string) error {
-	return func(id string) error {
-		row, err := terms.Lookup(terms.Source{Row: id})
-		if err != nil {
+		Reasoning: curate.Reasoning(r.Curate.Reasoning), FinishReasons: r.Accept.FinishReason, Gate: func(row string) error {
+			_, err := r.gate.ask(row, terms.Curate)
 			return err
-		}
-		_, err = terms.Require(row, r.use(), action)
-		return err
-	}
+		},
+	}, heldout)
 }
 
 // fill fills one source.
@@ -187,19 +193,18 @@ func (r *run) fill(ctx context.Context, asker exchange.Asker, template exchange.
 		src.Asked++
 		src.Refused[skipped.Reason]++
 	}
-	prompts := func(yield func(question) bool) {
-		for p := range s.split.Train {
-			if !yield(r.ask(template, s, p, stageCollect)) {
-				return
-			}
+	if s.imported != nil {
+		for reason, n := range s.imported.found.Refused {
+			src.Asked += int(n)
+			src.Refused["import_"+reason] += int(n)
 		}
 	}
-	_, err := collect.Fill(ctx, asker, prompts, s.want, r.Teacher.Limits.Concurrent, func(q question, x *exchange.Exchange, askErr error) (bool, error) {
+	_, err := collect.Fill(ctx, asker, r.questions(template, s), s.want, r.Teacher.Limits.Concurrent, func(q question, x *exchange.Exchange, askErr error) (bool, error) {
 		if askErr != nil && !r.refusable(ctx, askErr) {
 			return false, askErr
 		}
 		src.Asked++
-		d := out.curator.Offer(candidate(q, x, askErr))
+		d := out.curator.Offer(r.candidate(ctx, q, x, askErr))
 		if !d.Kept {
 			src.Refused[d.Reason]++
 			return false, nil
@@ -219,16 +224,4 @@ func (r *run) fill(ctx context.Context, asker exchange.Asker, template exchange.
 	}
 	out.sources = append(out.sources, src)
 	return nil
-}
-
-// candidate is what curation judges: a prompt and what came of it.
-func candidate(q question, x *exchange.Exchange, askErr error) curate.Candidate {
-	c := curate.Candidate{
-		Text: curate.TextOf(q.source.name, q.source.task, q.problem), Row: q.problem.Row,
-		Messages: q.request.Messages, Exchange: x, Err: askErr,
-	}
-	if x != nil && x.OK() && askErr == nil {
-		c.Verdict = q.source.task.Verify(q.problem, x.Answer.Content)
-	}
-	return c
 }

@@ -4,118 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"retort/exchange"
-	"retort/ledger"
 	"retort/report"
+	"retort/teach/curate"
 	"retort/teach/dataset"
 	"retort/terms"
 	"retort/workspace"
 )
 
-// recorded answers from the ledger alone, at no cost.
-type recorded struct {
-	answers map[exchange.Key]*exchange.Exchange // by key: the answer, or else the last failed attempt
-}
-
-// Ask implements exchange.Asker. What was never asked is an error of class
-// unended: the ledger cannot say what the answer would have been.
-func (a recorded) Ask(_ context.Context, q exchange.Request) (*exchange.Exchange, error) {
-	key, err := q.Key()
-	if err != nil {
-		return nil, err
-	}
-	x, ok := a.answers[key]
-	switch {
-	case !ok:
-		return nil, &exchange.Error{Op: "look up", What: key.String(), Class: exchange.ClassUnended, Err: fmt.Errorf("the ledger has no exchange with this prompt key")}
-	case !x.OK():
-		return x, &exchange.Error{Op: "look up", What: key.String(), Class: x.ErrorClass, Err: fmt.Errorf("%s", x.ErrorText)}
-	}
-	return x, nil
-}
-
-// account is what the ledger says of a run.
-type account struct {
-	exchanges             int64
-	answers               int64                    // regular ones
-	costs                 map[string]exchange.Pico // by the attempt's id
-	usage                 map[string]bool          // by the attempt's id: whether the teacher reported it
-	errors                map[string]int64
-	cost, reported, bound exchange.PicoSum
-	input, output         int64
-	answered              []string // model names that responses gave
-}
-
-// good returns the keys that need not be asked again.
-func (a recorded) good() map[exchange.Key]*exchange.Exchange {
-	out := map[exchange.Key]*exchange.Exchange{}
-	for k, x := range a.answers {
-		if x.OK() {
-			out[k] = x
-		}
-	}
-	return out
-}
-
-// read reads the ledger once: answers by prompt key, and this run's account.
-// Every cost of the run is given to charge.
-func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange.Pico)) (recorded, *account, error) {
-	a := recorded{answers: map[exchange.Key]*exchange.Exchange{}}
-	acc := &account{errors: map[string]int64{}, costs: map[string]exchange.Pico{}, usage: map[string]bool{}}
-	names := map[string]bool{}
-	err := ledger.Exchanges(ctx, from, func(e *exchange.Exchange) error {
-		if e.Run == r.name {
-			acc.add(e)
-			charge(e.Cost)
-			if n := e.ModelAnswered; n != "" && !names[n] {
-				names[n] = true
-				acc.answered = append(acc.answered, n)
-			}
-		}
-		if e.Key.IsZero() || e.Endpoint != r.teacher.endpoint {
-			return nil
-		}
-		e.RequestBody, e.ResponseBody = nil, nil              // the parsed answer is enough, and the bytes are many
-		if old := a.answers[e.Key]; old == nil || !old.OK() { // the first answer stays the answer
-			a.answers[e.Key] = e
-		}
-		return nil
-	})
-	if err != nil {
-		return a, nil, fmt.Errorf("read the ledger: %w", err)
-	}
-	return a, acc, nil
-}
-
-func (a *account) add(e *exchange.Exchange) {
-	a.exchanges++
-	a.costs[e.ID.String()] = e.Cost
-	a.usage[e.ID.String()] = e.Usage.Source == exchange.UsageReported
-	if e.OK() {
-		a.answers++
-	}
-	a.cost.Add(e.Cost)
-	if e.ErrorClass != "" {
-		a.errors[string(e.ErrorClass)]++
-	}
-	if e.Usage.Source == exchange.UsageReported {
-		a.reported.Add(e.Cost)
-		a.input += e.Usage.Input
-		a.output += e.Usage.Output
-	} else {
-		a.bound.Add(e.Cost)
-	}
-}
-
 // funnel is what the dataset stage leaves for the report.
 type funnel struct {
-	Hash    string           `json:"hash"`
-	Sources []report.Source  `json:"sources"`
-	Refused []report.Refusal `json:"refusals"`
+	Hash      string            `json:"hash"`
+	Sources   []report.Source   `json:"sources"`
+	Refused   []report.Refusal  `json:"refusals"`
+	Verifiers []report.Verifier `json:"verifiers"`
 }
 
 // funnelFile is where the dataset stage leaves it.
@@ -126,35 +32,30 @@ func (r *run) funnelPath() string { return filepath.Join(r.dir, funnelFile) }
 // makeDataset curates what the ledger holds and writes the dataset. It asks
 // nobody.
 func (r *run) makeDataset(ctx context.Context) error {
-	answers, acc, err := r.read(ctx, r.store, func(exchange.Pico) {})
-	if err != nil {
+	var err error
+	if r.held, err = r.read(ctx, r.store, func(exchange.Pico) {}); err != nil {
 		return err
 	}
 	total := int64(0)
 	for _, s := range r.sources {
 		total += s.total()
 	}
-	bar := r.opt.Progress.Stage("dataset", 0, total, "examples")
-	a, err := r.assemble(ctx, answers, &counter{stage: bar, spend: func() {}})
+	bar := r.opt.Progress.Stage(stageDataset, 0, total, "examples")
+	a, err := r.assemble(ctx, r.through(r.held.answers), &counter{stage: bar, spend: func() {}})
 	if err != nil {
 		return err
 	}
-	hash, err := dataset.Write(r.opt.Workspace.Path("datasets"), a.rows, r.passport(a, acc))
+	if err := r.recordVerdicts(ctx); err != nil {
+		return err
+	}
+	if err := r.recordOverrides(ctx); err != nil {
+		return err
+	}
+	hash, err := dataset.Write(r.opt.Workspace.Path("datasets"), a.rows, r.passport(a))
 	if err != nil {
 		return err
 	}
-	f := funnel{Hash: hash, Sources: a.sources}
-	for reason, samples := range a.curator.Samples() {
-		for _, s := range samples {
-			answer := s.Answer
-			if s.Detail != "" {
-				answer += "\n(" + s.Detail + ")"
-			}
-			f.Refused = append(f.Refused, report.Refusal{Source: s.Source, Reason: reason, Prompt: s.Prompt, Answer: answer})
-		}
-	}
-	report.SortRefusals(f.Refused)
-	raw, err := json.MarshalIndent(f, "", "  ")
+	raw, err := json.MarshalIndent(funnel{Hash: hash, Sources: a.sources, Refused: refusals(a.curator.Samples()), Verifiers: verifiers(r.verifiers.Names(), a.curator)}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -168,23 +69,109 @@ func (r *run) makeDataset(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) passport(a *assembled, acc *account) dataset.Passport {
-	t := r.teacher
-	v := terms.Gate(t.terms, r.use(), terms.Curate)
+// refusals puts the refused samples of each reason, or verifier, into the
+// report's words.
+func refusals(samples map[string][]curate.Sample) []report.Refusal {
+	out := []report.Refusal{}
+	for reason, list := range samples {
+		for _, s := range list {
+			answer := s.Answer
+			if s.Detail != "" {
+				answer += "\n(" + s.Detail + ")"
+			}
+			out = append(out, report.Refusal{Source: s.Source, Reason: reason, Prompt: s.Prompt, Answer: answer})
+		}
+	}
+	report.SortRefusals(out)
+	return out
+}
+
+// verifiers is what each verifier found, in the recipe's order.
+func verifiers(names []string, c *curate.Curator) []report.Verifier {
+	found, samples := c.Verifiers(), c.VerifierSamples()
+	out := []report.Verifier{}
+	for _, name := range names {
+		o := found[name]
+		out = append(out, report.Verifier{
+			Name: name, Pass: o.Pass, Fail: o.Fail, Skip: o.Skip, Error: o.Error,
+			Samples: refusals(map[string][]curate.Sample{name: samples[name]}),
+		})
+	}
+	return out
+}
+
+func (r *run) passport(a *assembled) dataset.Passport {
 	curation, _ := json.Marshal(r.Curate) // a struct of strings and a number always encodes
-	refused := a.curator.Refused()
 	return dataset.Passport{
 		Created:       time.Now().UTC().Format(time.RFC3339),
 		Tool:          dataset.Tool{Name: "retort", Version: r.opt.Version},
 		Recipe:        dataset.Recipe{Name: r.Name, Hash: r.hash},
-		Ledger:        dataset.Ledger{Run: r.name, Exchanges: acc.exchanges, CostPico: acc.cost.Big().String()},
-		Teachers:      []dataset.Teacher{{Provider: t.provider, Endpoint: t.endpoint, Model: t.model, Answered: acc.answered}},
-		Terms:         []dataset.Terms{{ID: t.terms.ID, Provider: t.terms.Provider, Document: t.terms.Document, Read: t.terms.Read, Decision: string(v.Decision), Basis: v.Basis, Obligations: t.terms.Obligations}},
+		Ledger:        dataset.Ledger{Run: r.name, Exchanges: r.held.account.exchanges, CostPico: r.held.account.cost.Big().String()},
+		Teachers:      r.teachers(),
+		Terms:         r.termsOf(a.rows),
+		Overrides:     r.gate.used,
+		People:        r.people(a.rows),
+		Corrections:   a.curator.Corrections(),
+		Verifiers:     a.curator.Verifiers(),
 		Offered:       a.curator.Offered(),
-		Refused:       refused,
+		Refused:       a.curator.Refused(),
 		IdentityLeaks: a.curator.IdentityLeaks(),
 		Curation:      curation,
 	}
+}
+
+// teachers are those whose answers are learned from.
+func (r *run) teachers() []dataset.Teacher {
+	var out []dataset.Teacher
+	if t := r.teacher; t.asked() {
+		out = append(out, dataset.Teacher{Provider: t.provider, Endpoint: t.endpoint, Model: t.model, Answered: r.held.account.answered})
+	}
+	for _, s := range r.sources {
+		if s.imported != nil {
+			out = append(out, dataset.Teacher{Provider: "import", Endpoint: s.imported.endpoint, Answered: s.imported.models})
+		}
+	}
+	return out
+}
+
+// termsOf describes every terms row that an example came under.
+func (r *run) termsOf(rows []dataset.Example) []dataset.Terms {
+	var out []dataset.Terms
+	for _, id := range termsIn(rows) {
+		t := dataset.Terms{ID: id}
+		if row, err := r.gate.registry.Row(id); err == nil {
+			v, _ := r.gate.ask(id, terms.Curate) // examples that it refused are not here
+			t = dataset.Terms{ID: id, Provider: row.Provider, Document: row.Document, Read: row.Read, Decision: string(v.Decision), Basis: v.Basis, Obligations: row.Obligations}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// termsIn lists the terms rows of examples in the order in which they appear.
+func termsIn(rows []dataset.Example) []string {
+	var out []string
+	for _, e := range rows {
+		if !slices.Contains(out, e.TermsID) {
+			out = append(out, e.TermsID)
+		}
+	}
+	return out
+}
+
+// people are those whose prompts imported conversations hold.
+func (r *run) people(rows []dataset.Example) []dataset.People {
+	counts := map[string]int{}
+	for _, e := range rows {
+		counts[e.Source]++
+	}
+	var out []dataset.People
+	for _, s := range r.sources {
+		if s.imported != nil && counts[s.name] > 0 {
+			out = append(out, dataset.People{Source: s.imported.endpoint, Rows: counts[s.name], Consent: s.imported.consent.Consent, Basis: s.imported.consent.Basis})
+		}
+	}
+	return out
 }
 
 // loadDataset opens the dataset that the run made, and verifies it.
@@ -199,12 +186,9 @@ func (r *run) loadDataset(context.Context) error {
 
 func (r *run) funnel() (funnel, error) {
 	var f funnel
-	raw, err := os.ReadFile(r.funnelPath())
-	if err != nil {
-		return f, err
+	found, err := readJSON(r.funnelPath(), &f)
+	if err == nil && !found {
+		err = fmt.Errorf("%s is missing; remove %s to make the dataset again", r.funnelPath(), r.statePath(stageDataset))
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return f, fmt.Errorf("%s: %w", r.funnelPath(), err)
-	}
-	return f, nil
+	return f, err
 }

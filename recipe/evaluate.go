@@ -12,6 +12,7 @@ import (
 	"retort/student/eval"
 	"retort/student/model"
 	"retort/student/serve"
+	"retort/teach/task"
 	"retort/workspace"
 )
 
@@ -91,7 +92,10 @@ func (r *run) keepEvaluation(ctx context.Context, found *eval.Report) error {
 	return r.loadEvaluation(ctx)
 }
 
-func (r *run) evalPath() string { return filepath.Join(r.dir, "eval.json") }
+// evalFile is where the evaluation leaves what it found.
+const evalFile = "eval.json"
+
+func (r *run) evalPath() string { return filepath.Join(r.dir, evalFile) }
 
 // resultsPath is where a contestant's answers are kept, problem by problem.
 func resultsPath(dir, contestant string) string {
@@ -101,11 +105,30 @@ func resultsPath(dir, contestant string) string {
 func (r *run) items() []eval.Item {
 	var out []eval.Item
 	for _, s := range r.sources {
+		judge := r.verifiers.Task(s.task)
 		for _, p := range s.split.Heldout {
-			out = append(out, eval.Item{Source: s.name, Task: s.task, Problem: p})
+			it := eval.Item{Source: s.name, Task: judge, Problem: p, Measure: eval.Agreement}
+			if r.known(&s, p) {
+				it.Measure = eval.Accuracy
+			}
+			out = append(out, it)
 		}
 	}
 	return out
+}
+
+// known reports whether the recipe's verifiers can say that an answer to a
+// problem is right, and not only that it is well formed.
+func (r *run) known(s *promptSource, p task.Problem) bool {
+	if !r.verifiers.UsesGold() {
+		return false
+	}
+	for _, v := range r.Verify {
+		if v.Starlark != nil && v.Starlark.Gold {
+			return true
+		}
+	}
+	return s.judged || p.Answer != "" || p.Gold != nil
 }
 
 // contestant serves a model in this process and decodes greedily.
@@ -119,7 +142,7 @@ func (r *run) contestant(name string, m *model.Model) (eval.Contestant, func(), 
 		Name: name, Asker: e, Concurrency: 2 * evalSlots, File: resultsPath(r.dir, name),
 		Request: func(it eval.Item) (exchange.Request, error) {
 			return exchange.Request{
-				Endpoint: endpoint, Model: name, Messages: []exchange.Message{{Role: "user", Content: it.Problem.Prompt}},
+				Endpoint: endpoint, Model: name, Messages: it.Problem.StudentMessages(),
 				Params: json.RawMessage(`{"temperature":0}`), MaxTokens: longest, Run: r.name, Stage: stageEval, Family: it.Source, Problem: it.Problem.ID,
 			}, nil
 		},
@@ -146,10 +169,10 @@ func (r *run) teacherContestant() eval.Contestant {
 		byName[r.sources[i].name] = &r.sources[i]
 	}
 	return eval.Contestant{
-		Name: againstTeacher, Teacher: true, Asker: r.collector, Concurrency: r.Teacher.Limits.Concurrent, File: resultsPath(r.dir, againstTeacher),
+		Name: againstTeacher, Teacher: true, Asker: r.asker, Concurrency: r.Teacher.Limits.Concurrent, File: resultsPath(r.dir, againstTeacher),
 		Request: func(it eval.Item) (exchange.Request, error) {
 			template, err := r.request(r.teacher)
-			return r.ask(template, byName[it.Source], it.Problem, stageEval).request, err
+			return r.question(template, byName[it.Source], it.Problem, stageEval, 0).request, err
 		},
 	}
 }

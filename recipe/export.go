@@ -2,6 +2,9 @@ package recipe
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -17,12 +20,12 @@ import (
 // export writes the student for other people's programs, after the terms gate
 // has let it pass.
 func (r *run) export(ctx context.Context) error {
-	if err := r.gateDataset(); err != nil {
+	if err := r.gateDataset(ctx); err != nil {
 		return err
 	}
 	hash := r.student.Hash()
 	dir := r.modelDir(hash)
-	bar := r.opt.Progress.Stage("export", 0, 0, "files")
+	bar := r.opt.Progress.Stage(stageExport, 0, 0, "files")
 	lineage, err := r.lineage()
 	if err != nil {
 		return err
@@ -42,13 +45,39 @@ func (r *run) export(ctx context.Context) error {
 
 func (r *run) modelDir(hash string) string { return r.opt.Workspace.Path("models", hash) }
 
-// gateDataset asks the gate about every terms row in the dataset.
-func (r *run) gateDataset() error {
+// gateDataset asks the gate about every terms row in the dataset, and whether
+// the model shows what they ask for.
+func (r *run) gateDataset(ctx context.Context) error {
 	var errs []error
+	var rows []terms.Row
 	for _, t := range r.data.Passport.Terms {
-		errs = append(errs, r.gate(terms.Export)(t.ID))
+		_, err := r.gate.ask(t.ID, terms.Export)
+		errs = append(errs, err)
+		if row, err := r.gate.registry.Row(t.ID); err == nil {
+			rows = append(rows, row)
+		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := r.checkObligations(rows); err != nil {
+		return err
+	}
+	return r.recordOverrides(ctx)
+}
+
+// exportBasis names what decides the exported files beside the run itself.
+func (r *run) exportBasis() string {
+	if r.Model == nil && r.Terms == nil {
+		return ""
+	}
+	shown, err := r.shown(nil)
+	raw, merr := json.Marshal([]any{shown, r.overrides()})
+	if err != nil || merr != nil {
+		return "unreadable" // export itself says why
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
 }
 
 func (r *run) lineage() (export.Lineage, error) {
@@ -56,13 +85,17 @@ func (r *run) lineage() (export.Lineage, error) {
 	if err != nil {
 		return export.Lineage{}, err
 	}
+	shown, err := r.shown(nil)
+	if err != nil {
+		return export.Lineage{}, err
+	}
 	p := r.data.Passport
 	l := export.Lineage{
-		Name: r.Name, Created: time.Now().UTC().Format(time.RFC3339),
+		Name: shown.Name, License: shown.License, Notices: shown.Notices, Created: time.Now().UTC().Format(time.RFC3339),
 		Tool:     dataset.Tool{Name: "retort", Version: r.opt.Version},
 		Recipe:   dataset.Recipe{Name: r.Name, Hash: r.hash},
 		Dataset:  export.DatasetRef{Hash: r.data.Hash, Examples: len(r.data.Examples), Families: p.Families},
-		Teachers: p.Teachers, Terms: p.Terms, Use: r.use(), Overrides: p.Overrides, People: p.People,
+		Teachers: p.Teachers, Terms: p.Terms, Use: r.use(), Overrides: r.allOverrides(p), People: p.People,
 		Training: export.Training{Tokens: t.Tokens, Steps: int64(t.Steps), Loss: t.Loss, Seconds: t.Seconds, Seed: r.Seed},
 		Limits:   r.report.Notes,
 	}
@@ -72,6 +105,18 @@ func (r *run) lineage() (export.Lineage, error) {
 		})
 	}
 	return l, nil
+}
+
+// allOverrides are those that let something pass on the way to the dataset, as
+// its passport says, and those that did in this go.
+func (r *run) allOverrides(p dataset.Passport) []terms.Override {
+	out := slices.Clone(r.gate.used)
+	for _, o := range p.Overrides {
+		if !slices.ContainsFunc(out, func(u terms.Override) bool { return sameOverride(u, o) }) {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 // loadExport reads what the exported directory holds, and verifies it: a

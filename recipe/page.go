@@ -26,18 +26,13 @@ const (
 // writeReport gathers what every stage has left and writes report.json and
 // report.html.
 func (r *run) writeReport(ctx context.Context) error {
-	bar := r.opt.Progress.Stage("report", 0, 0, "files")
+	bar := r.opt.Progress.Stage(stageReport, 0, 0, "files")
 	d := &r.report
 	d.Tool, d.Run, d.Recipe, d.Hash = r.opt.Version, r.name, r.Name, r.hash
 	d.Command = "retort run " + r.src.file
 	d.Finished = time.Now().UTC()
 	d.Machine = report.Machine{CPU: cpuName(), Cores: runtime.NumCPU(), Kernels: kernel.Active().String(), PeakRSS: peakRSS()}
-	v := terms.Gate(r.teacher.terms, r.use(), terms.Export)
-	d.Teacher = report.Teacher{
-		Name: r.teacherName(), Endpoint: r.teacher.endpoint, Model: r.teacher.model, Price: r.priceText(),
-		TermsID: r.teacher.terms.ID, Terms: r.teacher.terms.Document, TermsSays: r.teacher.terms.Says,
-		Basis: v.Reason, Decision: string(v.Decision), Obligations: terms.Texts(v.Obligations),
-	}
+	d.Teacher = r.reportTeacher()
 	for _, fill := range []func(context.Context) error{r.reportCollection, r.reportTraining} {
 		if err := fill(ctx); err != nil {
 			return err
@@ -78,7 +73,24 @@ func (r *run) loadReport(context.Context) error {
 	return nil
 }
 
+// reportTeacher says whom the student learned from and under which terms, as
+// the gate decided at export.
+func (r *run) reportTeacher() report.Teacher {
+	t := report.Teacher{Name: r.teacherName(), Endpoint: r.teacher.endpoint, Model: r.teacher.model, Price: r.priceText()}
+	rows := r.rows()
+	if len(rows) == 0 {
+		return t
+	}
+	v, _ := r.gate.ask(rows[0].ID, terms.Export) // export has passed
+	t.TermsID, t.Terms, t.TermsSays = rows[0].ID, rows[0].Document, rows[0].Says
+	t.Basis, t.Decision, t.Obligations = v.Reason, string(v.Decision), terms.Texts(v.Obligations)
+	return t
+}
+
 func (r *run) teacherName() string {
+	if !r.teacher.asked() {
+		return "imported conversations"
+	}
 	if r.Teacher.Reference != nil {
 		return "the built-in reference teacher"
 	}
@@ -86,6 +98,9 @@ func (r *run) teacherName() string {
 }
 
 func (r *run) priceText() string {
+	if !r.teacher.asked() {
+		return "nothing is asked"
+	}
 	p := r.teacher.price
 	perMillion := func(v exchange.Pico) string { return fmt.Sprintf("$%g", float64(v)/1e6) }
 	return fmt.Sprintf("%s: %s per million input tokens, %s per million output tokens", p.ID, perMillion(p.Input), perMillion(p.Output))
@@ -97,12 +112,17 @@ func (r *run) reportCollection(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, acc, err := r.read(ctx, r.store, func(exchange.Pico) {})
+	h, err := r.read(ctx, r.store, func(exchange.Pico) {})
 	if err != nil {
 		return err
 	}
+	acc := &h.account
 	d := &r.report
-	d.Sources, d.Refusals = f.Sources, f.Refused
+	d.Sources, d.Refusals, d.Verifiers, d.Corrections = f.Sources, f.Refused, f.Verifiers, r.data.Passport.Corrections
+	d.Overrides = nil
+	for _, o := range r.allOverrides(r.data.Passport) {
+		d.Overrides = append(d.Overrides, report.Override{Row: o.Row, Basis: o.Basis, By: o.By, Actions: listOf(o.Actions)})
+	}
 	for _, l := range r.data.Passport.IdentityLeaks {
 		sample := ""
 		if len(l.Samples) > 0 {
@@ -116,8 +136,10 @@ func (r *run) reportCollection(ctx context.Context) error {
 		Budget: limit.USD(), Input: acc.input, Output: acc.output,
 	}
 	asked := int64(0)
-	for _, s := range f.Sources {
-		asked += int64(s.Asked + s.Heldout)
+	for i, s := range f.Sources {
+		if r.sources[i].imported == nil {
+			asked += int64(s.Asked + s.Heldout)
+		}
 	}
 	d.Spend.Reused = max(0, asked-acc.answers)
 	if r.Teacher.Reference != nil {

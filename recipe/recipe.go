@@ -20,7 +20,7 @@ import (
 
 	"retort/exchange"
 	"retort/teach/reference"
-	"retort/teach/task"
+	"retort/teach/verify"
 )
 
 // Version is the recipe format that this program reads.
@@ -28,20 +28,24 @@ const Version = 1
 
 // Recipe is one recipe file with every default filled in.
 type Recipe struct {
-	Version int       `yaml:"retort" json:"retort" jsonschema_description:"version of the recipe format; 1"`
-	Name    string    `yaml:"name" json:"name" jsonschema_description:"names the run's directory"`
-	Seed    uint64    `yaml:"seed" json:"seed" jsonschema_description:"decides problems, initial weights and order of training"`
-	Use     Use       `yaml:"use" json:"use" jsonschema_description:"what the model is for; the terms gate decides on it"`
-	Teacher Teacher   `yaml:"teacher" json:"teacher" jsonschema_description:"the model that is asked"`
-	Budget  Budget    `yaml:"budget" json:"budget" jsonschema_description:"the most that the teacher may cost"`
-	Prompts []Prompts `yaml:"prompts" json:"prompts" jsonschema_description:"what is asked"`
-	Verify  []Verify  `yaml:"verify" json:"verify" jsonschema_description:"how an answer is judged"`
-	Accept  Accept    `yaml:"accept" json:"accept" jsonschema_description:"which answers are complete enough to be used"`
-	Curate  Curate    `yaml:"curate" json:"curate" jsonschema_description:"which answers become examples"`
-	Student Student   `yaml:"student" json:"student" jsonschema_description:"the model that is trained"`
-	Train   []Train   `yaml:"train" json:"train" jsonschema_description:"how it is trained, step by step"`
-	Eval    Eval      `yaml:"eval" json:"eval" jsonschema_description:"whom it is compared with"`
-	Export  []string  `yaml:"export" json:"export" jsonschema_description:"formats to write: huggingface, gguf"`
+	Version int           `yaml:"retort" json:"retort" jsonschema_description:"version of the recipe format; 1"`
+	Name    string        `yaml:"name" json:"name" jsonschema_description:"names the run's directory"`
+	Seed    uint64        `yaml:"seed" json:"seed" jsonschema_description:"decides problems, initial weights and order of training"`
+	Use     Use           `yaml:"use" json:"use" jsonschema_description:"what the model is for; the terms gate decides on it"`
+	Teacher Teacher       `yaml:"teacher" json:"teacher" jsonschema_description:"the model that is asked"`
+	Budget  Budget        `yaml:"budget" json:"budget" jsonschema_description:"the most that the teacher may cost"`
+	Prompts []Prompts     `yaml:"prompts" json:"prompts" jsonschema_description:"what is asked"`
+	Verify  []verify.Spec `yaml:"verify" json:"verify" jsonschema_description:"how an answer is judged: every verifier must pass"`
+	Accept  Accept        `yaml:"accept" json:"accept" jsonschema_description:"which answers are complete enough to be used"`
+	Curate  Curate        `yaml:"curate" json:"curate" jsonschema_description:"which answers become examples"`
+	Student Student       `yaml:"student" json:"student" jsonschema_description:"the model that is trained"`
+	Train   []Train       `yaml:"train" json:"train" jsonschema_description:"how it is trained, step by step"`
+	Eval    Eval          `yaml:"eval" json:"eval" jsonschema_description:"whom it is compared with"`
+	Export  []string      `yaml:"export" json:"export" jsonschema_description:"formats to write: huggingface, gguf"`
+
+	StudentPrompt *StudentPrompt `yaml:"student_prompt,omitempty" json:"student_prompt,omitempty" jsonschema_description:"what the student reads where that is less than what the teacher needed"`
+	Terms         *Terms         `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"agreements of your own, and decisions that the terms gate is to follow"`
+	Model         *Model         `yaml:"model,omitempty" json:"model,omitempty" jsonschema_description:"what the student is called, and what goes with it"`
 
 	dir string  // of the file; files that it names are relative to it
 	src *source // where its values stand
@@ -64,6 +68,8 @@ type Teacher struct {
 	Price     *Price            `yaml:"price,omitempty" json:"price,omitempty" jsonschema_description:"USD per million tokens, where the price book has no entry"`
 	Limits    Limits            `yaml:"limits" json:"limits" jsonschema_description:"how fast it may be asked"`
 	Terms     string            `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"the terms row that applies, where the address does not tell"`
+	Wire      string            `yaml:"wire,omitempty" json:"wire,omitempty" jsonschema:"enum=chat,enum=messages,enum=responses" jsonschema_description:"chat: OpenAI's chat completions; messages: Anthropic's; responses: OpenAI's responses. Default: the provider's usual one"`
+	Provider  string            `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema_description:"whose habits the API has, where the address does not tell: openai, anthropic, deepseek, gemini, vllm, llamacpp or ollama"`
 }
 
 // Request is what every request of a recipe has in common.
@@ -96,53 +102,6 @@ type Limits struct {
 // Budget bounds what the teacher may cost.
 type Budget struct {
 	USD *float64 `yaml:"usd,omitempty" json:"usd,omitempty" jsonschema_description:"US dollars, over all attempts of this run; required for a paid teacher"`
-}
-
-// Prompts is one source of prompts: a verifiable task family, or a file.
-type Prompts struct {
-	Family string `yaml:"family,omitempty" json:"family,omitempty" jsonschema_description:"multiply, chain, list, countdown or gsm8k"`
-
-	task.Params `yaml:",inline"` // a family's difficulty
-
-	File  string `yaml:"file,omitempty" json:"file,omitempty" jsonschema_description:"JSONL or CSV file of prompts"`
-	Field string `yaml:"field,omitempty" json:"field,omitempty" jsonschema_description:"the field that holds the prompt"`
-	Gold  string `yaml:"gold,omitempty" json:"gold,omitempty" jsonschema_description:"the field that holds a right answer, if there is one"`
-
-	Train   int     `yaml:"train" json:"train" jsonschema_description:"examples that must pass curation; 0: as many as the file gives"`
-	Heldout Heldout `yaml:"heldout" json:"heldout" jsonschema_description:"problems kept for evaluation"`
-}
-
-// Heldout says which problems are kept for evaluation: a number of them, or a
-// file of their own.
-type Heldout struct {
-	Count int    `yaml:"count,omitempty" json:"count,omitempty" jsonschema_description:"how many"`
-	File  string `yaml:"file,omitempty" json:"file,omitempty" jsonschema_description:"a file of their own"`
-}
-
-// UnmarshalYAML implements yaml.InterfaceUnmarshaler: `heldout: 500` is short
-// for `heldout: {count: 500}`.
-func (h *Heldout) UnmarshalYAML(decode func(any) error) error {
-	var n int
-	if err := decode(&n); err == nil {
-		*h = Heldout{Count: n}
-		return nil
-	}
-	type plain Heldout
-	return decode((*plain)(h))
-}
-
-// MarshalYAML implements yaml.InterfaceMarshaler.
-func (h Heldout) MarshalYAML() (any, error) {
-	if h.File == "" {
-		return h.Count, nil
-	}
-	type plain Heldout
-	return plain(h), nil
-}
-
-// Verify is one verifier. Exactly one of its fields is set.
-type Verify struct {
-	Task *struct{} `yaml:"task,omitempty" json:"task,omitempty" jsonschema_description:"the task family's own verifier, or the file's gold answer"`
 }
 
 // Accept says which answers are complete.
@@ -259,12 +218,25 @@ type namedFile struct{ path, name string } // path is its place in the recipe
 // files lists them in the order of the recipe.
 func (r *Recipe) files() []namedFile {
 	var out []namedFile
-	for i, p := range r.Prompts {
-		if p.File != "" {
-			out = append(out, namedFile{at("prompts", i) + ".file", p.File})
+	add := func(path, name string) {
+		if name != "" {
+			out = append(out, namedFile{path, name})
 		}
-		if p.Heldout.File != "" {
-			out = append(out, namedFile{at("prompts", i) + ".heldout.file", p.Heldout.File})
+	}
+	for i, p := range r.Prompts {
+		path := at("prompts", i)
+		add(path+".file", p.File)
+		add(path+".heldout.file", p.Heldout.File)
+		add(path+".system", p.System)
+		add(path+".shots", p.Shots)
+		add(path+".imported", p.Imported)
+	}
+	for i, v := range r.Verify {
+		add(at("verify", i), v.File())
+	}
+	if r.Terms != nil {
+		for i, a := range r.Terms.Agreements {
+			add(at("terms.agreements", i), a)
 		}
 	}
 	return out
@@ -272,10 +244,12 @@ func (r *Recipe) files() []namedFile {
 
 // Hash names what decides the result of a run: the recipe and the contents of
 // the files that it names, but neither its budget nor its limits, which only
-// say how far and how fast it comes.
+// say how far and how fast it comes, nor what the model is called and what the
+// gate is to let pass at export, which decide nothing before export.
 func (r *Recipe) Hash() (string, error) {
 	c := *r
 	c.Budget, c.Teacher.Limits = Budget{}, Limits{}
+	c.Model, c.Terms = nil, r.Terms.beforeExport()
 	raw, err := json.Marshal(c)
 	if err != nil {
 		return "", fmt.Errorf("recipe %s: %w", r.Name, err)

@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"retort/exchange"
 	"retort/internal/kernel"
 	"retort/ledger/segment"
 	"retort/meter"
@@ -20,6 +22,7 @@ import (
 	"retort/student/train"
 	"retort/teach/collect"
 	"retort/teach/dataset"
+	"retort/teach/verify"
 	"retort/workspace"
 )
 
@@ -64,10 +67,17 @@ type run struct {
 
 	store     *segment.Store
 	teacher   *teacher
+	gate      *gate
+	verifiers *verify.Set
 	sources   []promptSource
 	budget    *meter.Budget
-	collector *collect.Collector
+	held      *held              // what the ledger held when the run was opened, or last read
+	collector *collect.Collector // nil where nobody is asked
+	asker     exchange.Asker     // of all sources, imported ones included
 	pool      *kernel.Pool
+
+	judgements map[judged]judgement
+	order      []judged // of the judgements
 
 	// What earlier stages made; loaded from disk where a stage was done before.
 	data    *dataset.Dataset
@@ -91,12 +101,12 @@ type stage struct {
 func (r *run) stages() []stage {
 	return []stage{
 		{stageCollect, r.collect, nothing},
-		{"dataset", r.makeDataset, r.loadDataset},
-		{"tokenizer", r.trainTokenizer, r.loadTokenizer},
-		{"train", r.train, r.train},
+		{stageDataset, r.makeDataset, r.loadDataset},
+		{stageTokenizer, r.trainTokenizer, r.loadTokenizer},
+		{stageTrain, r.train, r.train},
 		{stageEval, r.evaluate, r.loadEvaluation},
-		{"export", r.export, r.loadExport},
-		{"report", r.writeReport, r.loadReport},
+		{stageExport, r.export, r.loadExport},
+		{stageReport, r.writeReport, r.loadReport},
 	}
 }
 
@@ -144,14 +154,27 @@ func newRun(rec *Recipe, opt Options) (*run, error) {
 		return nil, err
 	}
 	name := rec.runName(hash)
-	r := &run{Recipe: rec, opt: opt, name: name, hash: hash, dir: opt.Workspace.Path("runs", name), seconds: map[string]float64{}}
+	r := &run{Recipe: rec, opt: opt, name: name, hash: hash, dir: opt.Workspace.Path("runs", name),
+		judgements: map[judged]judgement{}, seconds: map[string]float64{}}
 	if r.teacher, err = rec.identify(); err != nil {
+		return nil, err
+	}
+	if r.gate, err = rec.newGate(); err != nil {
+		return nil, err
+	}
+	r.gate.note(r.teacher.verdict.Override)
+	if r.verifiers, err = rec.makeVerifiers(); err != nil {
 		return nil, err
 	}
 	if r.sources, err = rec.sources(); err != nil {
 		return nil, err
 	}
-	return r, nil
+	for _, s := range r.sources {
+		if s.imported != nil {
+			r.gate.note(s.imported.verdict.Override)
+		}
+	}
+	return r, r.checkObligations(r.rows())
 }
 
 // open readies what every stage uses: the run's directory, the ledger, the
@@ -170,21 +193,36 @@ func (r *run) open(ctx context.Context) error {
 			return err
 		}
 	}
+	file, err := filepath.Abs(r.src.file)
+	if err != nil {
+		return err
+	}
+	from, err := json.MarshalIndent(origin{Recipe: file, Rules: r.verifiers.Hash()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := workspace.WriteFileAtomic(filepath.Join(r.dir, runFile), from, 0o644); err != nil {
+		return err
+	}
 	if r.store, err = segment.Open(r.opt.Workspace.Path("ledger"), segment.Option{OnDamage: r.damaged}); err != nil {
 		return err
 	}
 	if r.budget, err = r.Recipe.budget(); err != nil {
 		return err
 	}
-	answers, _, err := r.read(ctx, r.store, r.budget.Charge)
-	if err != nil {
+	if r.held, err = r.read(ctx, r.store, r.budget.Charge); err != nil {
 		return err
 	}
-	if err := r.teacher.start(ctx, r.Recipe, r.dir); err != nil {
-		return err
-	}
-	if r.collector, err = r.teacher.collector(r.Recipe, r.store, r.budget, answers.good(), r.opt.Getenv, r.opt.Log); err != nil {
-		return err
+	if r.teacher.asked() {
+		if err := r.teacher.start(ctx, r.Recipe, r.dir); err != nil {
+			return err
+		}
+		if r.collector, err = r.teacher.collector(r.Recipe, r.store, r.budget, r.held.answers.good(), r.opt.Getenv, r.opt.Log); err != nil {
+			return err
+		}
+		r.asker = r.through(r.collector)
+	} else {
+		r.asker = r.through(nil)
 	}
 	r.pool = kernel.NewPool(r.opt.Threads)
 	return nil
@@ -218,6 +256,10 @@ func (r *run) close() error {
 // stageState is what a finished stage leaves in stages/<name>.json.
 type stageState struct {
 	Seconds float64 `json:"seconds"`
+	// Basis names what decides the stage's result and is not in the run's hash:
+	// corrections that came later, what the model is called. A stage with
+	// another basis, and all that follow it, are done again.
+	Basis string `json:"basis,omitempty"`
 }
 
 func (r *run) statePath(name string) string { return filepath.Join(r.dir, "stages", name+".json") }
@@ -226,32 +268,63 @@ func (r *run) statePath(name string) string { return filepath.Join(r.dir, "stage
 // interruptions that gave us the time to note it.
 func (r *run) step(ctx context.Context, s stage) error {
 	var before stageState
-	for _, path := range []string{r.statePath(s.name), r.statePath(s.name + ".part")} {
-		raw, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+	done, err := readJSON(r.statePath(s.name), &before)
+	if err == nil && !done {
+		_, err = readJSON(r.statePath(s.name+".part"), &before)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; remove the file to do the stage again", err)
+	}
+	if done && before.Basis == r.basis(s.name) {
+		r.seconds[s.name] = before.Seconds
+		return s.load(ctx)
+	}
+	if done {
+		r.opt.Progress.Log("%s: what it rests on has changed since; it and what follows are done again", s.name)
+		if err := r.forget(s.name); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(raw, &before); err != nil {
-			return fmt.Errorf("%s: %w; remove the file to do the stage again", path, err)
-		}
-		if path == r.statePath(s.name) {
-			r.seconds[s.name] = before.Seconds
-			return s.load(ctx)
-		}
+		before.Seconds = 0
 	}
 	start := time.Now()
-	err := s.do(ctx)
+	err = s.do(ctx)
 	r.seconds[s.name] = before.Seconds + time.Since(start).Seconds()
 	name := s.name
 	if err != nil {
 		name += ".part"
 	}
-	raw, merr := json.Marshal(stageState{Seconds: r.seconds[s.name]})
+	raw, merr := json.Marshal(stageState{Seconds: r.seconds[s.name], Basis: r.basis(s.name)})
 	if merr != nil {
 		return errors.Join(err, merr)
 	}
 	return errors.Join(err, workspace.WriteFileAtomic(r.statePath(name), raw, 0o644))
+}
+
+// basis is stageState.Basis of a stage as things are now.
+func (r *run) basis(stage string) string {
+	switch stage {
+	case stageCollect:
+		return r.held.corrected()
+	case stageExport:
+		return r.exportBasis()
+	}
+	return ""
+}
+
+// forget removes what a stage and those after it have left, last first, so that
+// a crash leaves no stage done whose ground is gone.
+func (r *run) forget(stage string) error {
+	from := slices.Index(stageNames, stage)
+	for i := len(stageNames) - 1; i >= from; i-- {
+		paths := []string{r.statePath(stageNames[i]), r.statePath(stageNames[i] + ".part")}
+		if stageNames[i] == stageTrain {
+			paths = append(paths, filepath.Join(r.dir, checkpointsDir))
+		}
+		for _, path := range paths {
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -25,6 +25,7 @@ func (Heldout) JSONSchema() *jsonschema.Schema {
 	props := jsonschema.NewProperties()
 	props.Set("count", &jsonschema.Schema{Type: "integer", Description: "how many"})
 	props.Set("file", &jsonschema.Schema{Type: "string", Description: "a file of their own"})
+	props.Set("expect", &jsonschema.Schema{Type: "string", Description: "the field of that file that holds the right answer; default: as gold says"})
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 		{Type: "integer"},
 		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema},
@@ -38,5 +39,29 @@ func (Contestant) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 		{Type: "string", Enum: []any{"teacher", "untrained"}},
 		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema, Required: []string{"recipe"}},
+	}}
+}
+
+// JSONSchema describes both forms of Consent.
+func (Consent) JSONSchema() *jsonschema.Schema {
+	words := &jsonschema.Schema{Type: "string", Enum: []any{"recorded", "none", "unknown"}}
+	props := jsonschema.NewProperties()
+	props.Set("consent", words)
+	props.Set("basis", &jsonschema.Schema{Type: "string", Description: "where it is recorded, so that another person can look it up"})
+	props.Set("people", &jsonschema.Schema{Type: "string", Description: "who they are; no names"})
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+		words,
+		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema, Required: []string{"consent"}},
+	}}
+}
+
+// JSONSchema describes both forms of Text.
+func (Text) JSONSchema() *jsonschema.Schema {
+	props := jsonschema.NewProperties()
+	props.Set("text", &jsonschema.Schema{Type: "string", Description: "the text itself"})
+	props.Set("file", &jsonschema.Schema{Type: "string", Description: "the file that holds it"})
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+		{Type: "string"},
+		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema},
 	}}
 }

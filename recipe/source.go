@@ -2,21 +2,35 @@ package recipe
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
+	"retort/exchange"
 	"retort/teach/task"
 )
 
 // promptSource is one entry of a recipe's prompts: its problems, in order.
 type promptSource struct {
-	name  string // as reports and datasets call it: the family, or the file's name
-	task  task.Task
-	split task.Split
-	want  int  // examples that must pass curation; -1: all that there are
-	gold  bool // whether right answers are known
-	all   int  // training problems there are; -1 where a family makes as many as are asked for
+	name     string // as reports and datasets call it: the family, or the file's name
+	task     task.Task
+	split    task.Split
+	want     int       // examples that must pass curation; -1: all that there are
+	samples  int       // answers that are asked for each training problem
+	judged   bool      // whether right answers are known to the task itself
+	all      int       // training problems there are; -1 where a family makes as many as are asked for
+	imported *imported // whose answers are there already; nil: they are asked for
 }
+
+// question is one sample of one problem on its way to an asker.
+type question struct {
+	source  *promptSource
+	problem task.Problem
+	request exchange.Request
+}
+
+// Request implements what collect.Fill needs of an item.
+func (q question) Request() exchange.Request { return q.request }
 
 // sources makes every problem that the recipe speaks of. The same recipe gives
 // the same problems in the same order.
@@ -38,14 +52,16 @@ func (r *Recipe) sources() ([]promptSource, error) {
 
 func (r *Recipe) source(i int) (promptSource, error) {
 	p := &r.Prompts[i]
-	s := promptSource{name: p.Family, want: p.Train, gold: true, all: -1}
+	s := promptSource{name: p.Family, want: p.Train, samples: max(1, p.Samples), judged: true, all: -1}
 	if s.want == 0 {
 		s.want = -1
 	}
 	seed := r.Seed + uint64(i)<<32 // two sources of one family draw different problems
-	if !slices.Contains(task.Names(), p.Family) {
-		err := r.fromFile(&s, i, seed)
-		return s, err
+	switch {
+	case p.Imported != "":
+		return s, r.fromImport(&s, i, seed)
+	case !slices.Contains(task.Names(), p.Family):
+		return s, r.fromFile(&s, i, seed)
 	}
 	family, err := task.New(p.Family, p.Params)
 	if err != nil {
@@ -62,29 +78,26 @@ func (r *Recipe) source(i int) (promptSource, error) {
 // of their own, or a number of the rows.
 func (r *Recipe) fromFile(s *promptSource, i int, seed uint64) error {
 	p, path := &r.Prompts[i], at("prompts", i)
-	corpus, err := r.readCorpus(p, p.File)
+	corpus, err := r.readCorpus(i, p.File, p.Gold)
 	if err != nil {
 		return r.src.errorf(path+".file", "%v", err)
 	}
-	s.task, s.gold = corpus, corpus.HasGold()
+	s.task, s.judged = corpus, false
 	if s.name == "" {
 		s.name = filepath.Base(p.File)
 	}
-	defer func() {
-		s.all = 0
-		if s.split.Train != nil {
-			for range s.split.Train {
-				s.all++
-			}
-		}
-	}()
+	defer func() { s.all = s.count() }()
 	if p.Heldout.File == "" {
 		if s.split, err = corpus.Split(seed, p.Heldout.Count); err != nil {
 			return r.src.errorf(path+".heldout", "%v", err)
 		}
 		return nil
 	}
-	other, err := r.readCorpus(p, p.Heldout.File)
+	gold := p.Gold
+	if p.Heldout.Expect != "" {
+		gold = p.Heldout.Expect
+	}
+	other, err := r.readCorpus(i, p.Heldout.File, gold)
 	if err != nil {
 		return r.src.errorf(path+".heldout.file", "%v", err)
 	}
@@ -99,17 +112,71 @@ func (r *Recipe) fromFile(s *promptSource, i int, seed uint64) error {
 	return nil
 }
 
+// count counts the training problems of a source that comes from a file.
+func (s *promptSource) count() int {
+	n := 0
+	if s.split.Train != nil {
+		for range s.split.Train {
+			n++
+		}
+	}
+	return n
+}
+
 // total is how many examples the source may come to, for a progress view.
 func (s *promptSource) total() int64 {
 	if s.want >= 0 {
 		return int64(s.want)
 	}
-	return int64(s.all)
+	return int64(s.all * s.samples)
 }
 
-func (r *Recipe) readCorpus(p *Prompts, file string) (*task.Corpus, error) {
+// readCorpus reads a file of problems of source i.
+func (r *Recipe) readCorpus(i int, file, gold string) (*task.Corpus, error) {
+	p := &r.Prompts[i]
 	if p.Family == familyGSM8K {
 		return task.GSM8K(r.File(file))
 	}
-	return task.File(r.File(file), task.FileOptions{Field: p.Field, Gold: p.Gold})
+	opt := task.FileOptions{Field: p.Field, Gold: gold, ID: p.ID, Messages: p.Messages, Template: p.Template}
+	if p.System != "" {
+		raw, err := os.ReadFile(r.File(p.System))
+		if err != nil {
+			return nil, r.src.errorf(at("prompts", i)+".system", "%v", err)
+		}
+		opt.System = string(raw)
+	}
+	if p.Shots != "" {
+		var err error
+		if opt.Shots, err = task.ReadShots(r.File(p.Shots)); err != nil {
+			return nil, r.src.errorf(at("prompts", i)+".shots", "%v", err)
+		}
+	}
+	if s := r.StudentPrompt; s != nil {
+		opt.Student = task.StudentPrompt{System: s.System, Shots: s.Shots, Template: s.Template}
+	}
+	return task.File(r.File(file), opt)
+}
+
+// question makes the request for the n-th sample of a problem.
+func (r *run) question(template exchange.Request, s *promptSource, p task.Problem, stage string, n int) question {
+	q := template
+	if s.imported != nil {
+		q.Endpoint, q.Model = s.imported.endpoint, ""
+	}
+	q.Messages, q.Sample = p.TeacherMessages(), n
+	q.Run, q.Stage, q.Family, q.Problem = r.name, stage, s.name, p.ID
+	return question{source: s, problem: p, request: q}
+}
+
+// questions yields everything that a source may ask for training, in order.
+func (r *run) questions(template exchange.Request, s *promptSource) func(yield func(question) bool) {
+	return func(yield func(question) bool) {
+		for p := range s.split.Train {
+			for n := range s.samples {
+				if !yield(r.question(template, s, p, stageCollect, n)) {
+					return
+				}
+			}
+		}
+	}
 }

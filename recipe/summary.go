@@ -11,6 +11,20 @@ type Summary struct {
 	Seconds map[string]float64 `json:"seconds"`
 	Refused map[string]int     `json:"refused"`
 	Report  string             `json:"report"` // path of the page
+
+	// Verifiers is what each verifier found, in the recipe's order, and
+	// Corrections how many examples hold a person's answer.
+	Verifiers   []SummaryVerifier `json:"verifiers"`
+	Corrections int               `json:"corrections,omitempty"`
+}
+
+// SummaryVerifier counts what one verifier found.
+type SummaryVerifier struct {
+	Name  string `json:"name"`
+	Pass  int    `json:"pass"`
+	Fail  int    `json:"fail"`
+	Skip  int    `json:"skip"`
+	Error int    `json:"error"`
 }
 
 // SummaryDataset is the dataset of a Summary.
@@ -65,6 +79,11 @@ func (r *Result) Summary() Summary {
 		Seconds: d.Seconds,
 		Refused: d.Total(),
 		Report:  d.Page,
+
+		Corrections: d.Corrections,
+	}
+	for _, v := range d.Verifiers {
+		s.Verifiers = append(s.Verifiers, SummaryVerifier{Name: v.Name, Pass: v.Pass, Fail: v.Fail, Skip: v.Skip, Error: v.Error})
 	}
 	for _, e := range d.Eval {
 		s.Eval = append(s.Eval, SummaryEval{Family: e.Family, N: e.N, Measure: e.Measure, Student: e.Student, Teacher: e.Teacher, Diff: e.Diff, CI95: e.DiffCI})

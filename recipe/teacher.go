@@ -24,31 +24,50 @@ type teacher struct {
 	baseURL  string
 	endpoint string // names the teacher in prompt keys
 	model    string
+	wire     collect.Wire
+	quirks   collect.Quirks
 	price    price.Price
 	terms    terms.Row
-	basis    string
+	verdict  terms.Verdict     // of the gate, on collecting
 	server   *reference.Server // of the built-in teacher, once started
 }
 
 // identify finds out who the teacher is and asks the terms gate whether its
-// answers may be collected. It opens no connection.
+// answers may be collected. It opens no connection. A recipe that asks nobody
+// has a teacher without a model.
 func (r *Recipe) identify() (*teacher, error) {
-	t := &teacher{model: r.Teacher.Model}
-	if cfg := r.Teacher.Reference; cfg != nil {
-		t.provider, t.endpoint = reference.Provider, cfg.Endpoint()
-	} else {
-		t.provider, t.baseURL, t.endpoint = collect.ProviderOf(r.Teacher.BaseURL), r.Teacher.BaseURL, r.Teacher.BaseURL
+	if r.Teacher.Reference == nil && r.Teacher.BaseURL == "" {
+		return &teacher{provider: "import"}, nil
 	}
-	row, err := terms.Lookup(terms.Source{Row: r.Teacher.Terms, Provider: t.provider, BaseURL: t.baseURL, Model: t.model})
+	t := &teacher{model: r.Teacher.Model}
+	quirks, err := collect.QuirksOf(r.Teacher.Provider, r.Teacher.BaseURL)
+	if err != nil {
+		return nil, r.src.errorf("teacher.provider", "%v", err)
+	}
+	t.quirks, t.wire = quirks, quirks.Wire()
+	if r.Teacher.Wire != "" {
+		t.wire = collect.Wire(r.Teacher.Wire)
+	}
+	if cfg := r.Teacher.Reference; cfg != nil {
+		t.provider, t.endpoint = reference.Provider, t.wire.Endpoint(cfg.Endpoint())
+	} else {
+		t.provider, t.baseURL, t.endpoint = collect.ProviderOf(r.Teacher.BaseURL), r.Teacher.BaseURL, t.wire.Endpoint(r.Teacher.BaseURL)
+		if r.Teacher.Provider != "" {
+			t.provider = r.Teacher.Provider
+		}
+	}
+	g, err := r.registry()
+	if err != nil {
+		return nil, err
+	}
+	row, err := g.Lookup(terms.Source{Row: r.Teacher.Terms, Provider: t.provider, BaseURL: t.baseURL, Model: t.model})
 	if err != nil {
 		return nil, r.src.errorf("teacher", "%v", err)
 	}
 	t.terms = row
-	v, err := terms.Require(row, r.use(), terms.Collect)
-	if err != nil {
+	if t.verdict, err = r.decide(row, terms.Collect); err != nil {
 		return nil, err
 	}
-	t.basis = v.Basis
 	if t.price, err = r.price(t); err != nil {
 		return nil, err
 	}
@@ -58,9 +77,8 @@ func (r *Recipe) identify() (*teacher, error) {
 	return t, nil
 }
 
-func (r *Recipe) use() terms.Use {
-	return terms.Use{Purpose: r.Use.Purpose, Distributed: r.Use.Distributed}
-}
+// asked reports whether there is a teacher to ask.
+func (t *teacher) asked() bool { return t.model != "" }
 
 // price is what the recipe gives, else what the price book knows. A server of
 // one's own, which the recipe states as its terms, costs nothing by the token.
@@ -174,6 +192,6 @@ func (t *teacher) collector(r *Recipe, app ledger.Appender, budget *meter.Budget
 		Price: t.price, Budget: budget, Ledger: app, Known: known,
 		Limits:   collect.Limits{RPM: r.Teacher.Limits.RPM, TPM: r.Teacher.Limits.TPM, Concurrent: r.Teacher.Limits.Concurrent},
 		Deadline: deadline, Stall: stall, MaxAttempts: r.Teacher.Limits.Attempts, Stream: *r.Teacher.Request.Stream,
-		TermsID: t.terms.ID, TermsBasis: t.basis, Seed: r.Seed, Log: log,
+		Wire: t.wire, Quirks: t.quirks, TermsID: t.terms.ID, TermsBasis: t.verdict.Basis, Seed: r.Seed, Log: log,
 	})
 }

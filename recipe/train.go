@@ -8,18 +8,18 @@ import (
 	"os"
 	"path/filepath"
 
-	"retort/exchange"
 	"retort/report"
 	"retort/student/model"
 	"retort/student/tokenizer"
 	"retort/student/train"
 	"retort/teach/dataset"
+	"retort/teach/task"
 	"retort/workspace"
 )
 
 // trainTokenizer learns the student's vocabulary from the dataset.
 func (r *run) trainTokenizer(context.Context) error {
-	bar := r.opt.Progress.Stage("tokenizer", 0, int64(len(r.data.Examples)), "examples")
+	bar := r.opt.Progress.Stage(stageTokenizer, 0, int64(len(r.data.Examples)), "examples")
 	texts := func(yield func(string) bool) {
 		for _, e := range r.data.Examples {
 			for piece := range tokenizer.Texts(e.Prompt, e.Reasoning, e.Answer) {
@@ -96,18 +96,21 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 	for i := range r.sources {
 		s := &r.sources[i]
 		for _, p := range s.split.Heldout[:min(len(s.split.Heldout), watched/len(r.sources))] {
-			x, err := r.collector.Ask(ctx, r.ask(template, s, p, stageEval).request)
+			x, err := r.asker.Ask(ctx, r.question(template, s, p, stageEval, 0).request)
 			if err != nil && !r.refusable(ctx, err) {
 				return nil, err
 			}
-			if err != nil || s.gold && !s.task.Verify(p, x.Answer.Content).Correct {
+			if err != nil {
+				continue
+			}
+			if v := r.judge(ctx, s, p, x).verdict; !v.Correct && v.Reason != task.ReasonNoGold {
 				continue
 			}
 			reasoning := x.Answer.Reasoning
 			if r.Curate.Reasoning == "drop" {
 				reasoning = ""
 			}
-			rows = append(rows, dataset.Example{Prompt: []exchange.Message{{Role: "user", Content: p.Prompt}}, Reasoning: reasoning, Answer: x.Answer.Content})
+			rows = append(rows, dataset.Example{Prompt: p.StudentMessages(), Reasoning: reasoning, Answer: x.Answer.Content})
 		}
 	}
 	return r.sequences(rows), nil
@@ -124,7 +127,7 @@ func (r *run) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(r.dir, "checkpoints")
+	dir := filepath.Join(r.dir, checkpointsDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -136,7 +139,7 @@ func (r *run) train(ctx context.Context) error {
 		Seed: r.Seed, Heldout: held, Dir: dir,
 	}, func(p train.Progress) {
 		if bar == nil {
-			bar = r.opt.Progress.Stage("train", p.Tokens, p.TotalTokens, "tokens")
+			bar = r.opt.Progress.Stage(stageTrain, p.Tokens, p.TotalTokens, "tokens")
 		}
 		bar.Set(p.Tokens, fmt.Sprintf("loss %.3f", p.Loss))
 	})
@@ -164,6 +167,9 @@ func offIfZero(share float64) float64 {
 	}
 	return share
 }
+
+// checkpointsDir is where training keeps its checkpoints and metrics.
+const checkpointsDir = "checkpoints"
 
 // trainingFile is where the stage leaves what it came to.
 const trainingFile = "training.json"
@@ -207,7 +213,7 @@ func (r *run) training() (trained, error) {
 // curve reads the training's metrics, thinned out for a chart.
 func (r *run) curve() (loss, heldout []report.Point, err error) {
 	const most = 300
-	path := filepath.Join(r.dir, "checkpoints", train.MetricsFile)
+	path := filepath.Join(r.dir, checkpointsDir, train.MetricsFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, err

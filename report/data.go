@@ -18,21 +18,27 @@ type Data struct {
 	Finished time.Time `json:"finished"`
 	Machine  Machine   `json:"machine"`
 
-	Teacher  Teacher            `json:"teacher"`
-	Sources  []Source           `json:"sources"`
-	Refusals []Refusal          `json:"refusals"` // a few examples of each reason
-	Leaks    []Leak             `json:"identity_leaks,omitempty"`
-	Spend    Spend              `json:"spend"`
-	Dataset  Dataset            `json:"dataset"`
-	Training Training           `json:"training"`
-	Model    Model              `json:"model"`
-	Eval     []EvalRow          `json:"eval"`   // per source, then overall
-	Beside   []Beside           `json:"beside"` // other contestants on the same problems
-	Samples  []Sample           `json:"samples"`
-	Seconds  map[string]float64 `json:"seconds"`
-	Stages   []string           `json:"stages"`          // keys of Seconds in the order of the run
-	Notes    []string           `json:"notes,omitempty"` // what a reader must know to judge the figures
-	Page     string             `json:"page"`            // path of report.html
+	Teacher  Teacher   `json:"teacher"`
+	Sources  []Source  `json:"sources"`
+	Refusals []Refusal `json:"refusals"` // a few examples of each reason
+	Leaks    []Leak    `json:"identity_leaks,omitempty"`
+	// Verifiers is what each of the recipe's verifiers found, in its order.
+	Verifiers []Verifier `json:"verifiers,omitempty"`
+	// Corrections counts the examples whose answer a person wrote.
+	Corrections int `json:"corrections,omitempty"`
+	// Overrides are what let answers pass that their terms alone hold back.
+	Overrides []Override         `json:"overrides,omitempty"`
+	Spend     Spend              `json:"spend"`
+	Dataset   Dataset            `json:"dataset"`
+	Training  Training           `json:"training"`
+	Model     Model              `json:"model"`
+	Eval      []EvalRow          `json:"eval"`   // per source, then overall
+	Beside    []Beside           `json:"beside"` // other contestants on the same problems
+	Samples   []Sample           `json:"samples"`
+	Seconds   map[string]float64 `json:"seconds"`
+	Stages    []string           `json:"stages"`          // keys of Seconds in the order of the run
+	Notes     []string           `json:"notes,omitempty"` // what a reader must know to judge the figures
+	Page      string             `json:"page"`            // path of report.html
 }
 
 // Machine is what the run was made on.
@@ -71,6 +77,24 @@ type Source struct {
 // Refusal is one refused answer, to look at.
 type Refusal struct {
 	Source, Reason, Prompt, Answer string
+}
+
+// Verifier is what one verifier found over all answers that were judged.
+type Verifier struct {
+	Name    string    `json:"name"`
+	Pass    int       `json:"pass"`
+	Fail    int       `json:"fail"`
+	Skip    int       `json:"skip,omitempty"`    // it could not judge, such as without a right answer
+	Error   int       `json:"error,omitempty"`   // it broke down
+	Samples []Refusal `json:"samples,omitempty"` // the first answers that it failed
+}
+
+// Override is a decision of the terms gate that a person has set aside.
+type Override struct {
+	Row     string `json:"row"`
+	Actions string `json:"actions"`
+	Basis   string `json:"basis"`
+	By      string `json:"by,omitempty"`
 }
 
 // Leak counts answers in which the teacher said what it is.
@@ -215,4 +239,16 @@ func SortRefusals(list []Refusal) {
 		}
 		return list[i].Source < list[j].Source
 	})
+}
+
+// Counts is what the verifier found, in words.
+func (v *Verifier) Counts() string {
+	parts := []string{FormatCount(int64(v.Pass)) + " pass", FormatCount(int64(v.Fail)) + " fail"}
+	if v.Skip > 0 {
+		parts = append(parts, FormatCount(int64(v.Skip))+" skipped")
+	}
+	if v.Error > 0 {
+		parts = append(parts, FormatCount(int64(v.Error))+" broke down")
+	}
+	return strings.Join(parts, ", ")
 }

@@ -52,3 +52,21 @@ func FormatDuration(d time.Duration) string {
 
 // FormatPercent prints a share as a percentage with one decimal.
 func FormatPercent(share float64) string { return fmt.Sprintf("%.1f%%", 100*share) }
+
+// FormatPoints prints a difference of shares in percentage points.
+func FormatPoints(v float64) string {
+	return strings.Replace(fmt.Sprintf("%+.1f", 100*v), "-", "−", 1)
+}
+
+// FormatInterval prints an interval of a difference of shares.
+func FormatInterval(v [2]float64) string {
+	return FormatPoints(v[0]) + " to " + FormatPoints(v[1])
+}
+
+// FormatP prints a p-value with two digits.
+func FormatP(p float64) string {
+	if p < 1e-4 {
+		return "< 0.0001"
+	}
+	return fmt.Sprintf("%.2g", p)
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"sort"
-	"strings"
 	"time"
 
 	"retort/internal/page"
@@ -22,14 +21,14 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 	"count":    func(n any) string { return FormatCount(toInt64(n)) },
 	"usd":      FormatUSD,
 	"percent":  FormatPercent,
-	"points":   formatPoints,
-	"interval": formatInterval,
+	"points":   FormatPoints,
+	"interval": FormatInterval,
 	"duration": func(s float64) string { return FormatDuration(time.Duration(s * float64(time.Second))) },
 	"bytes":    formatBytes,
 	"rounded":  func(v float64) int64 { return int64(math.Round(v)) },
 	"counts":   sortedCounts,
 	"share":    func(n, of int) string { return fmt.Sprintf("%.2f%%", 100*float64(n)/float64(max(1, of))) },
-	"pvalue":   formatP,
+	"pvalue":   FormatP,
 }).Parse(reportHTML))
 
 func toInt64(n any) int64 {
@@ -148,22 +147,6 @@ func lossChart(d *Data) template.HTML {
 		series = append(series, page.Series{Name: "held out", Points: xy(d.Training.Heldout), Dashed: true})
 	}
 	return page.Lines("Loss while training", page.Axis{Label: "tokens trained", Format: millions}, page.Axis{Label: "loss (nats per token)", Log: true}, series...)
-}
-
-// formatPoints prints a difference of shares in percentage points.
-func formatPoints(v float64) string {
-	return strings.Replace(fmt.Sprintf("%+.1f", 100*v), "-", "−", 1)
-}
-
-func formatInterval(v [2]float64) string {
-	return formatPoints(v[0]) + " to " + formatPoints(v[1])
-}
-
-func formatP(p float64) string {
-	if p < 1e-4 {
-		return "< 0.0001"
-	}
-	return fmt.Sprintf("%.2g", p)
 }
 
 func formatBytes(n int64) string {

@@ -23,7 +23,7 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 		return s
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n%s\n\n", bold(wrap(headline(d)+".")), wrap(lead(d)))
+	fmt.Fprintf(&b, "\n%s\n%s\n\n", bold(Wrap(headline(d)+".")), Wrap(lead(d)))
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "held-out\tn\tstudent\tteacher\tdiff\t95%% interval\tof teacher's\t%s\t\n", besideNames(d))
 	for i, r := range d.Eval {
@@ -38,7 +38,7 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 			if r.Ratio > 0 {
 				ratio = FormatPercent(r.Ratio)
 			}
-			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Family, r.N, FormatPercent(r.Student), FormatPercent(r.Teacher), formatPoints(r.Diff), formatInterval(r.DiffCI), ratio, other)
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Family, r.N, FormatPercent(r.Student), FormatPercent(r.Teacher), FormatPoints(r.Diff), FormatInterval(r.DiffCI), ratio, other)
 		} else {
 			fmt.Fprintf(t, "%s\t%d\t%s\t(%s)\t\t\t\t%s\n", r.Family, r.N, FormatPercent(r.Student), r.Measure, other)
 		}
@@ -47,7 +47,7 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 		return err
 	}
 	for _, n := range d.Notes {
-		fmt.Fprintf(&b, "\n%s\n", wrap(n))
+		fmt.Fprintf(&b, "\n%s\n", Wrap(n))
 	}
 	b.WriteByte('\n')
 	row := func(name, format string, args ...any) {
@@ -58,6 +58,16 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 		asked += s.Asked
 	}
 	row("prompts", "%s asked, %s examples kept; refused: %s", FormatCount(int64(asked)), FormatCount(int64(d.Dataset.Examples)), FormatCounts(d.Total()))
+	if len(d.Verifiers) > 1 || len(d.Verifiers) == 1 && d.Verifiers[0].Name != "task" {
+		var found []string
+		for _, v := range d.Verifiers {
+			found = append(found, v.Name+" "+v.Counts())
+		}
+		row("verifiers", "%s", strings.Join(found, "\n          "))
+	}
+	if d.Corrections > 0 {
+		row("", "%s examples hold an answer that a person wrote", FormatCount(int64(d.Corrections)))
+	}
 	row("cost", "%s charged of a budget of %s, %s exchanges", FormatUSD(d.Spend.USD), FormatUSD(d.Spend.Budget), FormatCount(d.Spend.Exchanges))
 	row("", "%s by reported usage, at most %s elsewhere", d.Spend.Reported, d.Spend.UpperBound)
 	if d.Spend.Bill != "" {
@@ -66,6 +76,9 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 	row("dataset", "%s", d.Dataset.Path)
 	row("model", "%s (%s parameters)", d.Model.Path, formatParams(d.Model.Params))
 	row("terms", "%s: %s", d.Teacher.TermsID, d.Teacher.Decision)
+	for _, o := range d.Overrides {
+		row("override", "%s (%s): %s", o.Row, o.Actions, o.Basis)
+	}
 	var stages []string
 	for _, s := range d.Stages {
 		stages = append(stages, s+" "+FormatDuration(time.Duration(d.Seconds[s]*float64(time.Second))))
@@ -84,8 +97,8 @@ func besideNames(d *Data) string {
 	return strings.Join(names, "\t")
 }
 
-// wrap breaks a sentence into lines of at most 96 characters.
-func wrap(s string) string {
+// Wrap breaks a sentence into lines of at most 96 characters.
+func Wrap(s string) string {
 	const most = 96
 	var b strings.Builder
 	column := 0

@@ -16,6 +16,7 @@ func (a *app) recipeCommand() *cobra.Command {
 		Short:   "Look at recipes",
 		Example: "  retort recipe show recipes/quickstart.yaml",
 	}
+	c.AddCommand(a.recipePreviewCommand())
 	c.AddCommand(&cobra.Command{
 		Use:   "show FILE",
 		Short: "Print a recipe with every default written out",
@@ -63,5 +64,34 @@ func (a *app) recipeCommand() *cobra.Command {
 			return err
 		},
 	})
+	return c
+}
+
+func (a *app) recipePreviewCommand() *cobra.Command {
+	var rows int
+	c := &cobra.Command{
+		Use:   "preview FILE",
+		Short: "Show the first requests as they would be sent",
+		Long: "Show the first requests of each source as they would be sent, and what the\n" +
+			"student would read where that differs. Nothing is asked.",
+		Example: "  retort recipe preview --rows 2 recipes/tickets.yaml",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, list []string) error {
+			r, err := recipe.Load(list[0])
+			if err != nil {
+				return err
+			}
+			if rows < 1 {
+				return usageError{fmt.Errorf("--rows %d: how many of each source are to be shown? At least 1", rows)}
+			}
+			p, err := recipe.MakePreview(r, rows)
+			if err != nil {
+				return err
+			}
+			return a.show(p, func() error { return p.Print(a.stdout) })
+		},
+	}
+	c.Flags().IntVar(&rows, "rows", 1, "training prompts of each source")
+	c.Flags().BoolVar(&a.json, "json", false, "as JSON")
 	return c
 }

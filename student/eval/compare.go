@@ -230,7 +230,7 @@ func (p *pairing) comparison(opt Options) (Comparison, error) {
 // measure is agreement if any problem of the source has no right answer.
 func (p *pairing) measure(members []int) Measure {
 	for _, i := range members {
-		if p.items[i].Problem.Answer == "" && p.unjudged(i) {
+		if it := &p.items[i]; it.Measure == Agreement || it.Measure == "" && it.Problem.Answer == "" && p.unjudged(i) {
 			return Agreement
 		}
 	}

@@ -33,6 +33,9 @@ type Item struct {
 	Source  string // the prompt source: results are reported for each, in order of appearance
 	Task    task.Task
 	Problem task.Problem
+	// Measure says whether Task can tell right answers to this problem
+	// (Accuracy) or nobody can (Agreement). If it is empty, Task is asked.
+	Measure Measure
 }
 
 // Contestant is somebody who answers.

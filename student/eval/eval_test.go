@@ -45,7 +45,7 @@ func problems(source string, t echo, n int) []Item {
 		if t.gold {
 			p.Answer = fmt.Sprint(i)
 		}
-		out = append(out, Item{source, t, p})
+		out = append(out, Item{Source: source, Task: t, Problem: p})
 	}
 	return out
 }

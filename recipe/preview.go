@@ -1,0 +1,151 @@
+package recipe
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"retort/exchange"
+)
+
+// Preview is what a recipe would ask, as rendered, without asking it.
+type Preview struct {
+	Recipe   string           `json:"recipe"`
+	Requests []PreviewRequest `json:"requests"`
+}
+
+// PreviewRequest is one request as it would be sent, and what the student would
+// read in its place.
+type PreviewRequest struct {
+	Source    string             `json:"source"`
+	Row       string             `json:"row,omitempty"`
+	RowID     string             `json:"row_id,omitempty"`
+	Heldout   bool               `json:"heldout"`
+	Messages  []exchange.Message `json:"messages"`
+	Student   []exchange.Message `json:"student,omitempty"` // where it differs
+	Expected  string             `json:"expected,omitempty"`
+	Answer    *exchange.Answer   `json:"answer,omitempty"` // of an imported conversation
+	PromptKey exchange.Key       `json:"prompt_key,omitzero"`
+}
+
+// MakePreview renders the first rows of each of the recipe's sources, and one
+// held-out problem of each. It opens no connection and no ledger.
+func MakePreview(rec *Recipe, rows int) (*Preview, error) {
+	sources, err := rec.sources()
+	if err != nil {
+		return nil, err
+	}
+	t, err := rec.identify()
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Recipe: rec, teacher: t, sources: sources}
+	template, err := rec.request(t)
+	if err != nil {
+		return nil, err
+	}
+	p := &Preview{Recipe: rec.Name}
+	for i := range sources {
+		s := &sources[i]
+		n := 0
+		for problem := range s.split.Train {
+			if n++; n > rows {
+				break
+			}
+			if err := p.add(r.question(template, s, problem, stageCollect, 0), false); err != nil {
+				return nil, err
+			}
+		}
+		if len(s.split.Heldout) > 0 {
+			if err := p.add(r.question(template, s, s.split.Heldout[0], stageEval, 0), true); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p, nil
+}
+
+func (p *Preview) add(q question, heldout bool) error {
+	out := PreviewRequest{Source: q.source.name, Row: q.problem.Row, RowID: q.problem.RowID, Heldout: heldout, Messages: q.request.Messages, Expected: q.problem.Answer}
+	if q.problem.Student != nil {
+		out.Student = q.problem.StudentMessages()
+	}
+	if q.source.imported != nil {
+		out.Answer = &q.source.imported.items[q.problem.ID].exchange.Answer
+	} else {
+		var err error
+		if out.PromptKey, err = q.request.Key(); err != nil {
+			return err
+		}
+	}
+	p.Requests = append(p.Requests, out)
+	return nil
+}
+
+// Print writes the preview for people.
+func (p *Preview) Print(w io.Writer) error {
+	var b strings.Builder
+	for i, q := range p.Requests {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		title := q.Source
+		if q.Heldout {
+			title += ", held out"
+		}
+		writeTitle(&b, title, q.Row, q.RowID)
+		writeMessages(&b, q.Messages)
+		if q.Answer != nil {
+			writePart(&b, "answer", q.Answer.Content)
+		}
+		if q.Expected != "" {
+			writePart(&b, "expected", q.Expected)
+		}
+		if q.Student != nil {
+			fmt.Fprintf(&b, "-- the student reads\n")
+			writeMessages(&b, q.Student)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeTitle(b *strings.Builder, title, row, id string) {
+	fmt.Fprintf(b, "== %s", title)
+	if row != "" {
+		fmt.Fprintf(b, " · %s", row)
+	}
+	if id != "" {
+		fmt.Fprintf(b, " · id %s", id)
+	}
+	b.WriteByte('\n')
+}
+
+// writeMessages prints a conversation, each message under its role.
+func writeMessages(b *strings.Builder, list []exchange.Message) {
+	for _, m := range list {
+		writePart(b, m.Role, m.Content)
+		for _, c := range m.ToolCalls {
+			writePart(b, "call", c.Name+"("+c.Arguments+")")
+		}
+	}
+}
+
+// writePart prints a text beside its name, further lines indented.
+func writePart(b *strings.Builder, name, text string) {
+	text = strings.TrimRight(visible(text), "\n")
+	fmt.Fprintf(b, "%-10s%s\n", name, strings.ReplaceAll(text, "\n", "\n          "))
+}
+
+// visible keeps control characters, which could drive a terminal, from it.
+func visible(s string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '\n' || c == '\t':
+			return c
+		case c < ' ' || c >= 0x7f && c < 0xa0:
+			return '\uFFFD'
+		}
+		return c
+	}, s)
+}

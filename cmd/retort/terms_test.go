@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"retort/exchange"
+	"retort/ledger"
+	"retort/ledger/segment"
 	"retort/student/export"
 	"retort/teach/dataset"
 	"retort/terms"
@@ -22,7 +24,8 @@ read: 2026-10-01
 says: Section 4 lets us train models of our own.
 default: allow
 reason: section 4 allows it
-obligations: [Delete the answers after a year.]
+obligations:
+  - Delete the answers after a year.
 `
 
 // mixed writes a dataset of three sources and a model that was trained on it.
@@ -195,5 +198,87 @@ func TestTermsListShowAndCheck(t *testing.T) {
 		if row.ID == "openai" && row.Decisions["export"] != "review" {
 			t.Errorf("openai to classify: %v", row.Decisions)
 		}
+	}
+}
+
+// TestWhatLetsAModelPassIsOnTheRecordEverywhere goes from a teacher whose terms
+// block and oblige to a model that is overridden and meets them.
+func TestWhatLetsAModelPassIsOnTheRecordEverywhere(t *testing.T) {
+	ws, dir := t.TempDir(), t.TempDir()
+	licence := filepath.Join(dir, "LICENSE.txt")
+	blocking := filepath.Join(dir, "acme.yaml")
+	if err := errors.Join(
+		os.WriteFile(licence, []byte("ACME COMMUNITY LICENSE\n"+strings.Repeat("terms and conditions\n", 60)), 0o644),
+		os.WriteFile(blocking, []byte(strings.Replace(agreementFile, "default: allow", "default: block", 1)+`  - {kind: name_prefix, value: Acme, text: Its name begins with Acme., distributed: true}
+  - {kind: notice, value: Built with Acme, text: It says with what it was built.}
+  - {kind: licence, value: Acme Community License, text: A copy of the licence goes with it.}
+`), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	recipe := func(overrides, model string) string {
+		return write(t, tiny, "teacher: {reference: {}}", "use: {purpose: reason, distributed: true}\nteacher: {reference: {}, terms: acme}\n"+
+			"terms: {agreements: ["+blocking+"], overrides: ["+overrides+"]}\n"+model)
+	}
+	override := `{row: acme, actions: [collect, curate, export], basis: "Letter of 2026-11-02, page 3", by: A. Builder}`
+	for _, c := range []struct {
+		file string
+		want []string
+	}{
+		{recipe("", ""), []string{"overrides: [{row: acme, actions: [collect]", terms.Disclaimer}},
+		{recipe(override, ""), []string{`model: {name: "Acme-mini"}`, `notices: ["Built with Acme"]`, "notices: [{file: LICENSE.txt}]", terms.Disclaimer}},
+	} {
+		r := retort(t, ws, "run", c.file)
+		for _, want := range c.want {
+			if r.code != exitTerms || !strings.Contains(r.stderr, want) {
+				t.Errorf("code %d, want %d with %q: %s", r.code, exitTerms, want, r.stderr)
+			}
+		}
+	}
+	if entries, _ := os.ReadDir(filepath.Join(ws, "ledger")); len(entries) != 0 {
+		t.Errorf("refused runs have asked the teacher: %v", entries)
+	}
+	s := summary(t, ws, recipe(override, `model: {name: Acme-mini, license: Apache-2.0, notices: ["Built with Acme", {file: `+licence+`}]}`))
+	model := filepath.Join(ws, "models", s.Model.Hash)
+	for file, wants := range map[string][]string{
+		filepath.Join(ws, "datasets", s.Dataset.Hash, "passport.json"): nil,
+		filepath.Join(model, "passport.json"):                          {"Built with Acme", `"distributed": true`},
+		filepath.Join(model, "README.md"):                              {"# Acme-mini", "Built with Acme", "in full in `NOTICE`", "Apache-2.0", "distributed to others"},
+		filepath.Join(model, "NOTICE"):                                 {"Built with Acme", "terms and conditions"},
+		s.Report:                                                       nil,
+	} {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Base(file) != "NOTICE" {
+			wants = append(wants, "Letter of 2026-11-02, page 3", "A. Builder", "acme")
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(raw), want) {
+				t.Errorf("%s lacks %q", file, want)
+			}
+		}
+	}
+	var recorded []ledger.Override
+	store, err := segment.OpenReader(filepath.Join(ws, "ledger"), segment.Option{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Scan(context.Background(), func(rec ledger.Record) error {
+		if rec.Kind != ledger.KindOverride {
+			return nil
+		}
+		o, err := ledger.ParseOverride(rec)
+		recorded = append(recorded, o)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(recorded) == 0 || recorded[0].Row != "acme" || recorded[0].Basis != "Letter of 2026-11-02, page 3" {
+		t.Errorf("the ledger holds the overrides %+v", recorded)
+	}
+	explained := retort(t, ws, "terms", "explain", s.Model.Hash[:12], "--agreement", blocking)
+	if explained.code != exitDone || !strings.Contains(explained.stdout, "(overridden)") || !strings.Contains(explained.stdout, "Letter of 2026-11-02, page 3, by A. Builder") {
+		t.Errorf("explain: code %d: %s%s", explained.code, explained.stdout, explained.stderr)
 	}
 }

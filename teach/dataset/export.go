@@ -48,7 +48,7 @@ const (
 	RefusedTurnOrder  = "turn_order"  // turns that do not alternate as the format demands
 	RefusedNoUser     = "no_user"     // nothing is asked
 	RefusedTools      = "tools"       // the format has no place for tools and their calls
-	RefusedMixed      = "mixed_turn"  // text and calls of tools in one turn
+	RefusedMixed      = "mixed_turn"  // text or reasoning and calls of tools in one turn
 	RefusedArguments  = "arguments"   // arguments of a call that are no JSON
 	RefusedName       = "name"        // a name of a tool that the format does not allow
 	RefusedToolCall   = "tool_call"   // a tool's message that answers no call before it

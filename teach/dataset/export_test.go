@@ -82,7 +82,7 @@ func TestEachFormatIsWhatItsOwnersRead(t *testing.T) {
 			`{"from":"gpt","value":"<think>\ngreet\n</think>\n\nHello <b>"},{"from":"human","value":"12*34?"},` +
 			`{"from":"function_call","value":"{\"name\": \"times\", \"arguments\": {\"a\": 12, \"b\": 34}}"},{"from":"observation","value":"408"},` +
 			`{"from":"gpt","value":"<think>\nthe tool says so\n</think>\n\n408"}],"tools":"[{\"name\":\"times\",\"parameters\":{}}]"}`, map[string]int{"name": 1, "tool_call_ids": 1}},
-		{"calls", ExportShareGPT, caller, `{"conversations":[{"from":"human","value":"two calls"},{"from":"function_call","value":"<think>\nboth\n</think>\n\n[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": [1]}]"}]}`, map[string]int{}},
+		{"calls", ExportShareGPT, withoutReasoning(caller), `{"conversations":[{"from":"human","value":"two calls"},{"from":"function_call","value":"[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": [1]}]"}]}`, map[string]int{}},
 		{"plain", ExportAlpaca, plainRow, `{"instruction":"12*34?","input":"","output":"<think>\nso\n</think>\n\n408"}`, map[string]int{}},
 		{"rounds", ExportAlpaca, rounds, `{"id":"7","system":"S","instruction":"c","input":"","output":"d","history":[["a","b"]]}`, map[string]int{}},
 		{"plain", ExportDPO, plainRow, `{"prompt":[{"role":"user","content":"12*34?"}],"chosen":[{"role":"assistant","content":"<think>\nso\n</think>\n\n408"}],"rejected":[{"role":"assistant","content":"407"}]}`, map[string]int{}},
@@ -104,6 +104,11 @@ func TestEachFormatIsWhatItsOwnersRead(t *testing.T) {
 			t.Errorf("%s as %s, notes (-want +got):\n%s", c.name, c.format, diff)
 		}
 	}
+}
+
+func withoutReasoning(e Example) Example {
+	e.Reasoning = ""
+	return e
 }
 
 func TestWhatAFormatCannotHoldIsRefusedForItsReason(t *testing.T) {
@@ -129,6 +134,7 @@ func TestWhatAFormatCannotHoldIsRefusedForItsReason(t *testing.T) {
 		"bad arguments":    prompt(user, call("f", "{"), result),
 		"bad name":         prompt(user, call("f f", "{}"), result),
 		"no such call":     prompt(user, call("f", "{}"), exchange.Message{Role: "tool", Content: "r", ToolCallID: "d"}),
+		"thought and call": {Prompt: []exchange.Message{user}, Reasoning: "r", ToolCalls: call("f", "{}").ToolCalls, Rejected: "b"},
 		"text and call":    prompt(user, exchange.Message{Role: "assistant", Content: "wait", ToolCalls: call("f", "{}").ToolCalls}, result),
 		"tools":            {Prompt: []exchange.Message{user}, Answer: "a", Rejected: "b", Tools: "[]"},
 		"same":             {Prompt: []exchange.Message{user}, Answer: "a", Rejected: "a"},
@@ -140,10 +146,10 @@ func TestWhatAFormatCannotHoldIsRefusedForItsReason(t *testing.T) {
 			"bad arguments": "arguments", "bad name": "name", "no such call": "tool_call"},
 		ExportShareGPT: {"empty answer": "empty", "empty question": "empty", "empty system": "empty", "nothing asked": "no_user", "late system": "system",
 			"odd role": "role", "two of the model": "turn_order", "begun answer": "turn_order", "two of the user": "turn_order", "think tags": "think_tags",
-			"tags in thought": "think_tags", "bad arguments": "arguments", "text and call": "mixed_turn"},
+			"tags in thought": "think_tags", "bad arguments": "arguments", "text and call": "mixed_turn", "thought and call": "mixed_turn"},
 		ExportAlpaca: {"empty answer": "empty", "empty question": "empty", "empty system": "empty", "nothing asked": "no_user", "late system": "system",
 			"odd role": "role", "two of the model": "turn_order", "begun answer": "turn_order", "two of the user": "turn_order", "think tags": "think_tags",
-			"tags in thought": "think_tags", "bad arguments": "tools", "bad name": "tools", "no such call": "tools", "text and call": "tools", "tools": "tools"},
+			"tags in thought": "think_tags", "bad arguments": "tools", "bad name": "tools", "no such call": "tools", "text and call": "tools", "thought and call": "tools", "tools": "tools"},
 		ExportDPO: {"empty answer": "empty", "empty question": "empty", "empty system": "empty", "nothing asked": "no_user", "late system": "system",
 			"odd role": "role", "two of the model": "turn_order", "begun answer": "turn_order", "think tags": "think_tags", "tags in thought": "think_tags",
 			"bad arguments": "arguments", "bad name": "name", "no such call": "tool_call", "same": "same", "no rejected": "no_rejected"},

@@ -317,7 +317,7 @@ func shared(m exchange.Message, notes noteSet) (shareTurn, error) {
 	case len(m.ToolCalls) == 0:
 		text, err := thinking(m.Reasoning, m.Content, notes)
 		return shareTurn{"gpt", text}, err
-	case m.Content != "":
+	case m.Content != "" || m.Reasoning != "":
 		return shareTurn{}, refuse(RefusedMixed, "a turn has both text and calls of tools")
 	}
 	calls := make([]string, len(m.ToolCalls))
@@ -338,8 +338,7 @@ func shared(m exchange.Message, notes noteSet) (shareTurn, error) {
 	if len(calls) > 1 {
 		value = "[" + strings.Join(calls, ", ") + "]"
 	}
-	text, err := thinking(m.Reasoning, value, notes)
-	return shareTurn{"function_call", text}, err
+	return shareTurn{"function_call", value}, nil
 }
 
 // alpacaLine: earlier rounds of question and answer are the history.

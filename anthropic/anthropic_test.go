@@ -196,6 +196,15 @@ func TestAnAnswerIsTheSameWholeAndStreamedWhereverItIsSplit(t *testing.T) {
 	}
 }
 
+func TestReasoningLeftInTheTextIsTakenOut(t *testing.T) {
+	for text, want := range map[string]exchange.Answer{"<think>hm</think>a": {Reasoning: "hm", Content: "a"}, "a <think>": {Content: "a <think>"}} {
+		a, _, _, err := Parse("", []byte(fmt.Sprintf(`{"type":"message","content":[{"type":"text","text":%q}]}`, text)))
+		if d := cmp.Diff(want, a); d != "" || err != nil {
+			t.Errorf("%q: %v\n%s", text, err, d)
+		}
+	}
+}
+
 func TestHowStreamsEnd(t *testing.T) {
 	start := `event: message_start` + "\n" + `data: {"type":"message_start","message":{"id":"i","model":"m","content":[],"usage":{"input_tokens":3,"output_tokens":1}}}` + "\n\n"
 	text := "event: content_block_delta\ndata: " + `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}` + "\n\n"

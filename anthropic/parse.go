@@ -269,6 +269,12 @@ func (a *assembler) answer(stop string) exchange.Answer {
 		}
 	}
 	out.Content, out.Reasoning = content.String(), reasoning.String()
+	if inside, rest := wire.SplitThink(out.Content); out.Reasoning == "" || inside == "" { // as servers of open models leave it
+		out.Content = rest
+		if inside != "" {
+			out.Reasoning = inside
+		}
+	}
 	return out
 }
 

@@ -55,3 +55,7 @@ func Encode(v any) ([]byte, error) { return wire.Encode(v) }
 
 // WriteJSON sends v with the given status.
 func WriteJSON(w http.ResponseWriter, status int, v any) error { return wire.WriteJSON(w, status, v) }
+
+// SplitThink separates the reasoning that a model wrote inside <think> tags at
+// the start of its content from the answer after it.
+func SplitThink(content string) (reasoning, answer string) { return wire.SplitThink(content) }

@@ -20,6 +20,8 @@ type answer struct {
 	tokens    []piece
 	reasoning int64  // tokens of it that are reasoning
 	finish    string // stop or length
+	stopped   string // the stop sequence that ended it, if one did
+	tool      string // the tool whose arguments its content is; "" for text
 }
 
 // piece is a token and the field of the reply that it belongs to.
@@ -59,12 +61,21 @@ func (t *Teacher) generate(req *openai.ChatRequest, index int, empty bool) (*ans
 	if empty {
 		s.reasoning = ""
 	}
+	form, stopped := shapeOf(req), ""
+	var err error
+	if s.answer, err = form.put(s.answer); err != nil {
+		return nil, err
+	}
 	for _, stop := range req.Stop {
 		if head, _, ok := strings.Cut(s.answer, stop); ok && stop != "" {
-			s.answer = head
+			s.answer, stopped = head, stop
 		}
 	}
-	return t.compose(s, req), nil
+	a := t.compose(s, req)
+	if a.tool = form.tool; a.finish == "stop" {
+		a.stopped = stopped
+	}
+	return a, nil
 }
 
 // compose puts the tokens of a solution in order and cuts them at the

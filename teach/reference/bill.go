@@ -30,6 +30,18 @@ type BillUsage struct {
 	Input     int64 `json:"prompt_tokens"`
 	Output    int64 `json:"completion_tokens"` // reasoning included
 	Reasoning int64 `json:"reasoning_tokens"`
+
+	// Parts of Input, where a prompt was to be cached.
+	CachedInput    int64 `json:"cached_tokens,omitempty"`           // read from the cache
+	CacheWrite     int64 `json:"cache_write_tokens,omitempty"`      // written to it for five minutes
+	CacheWriteLong int64 `json:"cache_write_long_tokens,omitempty"` // written to it for an hour
+}
+
+func (u BillUsage) exchange() exchange.Usage {
+	return exchange.Usage{
+		Source: exchange.UsageReported, Input: u.Input, CachedInput: u.CachedInput, CacheWrite: u.CacheWrite, CacheWriteLong: u.CacheWriteLong,
+		Output: u.Output, Reasoning: u.Reasoning,
+	}
 }
 
 // ReadBill reads a bill. A last line that was cut off by a crash is left out:

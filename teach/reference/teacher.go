@@ -2,17 +2,17 @@ package reference
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"retort/anthropic"
 	"retort/exchange"
 	"retort/openai"
 )
@@ -27,6 +27,7 @@ type Teacher struct {
 	now     func() time.Time
 	sleep   func(r *http.Request, d time.Duration) // the delays of faults
 	calls   atomic.Uint64                          // names requests
+	cache   promptCache
 
 	mu         sync.Mutex
 	burstUntil time.Time
@@ -90,43 +91,57 @@ func (t *Teacher) count(what string) {
 }
 
 // Handler returns the teacher's HTTP interface: /v1/chat/completions,
-// /v1/models and /healthz.
+// /v1/responses, /v1/messages, /v1/models and /healthz.
 func (t *Teacher) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", t.chat)
+	known := []string{"/v1/models", "/healthz"}
+	for _, d := range dialects {
+		mux.HandleFunc("POST "+d.path, func(w http.ResponseWriter, r *http.Request) { t.answer(d, w, r) })
+		known = append(known, d.path)
+	}
 	mux.HandleFunc("GET /v1/models", t.models)
 	mux.HandleFunc("GET /v1/models/{id}", t.model)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_ = openai.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		for _, known := range []string{"/v1/chat/completions", "/v1/models", "/healthz"} {
-			if r.URL.Path == known {
-				_ = openai.WriteError(w, http.StatusMethodNotAllowed, "invalid_request_error", "method_not_allowed",
-					fmt.Sprintf("%s does not take %s", r.URL.Path, r.Method))
-				return
-			}
+		refuse := dialectOf(r).refuse
+		if slices.Contains(known, r.URL.Path) {
+			_ = refuse(w, &openai.APIError{Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed",
+				Message: fmt.Sprintf("%s does not take %s", r.URL.Path, r.Method)})
+			return
 		}
-		_ = openai.WriteError(w, http.StatusNotFound, "invalid_request_error", "unknown_url", "unknown URL: "+r.Method+" "+r.URL.Path)
+		_ = refuse(w, &openai.APIError{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "unknown_url", Message: "unknown URL: " + r.Method + " " + r.URL.Path})
 	})
 	return mux
 }
 
 func (t *Teacher) models(w http.ResponseWriter, r *http.Request) {
-	if t.authorize(w, r) {
-		_ = openai.WriteJSON(w, http.StatusOK, openai.ModelList{Object: "list", Data: []openai.Model{t.card()}})
+	d := dialectOf(r)
+	if !t.authorize(d, w, r) {
+		return
 	}
+	if d.path == messagesPath {
+		name := t.cfg.ModelName()
+		_ = anthropic.WriteJSON(w, http.StatusOK, anthropic.ModelList{Data: []anthropic.Model{t.messagesCard()}, FirstID: &name, LastID: &name})
+		return
+	}
+	_ = openai.WriteJSON(w, http.StatusOK, openai.ModelList{Object: "list", Data: []openai.Model{t.card()}})
 }
 
 func (t *Teacher) model(w http.ResponseWriter, r *http.Request) {
-	if !t.authorize(w, r) {
+	d := dialectOf(r)
+	if !t.authorize(d, w, r) {
 		return
 	}
-	if id := r.PathValue("id"); id != t.cfg.ModelName() {
-		_ = openai.WriteAPIError(w, t.noModel(id))
-		return
+	switch id := r.PathValue("id"); {
+	case id != t.cfg.ModelName():
+		_ = d.refuse(w, t.noModel(id))
+	case d.path == messagesPath:
+		_ = anthropic.WriteJSON(w, http.StatusOK, t.messagesCard())
+	default:
+		_ = openai.WriteJSON(w, http.StatusOK, t.card())
 	}
-	_ = openai.WriteJSON(w, http.StatusOK, t.card())
 }
 
 func (t *Teacher) card() openai.Model {
@@ -138,40 +153,21 @@ func (t *Teacher) noModel(name string) *openai.APIError {
 		Message: fmt.Sprintf("the model %q does not exist; there is %q", name, t.cfg.ModelName())}
 }
 
-// authorize checks the API key, or answers 401.
-func (t *Teacher) authorize(w http.ResponseWriter, r *http.Request) bool {
-	if len(t.cfg.Keys) == 0 {
-		return true
-	}
-	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if ok {
-		sum, match := sha256.Sum256([]byte(key)), 0
-		for _, k := range t.cfg.Keys {
-			want := sha256.Sum256([]byte(k))
-			match |= subtle.ConstantTimeCompare(sum[:], want[:])
-		}
-		if match == 1 {
-			return true
-		}
-	}
-	message := "no API key was given: send it as Authorization: Bearer KEY"
-	if ok {
-		message = "the API key is not correct"
-	}
-	t.count("refused")
-	_ = openai.WriteError(w, http.StatusUnauthorized, "invalid_request_error", "invalid_api_key", message)
-	return false
-}
-
 // admit asks the limiter and ongoing bursts, or answers 429.
-func (t *Teacher) admit(w http.ResponseWriter, f fault) bool {
+func (t *Teacher) admit(d *dialect, w http.ResponseWriter, f fault) bool {
 	now := t.now()
 	wait := time.Duration(0)
 	if t.limiter != nil {
 		s := t.limiter.take(now)
-		w.Header().Set("X-Ratelimit-Limit-Requests", strconv.Itoa(s.limit))
-		w.Header().Set("X-Ratelimit-Remaining-Requests", strconv.Itoa(s.remaining))
-		w.Header().Set("X-Ratelimit-Reset-Requests", s.full.Round(time.Millisecond).String())
+		if d.path == messagesPath {
+			w.Header().Set("Anthropic-Ratelimit-Requests-Limit", strconv.Itoa(s.limit))
+			w.Header().Set("Anthropic-Ratelimit-Requests-Remaining", strconv.Itoa(s.remaining))
+			w.Header().Set("Anthropic-Ratelimit-Requests-Reset", now.Add(s.full).UTC().Format(time.RFC3339Nano))
+		} else {
+			w.Header().Set("X-Ratelimit-Limit-Requests", strconv.Itoa(s.limit))
+			w.Header().Set("X-Ratelimit-Remaining-Requests", strconv.Itoa(s.remaining))
+			w.Header().Set("X-Ratelimit-Reset-Requests", s.full.Round(time.Millisecond).String())
+		}
 		if !s.ok {
 			wait = s.wait
 		}
@@ -191,16 +187,16 @@ func (t *Teacher) admit(w http.ResponseWriter, f fault) bool {
 	t.count("limited")
 	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	w.Header().Set("Retry-After-Ms", strconv.FormatInt((wait+time.Millisecond-1).Milliseconds(), 10))
-	_ = openai.WriteError(w, http.StatusTooManyRequests, "requests", "rate_limit_exceeded",
-		fmt.Sprintf("rate limit reached; try again in %s", wait.Round(time.Millisecond)))
+	_ = d.refuse(w, &openai.APIError{Status: http.StatusTooManyRequests, Type: "requests", Code: "rate_limit_exceeded",
+		Message: fmt.Sprintf("rate limit reached; try again in %s", wait.Round(time.Millisecond))})
 	return false
 }
 
-// chat answers POST /v1/chat/completions.
-func (t *Teacher) chat(w http.ResponseWriter, r *http.Request) {
+// answer answers a request in the wire that it is made in.
+func (t *Teacher) answer(d *dialect, w http.ResponseWriter, r *http.Request) {
 	call := t.calls.Add(1)
-	w.Header().Set("X-Request-Id", fmt.Sprintf("req-%d", call))
-	if !t.authorize(w, r) {
+	w.Header().Set(d.idName, fmt.Sprintf("req-%d", call))
+	if !t.authorize(d, w, r) {
 		return
 	}
 	attempt := r.Header.Get(AttemptHeader)
@@ -209,30 +205,30 @@ func (t *Teacher) chat(w http.ResponseWriter, r *http.Request) {
 		drawn = fmt.Sprintf("call %d", call)
 	}
 	f := t.cfg.Faults.draw(drawn)
-	if !t.admit(w, f) {
+	if !t.admit(d, w, f) {
 		return
 	}
-	req, bad := openai.ReadChatRequest(w, r, maxBody)
+	req, bad := d.read(w, r)
 	if bad == nil {
-		bad = t.check(req)
+		bad = t.check(req.ChatRequest)
 	}
 	if bad != nil {
 		t.count("refused")
-		_ = openai.WriteAPIError(w, bad)
+		_ = d.refuse(w, bad)
 		return
 	}
 	if f == faultServerError {
 		t.count(string(f))
-		_ = openai.WriteError(w, http.StatusInternalServerError, "server_error", "", "the server had an error while processing the request")
+		_ = d.refuse(w, d.failure(w, drawn))
 		return
 	}
-	reply, err := t.reply(req, f)
+	rep, err := t.reply(req, f)
 	if err == nil {
-		err = t.charge(reply, attempt, f)
+		err = t.charge(rep, attempt, f)
 	}
 	if err != nil {
 		t.count("failed")
-		_ = openai.WriteError(w, http.StatusInternalServerError, "server_error", "", err.Error())
+		_ = d.refuse(w, &openai.APIError{Status: http.StatusInternalServerError, Type: "server_error", Message: err.Error()})
 		return
 	}
 	if f == faultNone {
@@ -244,9 +240,9 @@ func (t *Teacher) chat(w http.ResponseWriter, r *http.Request) {
 		t.sleep(r, t.delays.slow)
 	}
 	if req.Stream {
-		t.stream(w, r, reply)
+		d.stream(t, w, r, rep)
 	} else {
-		t.send(w, r, reply)
+		d.send(t, w, r, rep)
 	}
 }
 
@@ -290,23 +286,24 @@ func (t *Teacher) check(req *openai.ChatRequest) *openai.APIError {
 type reply struct {
 	id      string
 	created openai.Unix
-	req     *openai.ChatRequest
+	req     *asked
 	answers []*answer
 	usage   BillUsage
 	fault   fault
 }
 
 // reply generates the answers to a request.
-func (t *Teacher) reply(req *openai.ChatRequest, f fault) (*reply, error) {
+func (t *Teacher) reply(req *asked, f fault) (*reply, error) {
 	n := 1
 	if req.N != nil {
 		n = *req.N
 	}
 	rep := &reply{req: req, created: openai.Unix(t.now().Unix()), fault: f}
 	rep.id = fmt.Sprintf("chatcmpl-%s", exchange.NewID(t.now()))
-	rep.usage.Input = inputTokens(req)
+	rep.usage.Input = inputTokens(req.ChatRequest)
+	t.cache.serve(req.cache, &rep.usage, t.now())
 	for i := range n {
-		a, err := t.generate(req, i, f == faultEmptyThink)
+		a, err := t.generate(req.ChatRequest, i, f == faultEmptyThink || req.silent)
 		if err != nil {
 			return nil, err
 		}
@@ -328,7 +325,7 @@ func (t *Teacher) charge(rep *reply, attempt string, f fault) error {
 		Time:    t.now().UnixNano(),
 		Model:   t.cfg.ModelName(),
 		Usage:   u,
-		Cost:    t.cfg.Prices().Cost(exchange.Usage{Input: u.Input, Output: u.Output, Reasoning: u.Reasoning}),
+		Cost:    t.cfg.Prices().Cost(u.exchange()),
 		Status:  http.StatusOK,
 		Fault:   string(f),
 	})

@@ -1,8 +1,10 @@
 package reference
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"retort/openai"
@@ -33,13 +35,62 @@ func (t *Teacher) send(w http.ResponseWriter, r *http.Request, rep *reply) {
 	}
 	for i, a := range rep.answers {
 		m := openai.Message{Role: "assistant", Content: openai.Text(a.text(false))}
+		if a.tool != "" {
+			m.Content, m.ToolCalls = openai.Content{}, []openai.ToolCall{a.call(rep, i)}
+		}
 		if t.cfg.Reasoning != ReasoningThink {
 			thinking := a.text(true)
 			m.ReasoningContent = &thinking
 		}
-		resp.Choices = append(resp.Choices, openai.Choice{Index: i, Message: m, FinishReason: a.finish})
+		resp.Choices = append(resp.Choices, openai.Choice{Index: i, Message: m, FinishReason: a.chatFinish()})
 	}
-	body, err := openai.Encode(resp)
+	t.sendJSON(w, r, rep, resp)
+}
+
+// call is the call of a tool that an answer is.
+func (a *answer) call(rep *reply, index int) openai.ToolCall {
+	id := fmt.Sprintf("call_%s_%d", strings.TrimPrefix(rep.id, "chatcmpl-"), index)
+	return openai.ToolCall{ID: id, Type: "function", Function: openai.FunctionCall{Name: a.tool, Arguments: a.text(false)}}
+}
+
+// callPiece is a piece of that call in a stream; the first one names it.
+func (a *answer) callPiece(rep *reply, index int, arguments string, first bool) openai.ToolCall {
+	piece := openai.ToolCall{Index: new(0), Function: openai.FunctionCall{Arguments: arguments}}
+	if first {
+		whole := a.call(rep, index)
+		piece.ID, piece.Type, piece.Function.Name = whole.ID, whole.Type, whole.Function.Name
+	}
+	return piece
+}
+
+// chatFinish is the finish reason on the chat wire.
+func (a *answer) chatFinish() string {
+	if a.tool != "" && a.finish == "stop" {
+		return "tool_calls"
+	}
+	return a.finish
+}
+
+// chunks are the texts of the events that one field of an answer is streamed in.
+func (a *answer) chunks(reasoning bool) []string {
+	var out []string
+	n := eventTokens
+	for _, p := range a.tokens {
+		if p.reasoning != reasoning {
+			continue
+		}
+		if n == eventTokens {
+			out, n = append(out, ""), 0
+		}
+		out[len(out)-1] += p.text
+		n++
+	}
+	return out
+}
+
+// sendJSON writes a reply as one JSON object, with the fault that befell it.
+func (t *Teacher) sendJSON(w http.ResponseWriter, r *http.Request, rep *reply, v any) {
+	body, err := openai.Encode(v)
 	if err != nil { // strings and numbers always encode
 		_ = openai.WriteError(w, http.StatusInternalServerError, "server_error", "", err.Error())
 		return
@@ -81,15 +132,8 @@ func (t *Teacher) stream(w http.ResponseWriter, r *http.Request, rep *reply) {
 	chunks := t.chunks(rep)
 	half := len(chunks) / 2
 	for i, c := range chunks {
-		if i == half {
-			switch rep.fault {
-			case faultTruncate:
-				return
-			case faultCut:
-				panic(http.ErrAbortHandler)
-			case faultStall:
-				t.sleep(r, t.delays.stall)
-			}
+		if i == half && t.midway(r, rep) {
+			return
 		}
 		var err error
 		if i == half && rep.fault == faultMalformed {
@@ -102,6 +146,20 @@ func (t *Teacher) stream(w http.ResponseWriter, r *http.Request, rep *reply) {
 		}
 	}
 	_ = out.Done()
+}
+
+// midway does what a fault does in the middle of a stream, and reports whether
+// that ends it.
+func (t *Teacher) midway(r *http.Request, rep *reply) bool {
+	switch rep.fault {
+	case faultTruncate:
+		return true
+	case faultCut:
+		panic(http.ErrAbortHandler) // net/http then cuts the connection
+	case faultStall:
+		t.sleep(r, t.delays.stall)
+	}
+	return false
 }
 
 // chunks are the events of a streamed reply.
@@ -129,12 +187,15 @@ func (t *Teacher) chunks(rep *reply) []openai.ChatChunk {
 			}
 			rest = rest[n:]
 			d := openai.Delta{Content: &text}
-			if field {
+			switch {
+			case field:
 				d = openai.Delta{ReasoningContent: &text}
+			case a.tool != "":
+				d = openai.Delta{ToolCalls: []openai.ToolCall{a.callPiece(rep, i, text, len(rest) == len(a.tokens)-int(a.reasoning)-n)}}
 			}
 			add(openai.ChunkChoice{Index: i, Delta: d})
 		}
-		finish := a.finish
+		finish := a.chatFinish()
 		add(openai.ChunkChoice{Index: i, FinishReason: &finish})
 	}
 	if o := rep.req.StreamOptions; o != nil && o.IncludeUsage && rep.fault != faultMissingUsage {

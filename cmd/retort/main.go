@@ -81,8 +81,10 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	var shown shownError
 	switch {
 	case err == nil, errors.As(err, &shown):
-	case code == exitInterrupted:
+	case code == exitInterrupted && ran.Name() == "run":
 		fmt.Fprintln(stderr, "retort: interrupted; the same command goes on from here")
+	case code == exitInterrupted:
+		fmt.Fprintln(stderr, "\nretort: interrupted")
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "retort: %v\nSee `%s --help`.\n", err, ran.CommandPath())
 	default:
@@ -129,7 +131,7 @@ func (a *app) root() *cobra.Command {
 		Short: "Distil a large language model into a small open one that you own",
 		Long: "Retort distils a large language model into a small open one that you own,\n" +
 			"through nothing but its API: every answer kept, every cent counted.",
-		Example:       "  retort run recipes/quickstart.yaml",
+		Example:       "  retort init\n  retort run recipes/quickstart.yaml",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -277,7 +279,8 @@ func (a *app) color(w io.Writer) bool {
 	return a.isTerminal(w) && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
 }
 
-func (a *app) isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal reports whether an input or output is a terminal.
+func (a *app) isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -120,16 +119,19 @@ func (a *app) chatCommand() *cobra.Command {
 
 // chat answers line by line.
 func (a *app) chat(ctx context.Context, e *serve.Engine, maxTokens int, temperature float64) error {
-	in := bufio.NewScanner(a.stdin)
-	in.Buffer(nil, 1<<20)
+	in := newLines(a.stdin)
 	for {
 		fmt.Fprint(a.stderr, "> ")
-		if !in.Scan() {
+		line, err := in.read(ctx)
+		if errors.Is(err, io.EOF) {
 			fmt.Fprintln(a.stderr)
-			return in.Err()
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 		// A newline cannot be typed in one line: \n stands for it.
-		line := strings.ReplaceAll(strings.TrimSpace(in.Text()), `\n`, "\n")
+		line = strings.ReplaceAll(line, `\n`, "\n")
 		if line == "" {
 			return nil
 		}

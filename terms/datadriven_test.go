@@ -25,6 +25,8 @@ var today = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 //	matrix                   a line a source: what each use may collect, curate and export
 //	decide row=… [purpose=…] [distributed]
 //	                         the gate with the overrides that follow, for each action
+//	refused row=… [action=…] [purpose=…] [distributed]
+//	                         what a refusal tells people
 //	show row=…               the row for people
 //	explain [purpose=…] [distributed]
 //	                         which document decides over the sources that follow; a
@@ -42,6 +44,17 @@ func TestTheGateByExample(t *testing.T) {
 				return matrix(t, g, d.Input)
 			case "decide":
 				return decide(t, g, d)
+			case "refused":
+				action := Collect
+				d.MaybeScanArgs(t, "action", (*string)(&action))
+				row := unknown(Source{BaseURL: "https://host.example/v1", Model: "m"})
+				if d.HasArg("row") {
+					row = theRow(t, g, d)
+				}
+				if _, err := Require(row, use(t, d), action); err != nil {
+					return err.Error()
+				}
+				return "passes"
 			case "show":
 				return theRow(t, g, d).String()
 			case "explain":

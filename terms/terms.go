@@ -165,30 +165,46 @@ type RefusedError struct {
 	Verdict Verdict
 }
 
-// Error implements error.
+// Error implements error. It has several lines: what, why, what to do.
 func (e *RefusedError) Error() string {
 	did := map[Action]string{Collect: "collecting its answers", Curate: "training on its answers", Export: "exporting a model trained on its answers"}[e.Action]
 	var b strings.Builder
-	fmt.Fprintf(&b, "terms: %s is not allowed to pass (%s, row %q): %s.", did, e.Verdict.Decision, e.Row.ID, strings.TrimSuffix(e.Verdict.Reason, "."))
+	fmt.Fprintf(&b, "terms: %s is not allowed to pass (%s, row %q): %s.\n", did, e.Verdict.Decision, e.Row.ID, strings.TrimSuffix(e.Verdict.Reason, "."))
 	if e.Row.Document != "" {
-		fmt.Fprintf(&b, " %s (%s, read %s) says: %s", e.Row.Document, e.Row.URL, e.Row.Read, e.Row.Says)
+		fmt.Fprintf(&b, "  %s (%s) says: %s\n", e.Row.Document, strings.Join(nonEmpty(e.Row.URL, "read "+e.Row.Read), ", "), e.Row.Says)
 	}
-	b.WriteString(" " + e.next() + " " + Disclaimer)
+	for _, line := range e.next() {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
+	b.WriteString("  " + Disclaimer)
 	return b.String()
 }
 
-// next says what a user can do.
-func (e *RefusedError) next() string {
+// next says what a user can do, in lines.
+func (e *RefusedError) next() []string {
 	if e.Row.ID == unknownID {
-		return "If you know which document governs it, say so in the recipe: `teacher: {terms: ROW}` (`retort terms list` shows the rows), " +
-			"or describe your own agreement in a file: `terms: {agreements: [FILE]}`."
+		return []string{
+			"If you know which document governs it, say so in the recipe: `teacher: {terms: ROW}`; `retort terms list` shows the rows.",
+			"Or describe an agreement of your own in a file, and name it: `terms: {agreements: [FILE]}`.",
+		}
 	}
-	way := "Choose a teacher whose terms allow it, or,"
+	way := "Choose a teacher whose terms allow it. Or, if an agreement of your own says otherwise, name it in the recipe:"
 	if e.Verdict.Decision == Review {
-		way = "Once a person has decided, or"
+		way = "If a person has decided that it may, or an agreement of your own says so, name that in the recipe:"
 	}
-	return fmt.Sprintf("%s if an agreement of your own says otherwise, name it in the recipe: "+
-		"`terms: {overrides: [{row: %s, actions: [%s], basis: AGREEMENT AND SECTION, by: WHO}]}`; the ledger and the model card will say so.", way, e.Row.ID, e.Action)
+	var rest []string // what comes after the action would be refused next
+	for _, a := range Actions[max(0, slices.Index(Actions, e.Action)):] {
+		rest = append(rest, string(a))
+	}
+	return []string{
+		way,
+		fmt.Sprintf("  terms: {overrides: [{row: %s, actions: [%s], basis: \"AGREEMENT AND SECTION\", by: WHO}]}", e.Row.ID, strings.Join(rest, ", ")),
+		fmt.Sprintf("Ledger and model card will say so. `retort terms show %s` says more of the document.", e.Row.ID),
+	}
+}
+
+func nonEmpty(list ...string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" || s == "read " })
 }
 
 // Require is Gate for callers that stop unless it allows: the error is a

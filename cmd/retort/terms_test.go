@@ -224,7 +224,7 @@ func TestWhatLetsAModelPassIsOnTheRecordEverywhere(t *testing.T) {
 		file string
 		want []string
 	}{
-		{recipe("", ""), []string{"overrides: [{row: acme, actions: [collect]", terms.Disclaimer}},
+		{recipe("", ""), []string{"terms: {overrides: [{row: acme, actions: [collect, curate, export], basis", terms.Disclaimer}},
 		{recipe(override, ""), []string{`model: {name: "Acme-mini"}`, `notices: ["Built with Acme"]`, "notices: [{file: LICENSE.txt}]", terms.Disclaimer}},
 	} {
 		r := retort(t, ws, "run", c.file)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"retort/exchange"
+	"retort/importer"
 	"retort/ledger"
 	"retort/teach/dataset"
 	"retort/teach/task"
@@ -87,7 +88,7 @@ func ReviewRefused(ctx context.Context, r ledger.Reader, run string, fn func(Rev
 		n.Rows++
 		row := Review{
 			Exchange: e.ID, Run: e.Run, Family: e.Family, Problem: e.Problem, Reason: v.Reason,
-			Prompt: promptOf(e), Answer: e.Answer.Content, Reasoning: e.Answer.Reasoning,
+			Prompt: promptOf(ctx, e), Answer: e.Answer.Content, Reasoning: e.Answer.Reasoning,
 		}
 		for _, c := range v.Checks {
 			if c.Outcome != ledger.OutcomePass && c.Outcome != ledger.OutcomeSkip {
@@ -145,8 +146,12 @@ func ReviewExamples(d *dataset.Dataset, fn func(Review) error) error {
 }
 
 // promptOf reads the conversation out of a request body, on whichever wire it
-// was sent, for people to read. A body of another shape is shown as it is.
-func promptOf(e *exchange.Exchange) []exchange.Message {
+// was sent, or out of an imported row, for people to read. A body of another
+// shape is shown as it is.
+func promptOf(ctx context.Context, e *exchange.Exchange) []exchange.Message {
+	if item, err := importer.FromExchange(ctx, e); err == nil {
+		return item.Messages
+	}
 	var body struct {
 		System       json.RawMessage `json:"system"`
 		Instructions string          `json:"instructions"`

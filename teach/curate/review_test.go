@@ -137,7 +137,7 @@ func TestPromptsAreReadFromEveryWire(t *testing.T) {
 		`not JSON`: "user:not JSON",
 	} {
 		var got []string
-		for _, m := range promptOf(&exchange.Exchange{RequestBody: []byte(body)}) {
+		for _, m := range promptOf(t.Context(), &exchange.Exchange{RequestBody: []byte(body)}) {
 			got = append(got, m.Role+":"+m.Content)
 		}
 		if strings.Join(got, " ") != want {

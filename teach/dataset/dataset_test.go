@@ -67,7 +67,10 @@ func TestThePassportsPageNamesEveryMember(t *testing.T) {
 	}
 	p := passport()
 	p.Created, p.Curation = "2026-01-01T00:00:00Z", json.RawMessage("{}")
-	if err := p.fill("", examples()); err != nil {
+	p.Overrides, p.People, p.Verifiers, p.Export = []Override{{}}, []People{{}}, map[string]Outcomes{"": {}}, &Exported{}
+	rows := examples()
+	rows[1].Origin = exchange.OriginHuman
+	if err := p.fill("", rows); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := p.json()
@@ -191,6 +194,7 @@ func TestOpenNamesTheFieldThatDisagrees(t *testing.T) {
 		{"hash", "hash", func(p map[string]any) { p["hash"] = strings.Repeat("0", 64) }},
 		{"examples", "examples", func(p map[string]any) { p["examples"] = 3 }},
 		{"reasoning", "reasoning", func(p map[string]any) { p["reasoning"] = 0 }},
+		{"corrections", "corrections", func(p map[string]any) { p["corrections"] = 1 }},
 		{"offered", "offered", func(p map[string]any) { p["offered"] = 6 }},
 		{"refused", "offered", func(p map[string]any) { p["refused"] = map[string]int{"wrong": 1} }},
 		{"families", "families.multiply", func(p map[string]any) { p["families"] = map[string]int{"file": 1, "multiply": 2} }},

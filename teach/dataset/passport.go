@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"retort/exchange"
 	"retort/terms"
 )
 
@@ -160,11 +161,11 @@ func (e *MismatchError) Error() string {
 // counts are what a passport says that follows from the rows.
 type counts struct {
 	families, sources, origins, verdicts, terms map[string]int
-	reasoning                                   int
+	reasoning, corrections                      int
 }
 
 func countRows(rows []Example) counts {
-	c := counts{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, 0}
+	c := counts{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, 0, 0}
 	for i := range rows {
 		r := &rows[i]
 		c.families[r.Family]++
@@ -174,6 +175,9 @@ func countRows(rows []Example) counts {
 		c.terms[r.TermsID]++
 		if r.Reasoning != "" {
 			c.reasoning++
+		}
+		if r.Origin == exchange.OriginHuman {
+			c.corrections++
 		}
 	}
 	return c
@@ -185,6 +189,7 @@ func (p *Passport) fill(hash string, rows []Example) error {
 	p.Format, p.Version = PassportFormat, PassportVersion
 	p.Hash, p.Examples = hash, len(rows)
 	p.Families, p.Sources, p.Origins, p.Verdicts, p.Reasoning = c.families, c.sources, c.origins, c.verdicts, c.reasoning
+	p.Corrections = c.corrections
 	terms := slices.Clone(p.Terms)
 	for i := range terms {
 		terms[i].Examples = c.terms[terms[i].ID]
@@ -237,6 +242,7 @@ func (p *Passport) checkRows(dir, hash string, rows []Example) error {
 		{"hash", p.Hash, hash},
 		{"examples", strconv.Itoa(p.Examples), strconv.Itoa(len(rows))},
 		{"reasoning", strconv.Itoa(p.Reasoning), strconv.Itoa(c.reasoning)},
+		{"corrections", strconv.Itoa(p.Corrections), strconv.Itoa(c.corrections)},
 		{"offered", strconv.Itoa(p.Offered), strconv.Itoa(p.accounted())},
 	} {
 		if f.says != f.got {

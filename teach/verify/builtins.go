@@ -55,7 +55,7 @@ var methods = map[string]charge{
 	"dict.popitem":    fixed(objectBytes + 2*slotBytes),
 	"dict.setdefault": keyed(entryBytes),
 	"dict.update":     fillDict,
-	"dict.values":     receiving(slotBytes),
+	"dict.values":     receiving(objectBytes + 4*slotBytes),
 
 	"list.append": fixed(2 * slotBytes),
 	"list.clear":  receiving(0),
@@ -204,9 +204,16 @@ func printed(m *meter, _ starlark.Value, args starlark.Tuple, kwargs []starlark.
 }
 
 func keyed(bytes int64) charge {
-	return func(m *meter, _ starlark.Value, args starlark.Tuple, _ []starlark.Tuple) error {
+	return func(m *meter, recv starlark.Value, args starlark.Tuple, _ []starlark.Tuple) error {
+		if err := m.chain(starlark.Len(recv)); err != nil {
+			return err
+		}
 		if len(args) > 0 {
-			if err := m.key(args[0]); err != nil {
+			charge := m.key
+			if bytes > 0 {
+				charge = m.entry
+			}
+			if err := charge(args[0]); err != nil {
 				return err
 			}
 		}
@@ -217,9 +224,9 @@ func keyed(bytes int64) charge {
 // fillDict charges dict and dict.update: pairs, or another dictionary, and
 // named arguments.
 func fillDict(m *meter, recv starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) error {
-	n := int64(len(kwargs))
+	n, have := int64(len(kwargs)), int64(0)
 	if recv != nil {
-		n += int64(starlark.Len(recv))
+		have = int64(starlark.Len(recv))
 	}
 	for _, a := range args {
 		k, err := m.count(a)
@@ -228,7 +235,7 @@ func fillDict(m *meter, recv starlark.Value, args starlark.Tuple, kwargs []starl
 		}
 		n += k
 	}
-	if err := m.bulk(n); err != nil {
+	if err := m.fill(have, n); err != nil {
 		return err
 	}
 	for _, a := range args {
@@ -279,7 +286,7 @@ func fillSet(m *meter, _ starlark.Value, args starlark.Tuple, _ []starlark.Tuple
 	if err != nil {
 		return err
 	}
-	if err := m.bulk(n); err != nil {
+	if err := m.fill(0, n); err != nil {
 		return err
 	}
 	return m.keys(args[0])
@@ -294,7 +301,7 @@ func mergingSets(m *meter, recv starlark.Value, args starlark.Tuple, _ []starlar
 		}
 		n += k
 	}
-	if err := m.bulk(n); err != nil {
+	if err := m.fill(0, n); err != nil {
 		return err
 	}
 	for _, a := range args {

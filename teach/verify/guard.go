@@ -89,14 +89,38 @@ func makeEnvironment() starlark.StringDict {
 	env["$attr"] = guard("$attr", func(m *meter, args starlark.Tuple) (starlark.Value, error) {
 		return attribute(m, args[0], string(args[1].(starlark.String)), nil)
 	})
-	env["$key"] = guard("$key", func(m *meter, args starlark.Tuple) (starlark.Value, error) { return args[0], m.key(args[0]) })
+	env["$index"] = guard("$index", func(m *meter, args starlark.Tuple) (starlark.Value, error) { return m.index(args[0], args[1]) })
+	env["$into"] = guard("$into", func(m *meter, args starlark.Tuple) (starlark.Value, error) {
+		if d, ok := args[0].(*starlark.Dict); ok {
+			return d, m.chain(d.Len())
+		}
+		return args[0], nil
+	})
+	env["$each"] = guard("$each", func(m *meter, args starlark.Tuple) (starlark.Value, error) {
+		if err := m.entry(args[0]); err != nil {
+			return nil, err
+		}
+		m.unbound++
+		if err := m.chain(m.unbound); err != nil {
+			return nil, err
+		}
+		return args[0], m.alloc(entryBytes)
+	})
+	env["$all"] = guard("$all", func(m *meter, args starlark.Tuple) (starlark.Value, error) {
+		m.unbound = max(0, m.unbound-max(0, starlark.Len(args[0])))
+		return args[0], m.alloc(dictBytes)
+	})
 	env["$slot"] = guard("$slot", func(m *meter, args starlark.Tuple) (starlark.Value, error) {
-		if err := m.key(args[0]); err != nil {
+		if err := m.entry(args[0]); err != nil {
 			return nil, err
 		}
 		return args[0], m.alloc(entryBytes)
 	})
 	env["$dict"] = guard("$dict", func(m *meter, args starlark.Tuple) (starlark.Value, error) { return args[0], m.alloc(dictBytes) })
+	env["$enter"] = guard("$enter", func(m *meter, args starlark.Tuple) (starlark.Value, error) {
+		n, _ := args[0].(starlark.Int).Int64()
+		return args[1], m.work(n / 4)
+	})
 	env["$spread"] = guard("$spread", spread)
 	env["$cut"], env["$slice"] = sliceGuard("$cut"), sliceGuard("$slice")
 	return env
@@ -111,9 +135,9 @@ func sliceGuard(name string) *starlark.Builtin {
 			if name == "$cut" {
 				return v, m.alloc(slotBytes)
 			}
-			return v, m.both(int64(len(v)))
+			return v, m.both(4 * int64(len(v))) // put together byte by byte
 		case starlark.Bytes:
-			return v, m.both(int64(len(v)))
+			return v, m.both(4 * int64(len(v)))
 		default:
 			return v, m.both(objectBytes + slotBytes*int64(max(0, starlark.Len(v))))
 		}
@@ -184,7 +208,9 @@ func inGuard(op syntax.Token) *starlark.Builtin {
 		case starlark.String:
 			err = m.work(int64(len(y)) / wordsBytes)
 		case *starlark.Dict, *starlark.Set:
-			err = m.key(x)
+			if err = m.chain(starlark.Len(y)); err == nil {
+				err = m.key(x)
+			}
 		case *starlark.List, starlark.Tuple:
 			err = m.finding(x, int64(starlark.Len(y)))
 		case starlark.Bytes:
@@ -287,6 +313,39 @@ func (m *meter) binary(op syntax.Token, x, y starlark.Value) error {
 	return m.alloc(slotBytes)
 }
 
+// index is x[y].
+func (m *meter) index(x, y starlark.Value) (starlark.Value, error) {
+	switch x := x.(type) {
+	case starlark.Mapping:
+		if err := m.key(y); err != nil {
+			return nil, err
+		}
+		if err := m.chain(starlark.Len(x)); err != nil {
+			return nil, err
+		}
+		v, found, err := x.Get(y)
+		if err == nil && !found {
+			err = fmt.Errorf("key %v not in %s", y, x.Type())
+		}
+		return v, err
+	case starlark.Indexable:
+		n := x.Len()
+		i, err := starlark.AsInt32(y)
+		if err != nil {
+			return nil, fmt.Errorf("%s index: %w", x.Type(), err)
+		}
+		at := i
+		if at < 0 {
+			at += n
+		}
+		if at < 0 || at >= n {
+			return nil, fmt.Errorf("%s index %d out of range: it has %d items", x.Type(), i, n)
+		}
+		return x.Index(at), m.alloc(slotBytes)
+	}
+	return nil, fmt.Errorf("unhandled index operation %s[%s]", x.Type(), y.Type())
+}
+
 // merging charges combining dictionaries or sets.
 func (m *meter) merging(x, y starlark.Value) error {
 	switch x.(type) {
@@ -300,7 +359,7 @@ func (m *meter) merging(x, y starlark.Value) error {
 	if err := m.keys(y); err != nil {
 		return err
 	}
-	return m.bulk(int64(max(0, starlark.Len(x)) + max(0, starlark.Len(y))))
+	return m.fill(0, int64(max(0, starlark.Len(x))+max(0, starlark.Len(y))))
 }
 
 // joined is the size in bytes of what joining and repeating copies.
@@ -338,7 +397,7 @@ func (m *meter) integers(op syntax.Token, x, y starlark.Int) error {
 	if err := m.work(1 + int64(a/64)*int64(b/64)/16); err != nil {
 		return err
 	}
-	return m.alloc(slotBytes + int64(result)/8)
+	return m.alloc(2*slotBytes + int64(result)/4)
 }
 
 func intBits(v starlark.Int) int {

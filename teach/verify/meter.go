@@ -22,17 +22,19 @@ import (
 
 // Bounds of one check besides those of its spec.
 const (
-	maxIntBits  = 1 << 14 // of an integer
-	maxDigits   = 5000    // of a text that becomes an integer
-	maxNesting  = 100     // levels of a value that is compared, printed or hashed as a whole
-	maxKey      = 64      // size of a dictionary's key, in units of weigh
-	maxBulk     = 1 << 14 // entries of a dictionary or set that is copied or filled at once
-	wordsBytes  = 64      // bytes of text that are one step of work
-	maxPrinted  = 1 << 10 // bytes that print may leave behind
-	entryBytes  = 128     // a dictionary's entry
-	dictBytes   = 512     // an empty dictionary or set
-	slotBytes   = 16      // an item of a list
-	objectBytes = 64      // a small object: a bound method, a tuple's head
+	maxIntBits   = 1 << 14 // of an integer
+	maxDigits    = 5000    // of a text that becomes an integer
+	maxNesting   = 100     // levels of a value that is compared, printed or hashed as a whole
+	maxKey       = 64      // size of a dictionary's key, in units of weigh
+	seededText   = 12      // bytes from which a text's hash is seeded
+	maxEqualHash = 32      // keys of one check with the same hash
+	chainSteps   = 64      // entries of a dictionary that cost a step of every operation on it
+	wordsBytes   = 64      // bytes of text that are one step of work
+	maxPrinted   = 1 << 10 // bytes that print may leave behind
+	entryBytes   = 128     // a dictionary's entry
+	dictBytes    = 512     // an empty dictionary or set
+	slotBytes    = 16      // an item of a list
+	objectBytes  = 64      // a small object: a bound method, a tuple's head
 )
 
 // meter is what a check has used.
@@ -43,6 +45,8 @@ type meter struct {
 	maxMemory int64
 	stopped   atomic.Pointer[limitError] // why the thread was told to stop
 	printed   []byte
+	hashes    map[uint32][]starlark.Value // keys that were put into dictionaries and sets
+	unbound   int                         // keys of dictionary comprehensions that are not done
 }
 
 // limitError ends a check that asks for too much.
@@ -258,17 +262,56 @@ func (m *meter) key(v starlark.Value) error {
 	return nil
 }
 
-// bulk charges filling a dictionary or set with so many entries at once. Their
-// number is bounded, since keys can be made to collide, and then the work is
-// its square.
-func (m *meter) bulk(n int64) error {
-	if n > maxBulk {
-		return &limitError{ReasonMemory, fmt.Sprintf("the check fills a dictionary or set with %d entries at once; at most %d are possible", n, maxBulk)}
-	}
-	if err := m.work(n); err != nil {
+// entry charges a key that is put into a dictionary or set, and refuses one of
+// too many whose hashes are equal: finding one among them means comparing it
+// with each. The hash of a long text is seeded by the process and cannot be
+// foreseen; that of a small integer is its own.
+func (m *meter) entry(v starlark.Value) error {
+	if err := m.key(v); err != nil {
 		return err
 	}
-	return m.alloc(dictBytes + n*entryBytes)
+	switch v := v.(type) {
+	case starlark.String:
+		if len(v) >= seededText {
+			return nil
+		}
+	case starlark.Int:
+		if n, ok := v.Int64(); ok && n == int64(int32(n)) {
+			return nil
+		}
+	case starlark.Bool, starlark.NoneType:
+		return nil
+	}
+	h, err := v.Hash()
+	if err != nil {
+		return nil // the operation says so itself
+	}
+	same := m.hashes[h]
+	for _, o := range same {
+		if equal, err := starlark.Equal(o, v); err == nil && equal {
+			return nil
+		}
+	}
+	if len(same) == maxEqualHash {
+		return &limitError{ReasonSteps, fmt.Sprintf("the check uses more than %d keys with the same hash", maxEqualHash)}
+	}
+	if m.hashes == nil {
+		m.hashes = map[uint32][]starlark.Value{}
+	}
+	m.hashes[h] = append(same, v)
+	return m.alloc(entryBytes)
+}
+
+// chain charges finding a key. It goes, at the worst, past all entries there
+// are: keys can be made to meet in one bucket. So a dictionary's size is charged with every operation.
+func (m *meter) chain(entries int) error { return m.work(int64(entries) / chainSteps) }
+
+// fill charges adding so many entries at once to a dictionary or set.
+func (m *meter) fill(have, add int64) error {
+	if err := m.work(add + times(add, have+add)/(2*chainSteps)); err != nil {
+		return err
+	}
+	return m.alloc(dictBytes + times(add, entryBytes))
 }
 
 // keys charges hashing all items of a value.
@@ -280,7 +323,7 @@ func (m *meter) keys(v starlark.Value) error {
 	defer iter.Done()
 	var x starlark.Value
 	for iter.Next(&x) {
-		if err := m.key(x); err != nil {
+		if err := m.entry(x); err != nil {
 			return err
 		}
 		if err := m.work(1); err != nil {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"strconv"
 
 	"go.starlark.net/syntax"
 )
@@ -16,8 +17,13 @@ func rewrite(f *syntax.File) error {
 	return r.err
 }
 
+// smallFunction is how many expressions and statements a function may have
+// until each call is charged for the room that they may need.
+const smallFunction = 256
+
 type rewriter struct {
 	temps int
+	nodes int // expressions and statements so far
 	err   error // the first thing that is refused
 }
 
@@ -39,6 +45,10 @@ func literal(s string, at syntax.Position) syntax.Expr {
 	return &syntax.Literal{Token: syntax.STRING, TokenPos: at, Raw: s, Value: s}
 }
 
+func count(n int, at syntax.Position) syntax.Expr {
+	return &syntax.Literal{Token: syntax.INT, TokenPos: at, Raw: strconv.Itoa(n), Value: int64(n)}
+}
+
 func (r *rewriter) stmts(in []syntax.Stmt) []syntax.Stmt {
 	var out []syntax.Stmt
 	for _, s := range in {
@@ -48,12 +58,18 @@ func (r *rewriter) stmts(in []syntax.Stmt) []syntax.Stmt {
 }
 
 func (r *rewriter) stmt(s syntax.Stmt) []syntax.Stmt {
+	r.nodes++
 	switch s := s.(type) {
 	case *syntax.AssignStmt:
 		return r.assign(s)
 	case *syntax.DefStmt:
 		r.params(s.Params)
+		before := r.nodes
 		s.Body = r.stmts(s.Body)
+		if n := r.nodes - before; n > smallFunction {
+			enter := call("$enter", s.Def, count(n, s.Def), &syntax.TupleExpr{Lparen: s.Def, Rparen: s.Def})
+			s.Body = append([]syntax.Stmt{&syntax.ExprStmt{X: enter}}, s.Body...)
+		}
 	case *syntax.ExprStmt:
 		s.X = r.expr(s.X)
 	case *syntax.ForStmt:
@@ -95,13 +111,11 @@ func (r *rewriter) assign(s *syntax.AssignStmt) []syntax.Stmt {
 		r.temps++
 		object, key := fmt.Sprintf("$object%d", r.temps), fmt.Sprintf("$key%d", r.temps)
 		at := x.Lbrack
-		index := func() syntax.Expr {
-			return &syntax.IndexExpr{X: ident(object, at), Lbrack: at, Y: ident(key, at), Rbrack: x.Rbrack}
-		}
+		item := &syntax.IndexExpr{X: ident(object, at), Lbrack: at, Y: ident(key, at), Rbrack: x.Rbrack}
 		return []syntax.Stmt{
-			set(ident(object, at), r.expr(x.X)),
+			set(ident(object, at), call("$into", at, r.expr(x.X))),
 			set(ident(key, at), call("$slot", at, r.expr(x.Y))),
-			set(index(), call(guard, s.OpPos, index(), r.expr(s.RHS))),
+			set(item, call(guard, s.OpPos, call("$index", at, ident(object, at), ident(key, at)), r.expr(s.RHS))),
 		}
 	}
 	r.refuse(s.OpPos, "only a name or an item may stand before %s", s.Op)
@@ -123,7 +137,7 @@ func (r *rewriter) target(e syntax.Expr) syntax.Expr {
 			e.List[i] = r.target(e.List[i])
 		}
 	case *syntax.IndexExpr:
-		e.X, e.Y = r.expr(e.X), call("$slot", e.Lbrack, r.expr(e.Y))
+		e.X, e.Y = call("$into", e.Lbrack, r.expr(e.X)), call("$slot", e.Lbrack, r.expr(e.Y))
 	case *syntax.DotExpr:
 		e.X = r.expr(e.X)
 	default:
@@ -149,6 +163,7 @@ func (r *rewriter) exprs(list []syntax.Expr) {
 }
 
 func (r *rewriter) expr(e syntax.Expr) syntax.Expr {
+	r.nodes++
 	switch e := e.(type) {
 	case nil:
 		return nil
@@ -171,7 +186,7 @@ func (r *rewriter) expr(e syntax.Expr) syntax.Expr {
 	case *syntax.DotExpr:
 		return call("$attr", e.Dot, r.expr(e.X), literal(e.Name.Name, e.NamePos))
 	case *syntax.IndexExpr:
-		e.X, e.Y = r.expr(e.X), call("$key", e.Lbrack, r.expr(e.Y))
+		return call("$index", e.Lbrack, r.expr(e.X), r.expr(e.Y))
 	case *syntax.SliceExpr:
 		guard := "$slice"
 		if e.Step == nil {
@@ -192,7 +207,11 @@ func (r *rewriter) expr(e syntax.Expr) syntax.Expr {
 		e.Cond, e.True, e.False = r.expr(e.Cond), r.expr(e.True), r.expr(e.False)
 	case *syntax.LambdaExpr:
 		r.params(e.Params)
+		before := r.nodes
 		e.Body = r.expr(e.Body)
+		if n := r.nodes - before; n > smallFunction {
+			e.Body = call("$enter", e.Lambda, count(n, e.Lambda), e.Body)
+		}
 	case *syntax.Comprehension:
 		return r.comprehension(e)
 	default:
@@ -211,10 +230,11 @@ func (r *rewriter) comprehension(e *syntax.Comprehension) syntax.Expr {
 			c.Cond = r.expr(c.Cond)
 		}
 	}
-	e.Body = r.expr(e.Body)
-	if e.Curly {
-		return call("$dict", e.Lbrack, e)
+	if entry, ok := e.Body.(*syntax.DictEntry); ok {
+		entry.Key, entry.Value = call("$each", entry.Colon, r.expr(entry.Key)), r.expr(entry.Value)
+		return call("$all", e.Lbrack, e)
 	}
+	e.Body = r.expr(e.Body)
 	return e
 }
 

@@ -82,14 +82,14 @@ type StarlarkSpec struct {
 	Gold     bool   `yaml:"gold,omitempty" json:"gold,omitempty" jsonschema_description:"the function knows what is right: an answer that it passes is correct, not merely well formed"`
 	Steps    int64  `yaml:"steps,omitempty" json:"steps,omitempty" jsonschema_description:"most steps of one check; default 2000000"`
 	MemoryMB int    `yaml:"memory_mb,omitempty" json:"memory_mb,omitempty" jsonschema_description:"most memory that one check may allocate, in MiB; default 64"`
-	Time     string `yaml:"time,omitempty" json:"time,omitempty" jsonschema_description:"longest time of one check, a backstop behind steps; default 10s"`
+	Time     string `yaml:"time,omitempty" json:"time,omitempty" jsonschema_description:"longest time of one check, a backstop behind steps; default 1m"`
 }
 
 // Defaults of a Starlark check's limits.
 const (
 	DefaultSteps    = 2_000_000
 	DefaultMemoryMB = 64
-	DefaultTime     = 10 * time.Second
+	DefaultTime     = time.Minute
 )
 
 // SpecError is a verifier that cannot be used: which one, where in it, and why.

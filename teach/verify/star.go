@@ -55,7 +55,7 @@ func newStarlark(s StarlarkSpec, content []byte) (judge, error) {
 	if s.Time != "" {
 		d, err := time.ParseDuration(s.Time)
 		if err != nil || d <= 0 {
-			return nil, &SpecError{Path: "time", Msg: fmt.Sprintf("%q is not a time such as 10s", s.Time)}
+			return nil, &SpecError{Path: "time", Msg: fmt.Sprintf("%q is not a time such as 30s", s.Time)}
 		}
 		j.limit = d
 	}

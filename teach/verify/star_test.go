@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.starlark.net/starlark"
+
 	"retort/exchange"
 	"retort/teach/task"
 )
@@ -155,6 +157,18 @@ def check(answer, problem):
 		`[0, 1], [2, 1], True, True, 3, 97, "b", "int", ` +
 		`["a b", "c"], "a+b-c", ["line", "end"], "x", 2, b"abc", ` +
 		`set([1, 2, 3]), set([1]), set([2]), 1, "a [1] %", "ff"]`
+	thread := &starlark.Thread{}
+	globals, err := starlark.ExecFileOptions(&dialect, thread, "check.star", src, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := starlark.Call(thread, globals["check"], starlark.Tuple{starlark.None, starlark.None}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, _, _ := plain.(*starlark.Dict).Get(starlark.String("answer")); v != starlark.String(want) {
+		t.Fatalf("as it stands the program says %s", v)
+	}
 	s := star(t, src)
 	r := s.Judge(context.Background(), In{})
 	if got := r.Verdict.Answer; got != want {

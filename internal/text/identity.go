@@ -103,35 +103,47 @@ func IdentityPatterns() []string {
 // A claim inside quotation marks, one that somebody is said to make, and one
 // that is supposed ("if I were", "pretend that I am") is not the text's own.
 func FindIdentity(s string) []Identity {
-	lower := strings.ToLower(s)
+	hits := anchors.find(s)
+	if len(hits) == 0 {
+		return nil
+	}
 	var found []Identity
 	for i := range identities {
 		p := &identities[i]
-		if p.name == "unnamed" && len(found) > 0 || !containsAny(lower, p.anchors) {
+		if p.name == "unnamed" && len(found) > 0 {
 			continue
 		}
-		if at, ok := p.find(s); ok {
+		if at, ok := p.find(s, around(s, hits, i)); ok {
 			found = append(found, Identity{p.name, snippet(s, at[0], at[1])})
 		}
 	}
 	return found
 }
 
-func containsAny(s string, parts []string) bool {
-	for _, p := range parts {
-		if strings.Contains(s, p) {
-			return true
-		}
-	}
-	return false
-}
+// What is looked at of texts that repeat themselves, so that no text takes
+// longer than its length warrants: claims of one kind in a stretch, and bytes of
+// a line before one.
+const (
+	maxClaims = 100
+	maxLine   = 4096
+)
 
-func (p *identity) find(s string) (at [2]int, ok bool) {
-	for _, re := range p.claims {
-		for _, m := range re.FindAllStringIndex(s, -1) {
-			if !borrowed(s[:m[0]]) && (!ok || m[0] < at[0]) {
-				at, ok = [2]int{m[0], m[1]}, true
+// find looks for a claim in the given stretches of s.
+func (p *identity) find(s string, parts [][2]int) (at [2]int, ok bool) {
+	for _, part := range parts {
+		for _, re := range p.claims {
+			for _, m := range re.FindAllStringIndex(s[part[0]:part[1]], maxClaims) {
+				m[0], m[1] = m[0]+part[0], m[1]+part[0]
+				if ok && m[0] >= at[0] {
+					break
+				}
+				if !borrowed(s[:m[0]]) {
+					at, ok = [2]int{m[0], m[1]}, true
+				}
 			}
+		}
+		if ok {
+			break
 		}
 	}
 	return at, ok
@@ -144,7 +156,8 @@ var borrowedBefore = regexp.MustCompile(`(?i)(?:["“‘«` + "`" + `]\s*|(?:^|[
 // borrowed reports whether what follows before is quoted, reported or supposed.
 // An open quotation is one whose marks since the last line break do not pair.
 func borrowed(before string) bool {
-	line := before[strings.LastIndexByte(before, '\n')+1:]
+	line := before[max(0, len(before)-maxLine):]
+	line = line[strings.LastIndexByte(line, '\n')+1:]
 	if borrowedBefore.MatchString(line) {
 		return len(line) < len(before) || strings.TrimLeft(line, "\"“‘«'` ") != ""
 	}

@@ -158,7 +158,11 @@ def check(answer, problem):
 		`["a b", "c"], "a+b-c", ["line", "end"], "x", 2, b"abc", ` +
 		`set([1, 2, 3]), set([1]), set([2]), 1, "a [1] %", "ff"]`
 	thread := &starlark.Thread{}
-	globals, err := starlark.ExecFileOptions(&dialect, thread, "check.star", src, nil)
+	_, program, err := starlark.SourceProgramOptions(&dialect, "check.star", src, func(string) bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	globals, err := program.Init(thread, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func (r *run) lineage() (export.Lineage, error) {
 		Name: shown.Name, License: shown.License, Notices: shown.Notices, Created: time.Now().UTC().Format(time.RFC3339),
 		Tool:     dataset.Tool{Name: "retort", Version: r.opt.Version},
 		Recipe:   dataset.Recipe{Name: r.Name, Hash: r.hash},
-		Dataset:  export.DatasetRef{Hash: r.data.Hash, Examples: len(r.data.Examples), Families: p.Families},
+		Dataset:  export.DatasetRef{Hash: r.data.Hash, Examples: len(r.data.Examples), Families: p.Families, Origins: p.Origins},
 		Teachers: p.Teachers, Terms: p.Terms, Use: r.use(), Overrides: r.allOverrides(p), People: p.People,
 		Training: export.Training{Tokens: t.Tokens, Steps: int64(t.Steps), Loss: t.Loss, Seconds: t.Seconds, Seed: r.Seed},
 		Limits:   r.report.Notes,

@@ -190,7 +190,8 @@ func (a *app) termsExplainCommand() *cobra.Command {
 		Short: "Say which document decides over a dataset or a model",
 		Long: "Say which documents the rows of a dataset, or of what a model was trained on,\n" +
 			"are under, and which of them decides what may be done. It is named by its\n" +
-			"directory, its hash or the beginning of it; a dataset also by its run.",
+			"directory, its hash or the beginning of it; a dataset also by its run. The\n" +
+			"use is what the model's passport says, unless flags say another.",
 		Example: "  retort terms explain quickstart\n  retort terms explain 8d2c --purpose extract --distributed",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
@@ -304,7 +305,13 @@ func (a *app) lineageOf(name string) (*lineage, error) {
 	if r.Dataset == "" {
 		return nil, usageError{fmt.Errorf("run %s has no dataset yet; finish it: retort run RECIPE", r.Name)}
 	}
-	return readLineage(ws.Path("datasets", r.Dataset), ws)
+	l, err := readLineage(ws.Path("datasets", r.Dataset), ws)
+	if err == nil && r.Model != "" {
+		if p, err := export.ReadPassport(ws.Path("models", r.Model)); err == nil {
+			l.Use = &p.Use // what the run's recipe said; before export there is no passport
+		}
+	}
+	return l, err
 }
 
 // readLineage reads a passport, and the rows of the dataset where it is at

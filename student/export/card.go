@@ -10,6 +10,7 @@ import (
 	"text/template"
 	"unicode/utf8"
 
+	"retort/exchange"
 	"retort/student/model"
 	"retort/teach/dataset"
 	"retort/terms"
@@ -66,6 +67,28 @@ type DatasetRef struct {
 	Hash     string         `json:"hash"`
 	Examples int            `json:"examples"`
 	Families map[string]int `json:"families,omitempty"`
+	// Origins counts the examples by how they were obtained: "api", "import",
+	// "served", "human".
+	Origins map[string]int `json:"origins,omitempty"`
+}
+
+// besides says which examples are not what a teacher answered to the builder's
+// own requests; "" if all are.
+func (d DatasetRef) besides() string {
+	var parts []string
+	for _, o := range []struct {
+		origin exchange.Origin
+		one    string
+	}{
+		{exchange.OriginImport, "imported from conversations that others collected"},
+		{exchange.OriginServed, "taken from what an API served"},
+		{exchange.OriginHuman, "written or corrected by people"},
+	} {
+		if n := d.Origins[string(o.origin)]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d were %s", n, o.one))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Training says how long a model was trained.
@@ -138,6 +161,8 @@ type cardData struct {
 	Short    []string // notices that the card prints
 	Long     []string // the first lines of those that only NOTICE holds
 	Note     string
+	Besides  string
+	Named    []string // teachers that have a name; a file of conversations may have none
 }
 
 func writeCard(out io.Writer, m *model.Model, opt Options) error {
@@ -145,7 +170,7 @@ func writeCard(out io.Writer, m *model.Model, opt Options) error {
 	total, active := c.Params()
 	d := cardData{
 		Lineage: opt.Lineage, Title: opt.Lineage.name(), Hash: m.Hash(), Config: c, MoE: c.DenseLayers < c.Layers,
-		Params: millions(total), Active: millions(active), Note: terms.Disclaimer,
+		Params: millions(total), Active: millions(active), Note: terms.Disclaimer, Besides: opt.Lineage.Dataset.besides(),
 	}
 	for _, f := range opt.Formats {
 		d.GGUF = d.GGUF || f == GGUF
@@ -153,6 +178,11 @@ func writeCard(out io.Writer, m *model.Model, opt Options) error {
 	for _, r := range d.Eval {
 		d.Agreed = d.Agreed || r.Agreement
 		d.Measured = d.Measured || !r.Agreement
+	}
+	for _, t := range d.Teachers {
+		if t.Model != "" {
+			d.Named = append(d.Named, t.Model)
+		}
 	}
 	for _, n := range d.Notices {
 		if n = strings.TrimSpace(n); utf8.RuneCountInString(n) <= shortNotice {
@@ -260,9 +290,10 @@ model-index:
 
 # {{text .Title}}
 
-A small language model of {{.Params}} parameters{{if .MoE}} ({{.Active}} active for a token){{end}}, distilled by Retort
-{{- with .Teachers}} from {{range $i, $t := .}}{{if $i}}, {{end}}{{text $t.Model}}{{end}}{{end}} through nothing but its API
-{{- if .Dataset.Examples}}: it was trained from random weights on {{.Dataset.Examples}} examples of what {{if eq (len .Teachers) 1}}it{{else}}they{{end}} answered{{end}}.
+A small language model of {{.Params}} parameters{{if .MoE}} ({{.Active}} active for a token){{end}},
+{{- if .Named}} distilled by Retort from {{range $i, $n := .Named}}{{if $i}}, {{end}}{{text $n}}{{end}} through nothing but its API
+{{- else}} trained by Retort{{end}}
+{{- if .Dataset.Examples}}: it was trained from random weights on {{.Dataset.Examples}} examples{{if .Besides}}, of which {{.Besides}}{{else if .Named}} of what {{if eq (len .Named) 1}}it{{else}}they{{end}} answered{{end}}{{end}}.
 The architecture is DeepSeek-V3's (multi-head latent attention{{if .MoE}}, mixture of experts{{end}}): {{.Config.Layers}} layers,
 hidden size {{.Config.Hidden}}, {{.Config.VocabSize}} tokens, contexts of up to {{.Config.MaxPositions}} tokens.
 
@@ -316,7 +347,7 @@ and tokenize that text let a user who writes ` + "`<|im_end|>`" + ` end a turn; 
 {{with .Dataset.Hash}}| dataset hash | ` + "`{{.}}`" + ` |
 {{end}}{{with .Recipe.Name}}| recipe | {{text .}} ` + "`{{short $.Recipe.Hash}}`" + ` |
 {{end}}{{if .Training.Tokens}}| training | {{.Training.Tokens}} tokens, {{.Training.Steps}} steps, seed {{.Training.Seed}} |
-{{end}}{{range .Teachers}}| teacher | {{text .Model}}{{with .Provider}}, {{text .}}{{end}}, {{text .Endpoint}} |
+{{end}}{{range .Teachers}}| teacher | {{with .Model}}{{text .}}, {{end}}{{with .Provider}}{{text .}}, {{end}}{{text .Endpoint}} |
 {{end}}{{with .Created}}| exported | {{text .}} |
 {{end}}
 ` + "`passport.json`" + ` says the same for machines, with the hash of every file.

@@ -77,6 +77,7 @@ func TestCardPassportAndNoticeSayWhatLetTheModelPass(t *testing.T) {
 		Row: "openai", Actions: []terms.Action{terms.Collect, terms.Curate}, Basis: "Agreement 2026-17, section *4*", By: "A. Builder",
 		Said: terms.Block, Reason: "competing models",
 	}}
+	l.Dataset.Origins = map[string]int{"api": 11679, "import": 321, "human": 50}
 	l.People = []terms.People{
 		{Source: "chats.jsonl", Rows: 300, Consent: terms.ConsentRecorded, Basis: "form 7"},
 		{Source: "logs.jsonl", Rows: 20, Consent: terms.ConsentNone},
@@ -107,6 +108,7 @@ func TestCardPassportAndNoticeSayWhatLetTheModelPass(t *testing.T) {
 	for _, want := range []string{
 		"given under Apache-2.0", "- Built with Llama\n", "- LLAMA 3.1 COMMUNITY LICENSE AGREEMENT (in full in `NOTICE`)",
 		"Built to extract, distributed to others.",
+		"12000 examples, of which 321 were imported from conversations that others collected; 50 were written or corrected by people.",
 		"- **openai**, to collect, curate (the row says block: competing models). Basis: Agreement 2026-17, section \\*4\\*, by A. Builder.",
 		"- 300 examples from chats.jsonl: their consent is recorded (form 7).", "- 20 examples from logs.jsonl: they did not consent.",
 		"- 1 examples from old.jsonl: whether they consented is not known.",
@@ -125,5 +127,24 @@ func TestCardPassportAndNoticeSayWhatLetTheModelPass(t *testing.T) {
 	var changed *MismatchError
 	if _, err := Verify(dir); !errors.As(err, &changed) {
 		t.Errorf("a changed NOTICE: %v", err)
+	}
+}
+
+func TestTheCardOfAModelOfImportedConversationsNamesNoTeacher(t *testing.T) {
+	l := lineage()
+	l.Teachers = []dataset.Teacher{{Provider: "import", Endpoint: "import:chats.jsonl"}}
+	l.Dataset.Origins = map[string]int{"import": 12000}
+	dir, _, _ := write(t, "dense", Options{Lineage: l})
+	card, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"trained by Retort: it was", "of which 12000 were imported", "| teacher | import, import:chats.jsonl |"} {
+		if !strings.Contains(string(card), want) {
+			t.Errorf("the card lacks %q:\n%s", want, card)
+		}
+	}
+	if strings.Contains(string(card), "nothing but its API") {
+		t.Error("the card speaks of an API that nobody asked")
 	}
 }

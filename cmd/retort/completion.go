@@ -62,7 +62,7 @@ func (a *app) completion(path string) cobra.CompletionFunc {
 	case "retort dataset show", "retort dataset stats", "retort dataset export", "retort dataset review":
 		return upTo(1, a.datasets)
 	case "retort serve", "retort chat":
-		return upTo(1, a.models)
+		return upTo(1, func() []cobra.Completion { return append(a.runs(), a.models()...) })
 	case "retort terms show":
 		return upTo(1, termsRows)
 	case "retort terms explain":

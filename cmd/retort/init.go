@@ -536,9 +536,10 @@ func (a *app) writeDraft(f *initFlags) error {
 	for _, step := range []struct{ line, why string }{
 		{"retort doctor", "check the machine, and the teacher's terms, price and key"},
 		{"retort run --plan", "see what it would ask and can cost, for nothing"},
+		{"retort run --sample 20", "see twenty answers first, and pay for no more"},
 		{"retort run", "collect, train, evaluate, export"},
 	} {
-		fmt.Fprintf(a.stderr, "  %-*s  %s\n", len("retort run --plan ")+len(f.output), step.line+" "+f.output, step.why)
+		fmt.Fprintf(a.stderr, "  %-*s  %s\n", len("retort run --sample 20 ")+len(f.output), step.line+" "+f.output, step.why)
 	}
 	return nil
 }

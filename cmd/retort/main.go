@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -87,6 +88,8 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		fmt.Fprintln(stderr, "\nretort: interrupted")
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "retort: %v\nSee `%s --help`.\n", err, ran.CommandPath())
+	case errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintf(stderr, "retort: %v\nIs the name right? See `%s --help`.\n", err, ran.CommandPath())
 	default:
 		fmt.Fprintf(stderr, "retort: %v\n", err)
 	}
@@ -189,7 +192,10 @@ func nameOne(c *cobra.Command, list []string) error {
 	}
 	c.SuggestionsMinimumDistance = 2 // as cobra does itself
 	if near := c.SuggestionsFor(list[0]); len(near) > 0 {
-		return usageError{fmt.Errorf("there is no command %q; did you mean `%s %s`?", list[0], c.CommandPath(), strings.Join(near, "` or `"))}
+		for i := range near {
+			near[i] = "`" + c.CommandPath() + " " + near[i] + "`"
+		}
+		return usageError{fmt.Errorf("there is no command %q; did you mean %s?", list[0], strings.Join(near, " or "))}
 	}
 	return usageError{fmt.Errorf("there is no command %q; there are %s", list[0], commandNames(c))}
 }

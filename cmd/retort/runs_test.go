@@ -29,6 +29,16 @@ func TestRunsAreListedShownAndReportedAgain(t *testing.T) {
 		t.Errorf("runs show of an unknown run: code %d, want those that there are: %s", r.code, r.stderr)
 	}
 
+	// A run's name, or the beginning of a hash, names the model.
+	for _, model := range []string{"mini", s.Run, s.Model.Hash[:8], s.Model.Path} {
+		if r := retort(t, ws, "chat", model); r.code != exitDone {
+			t.Errorf("chat %s: code %d: %s", model, r.code, r.stderr)
+		}
+	}
+	if r := retort(t, ws, "chat", "other"); r.code != exitFailed || !strings.Contains(r.stderr, s.Run) {
+		t.Errorf("chat with an unknown model: code %d, want the runs that there are: %s", r.code, r.stderr)
+	}
+
 	if err := os.Remove(s.Report); err != nil {
 		t.Fatal(err)
 	}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"retort/exchange"
 	"retort/internal/kernel"
+	"retort/recipe"
 	"retort/student/export"
 	"retort/student/serve"
 )
@@ -26,8 +28,41 @@ func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.context, "context", 0, "longest prompt and answer together, in tokens (default: the model's)")
 }
 
-// engine loads a model directory and starts an engine on it.
-func (f *modelFlags) engine(dir string, opt serve.Options) (*serve.Engine, func(), error) {
+// modelDir is the directory of the model that a word means: a directory, the
+// beginning of a model's hash, or a run by its name.
+func (a *app) modelDir(word string) (string, error) {
+	if info, err := os.Stat(word); err == nil && info.IsDir() {
+		return word, nil
+	}
+	ws, err := a.existing()
+	if err != nil {
+		return "", fmt.Errorf("there is no model directory %s, and %w", word, err)
+	}
+	var like []string
+	for _, hash := range subdirectories(ws.Path("models")) {
+		if strings.HasPrefix(hash, word) {
+			like = append(like, ws.Path("models", hash))
+		}
+	}
+	if len(like) == 1 {
+		return like[0], nil
+	}
+	r, err := recipe.FindRun(ws, word)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%q is no model directory, nor the beginning of one model's hash, nor a run: %w", word, err)
+	case r.Model == "" || r.Next == "export":
+		return "", fmt.Errorf("run %s has no model yet: %s", r.Name, runState(r))
+	}
+	return ws.Path("models", r.Model), nil
+}
+
+// engine loads a model and starts an engine on it.
+func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engine, func(), error) {
+	dir, err := a.modelDir(word)
+	if err != nil {
+		return nil, nil, err
+	}
 	m, tok, err := export.Load(dir)
 	if err != nil {
 		return nil, nil, err
@@ -53,10 +88,11 @@ func (a *app) serveCommand() *cobra.Command {
 	var inline bool
 	c := &cobra.Command{
 		Use:   "serve MODEL",
-		Short: "Serve a model directory over the OpenAI wire",
-		Long: "Serve a model directory over the OpenAI wire: chat completions, streamed and\n" +
-			"not, and models. It listens on loopback unless told, and then wants a key.",
-		Example: "  retort serve .retort/models/0123abcd --listen 127.0.0.1:8080",
+		Short: "Serve a model over the OpenAI wire",
+		Long: "Serve a model over the OpenAI wire: chat completions, streamed and not, and\n" +
+			"models. MODEL is its directory, the beginning of its hash, or the name of the\n" +
+			"run that made it. It listens on loopback unless told, and then wants a key.",
+		Example: "  retort serve quickstart --listen 127.0.0.1:8080",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
 			opt := serve.Options{Model: name, InlineReasoning: inline}
@@ -67,7 +103,7 @@ func (a *app) serveCommand() *cobra.Command {
 				}
 				opt.APIKeys = []string{key}
 			}
-			e, done, err := f.engine(list[0], opt)
+			e, done, err := f.engine(a, list[0], opt)
 			if err != nil {
 				return err
 			}
@@ -97,12 +133,12 @@ func (a *app) chatCommand() *cobra.Command {
 	var temperature float64
 	c := &cobra.Command{
 		Use:     "chat MODEL",
-		Short:   "Talk to a model directory in the terminal",
-		Long:    "Talk to a model directory in the terminal. Each line is a prompt of its own,\nsince small students are taught single turns. An empty line or Ctrl-D ends.",
-		Example: "  retort chat .retort/models/0123abcd",
+		Short:   "Talk to a model in the terminal",
+		Long:    "Talk to a model in the terminal. MODEL is its directory, the beginning of its\nhash, or the name of the run that made it. Each line is a prompt of its own,\nsince small students are taught single turns. An empty line or Ctrl-D ends.",
+		Example: "  retort chat quickstart",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
-			e, done, err := f.engine(list[0], serve.Options{})
+			e, done, err := f.engine(a, list[0], serve.Options{})
 			if err != nil {
 				return err
 			}

@@ -215,8 +215,12 @@ func TestWhatLetsAModelPassIsOnTheRecordEverywhere(t *testing.T) {
 `), 0o644)); err != nil {
 		t.Fatal(err)
 	}
+	chats := filepath.Join(dir, "chats.jsonl")
+	if err := os.WriteFile(chats, []byte(`{"messages":[{"role":"user","content":"Which drawer holds the red pens?"},{"role":"assistant","content":"The left one."}]}`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	recipe := func(overrides, model string) string {
-		return write(t, tiny, "teacher: {reference: {}}", "use: {purpose: reason, distributed: true}\nteacher: {reference: {}, terms: acme}\n"+
+		return write(t, tiny, "prompts:\n", "prompts:\n  - {imported: "+chats+", terms: own-data, consent: {consent: recorded, basis: form 7}}\n", "teacher: {reference: {}}", "use: {purpose: reason, distributed: true}\nteacher: {reference: {}, terms: acme}\n"+
 			"terms: {agreements: ["+blocking+"], overrides: ["+overrides+"]}\n"+model)
 	}
 	override := `{row: acme, actions: [collect, curate, export], basis: "Letter of 2026-11-02, page 3", by: A. Builder}`
@@ -242,7 +246,7 @@ func TestWhatLetsAModelPassIsOnTheRecordEverywhere(t *testing.T) {
 	for file, wants := range map[string][]string{
 		filepath.Join(ws, "datasets", s.Dataset.Hash, "passport.json"): nil,
 		filepath.Join(model, "passport.json"):                          {"Built with Acme", `"distributed": true`},
-		filepath.Join(model, "README.md"):                              {"# Acme-mini", "Built with Acme", "in full in `NOTICE`", "Apache-2.0", "distributed to others"},
+		filepath.Join(model, "README.md"):                              {"# Acme-mini", "Built with Acme", "in full in `NOTICE`", "Apache-2.0", "distributed to others", "under **own-data**", "their consent is recorded (form 7)"},
 		filepath.Join(model, "NOTICE"):                                 {"Built with Acme", "terms and conditions"},
 		s.Report:                                                       nil,
 	} {
@@ -278,7 +282,12 @@ func TestWhatLetsAModelPassIsOnTheRecordEverywhere(t *testing.T) {
 		t.Errorf("the ledger holds the overrides %+v", recorded)
 	}
 	explained := retort(t, ws, "terms", "explain", s.Model.Hash[:12], "--agreement", blocking)
-	if explained.code != exitDone || !strings.Contains(explained.stdout, "(overridden)") || !strings.Contains(explained.stdout, "Letter of 2026-11-02, page 3, by A. Builder") {
-		t.Errorf("explain: code %d: %s%s", explained.code, explained.stdout, explained.stderr)
+	for _, want := range []string{
+		"101 rows; to reason, distributed to others", "100 rows under acme", "(overridden)", "Letter of 2026-11-02, page 3, by A. Builder",
+		"1 rows under own-data", "every document lets it pass", "Its name begins with Acme.", "consent recorded (form 7)", terms.Disclaimer,
+	} {
+		if explained.code != exitDone || !strings.Contains(explained.stdout, want) {
+			t.Errorf("explain: code %d, lacks %q: %s%s", explained.code, want, explained.stdout, explained.stderr)
+		}
 	}
 }

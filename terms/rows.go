@@ -64,7 +64,7 @@ var apis = []Row{
 			Decision: Review, Reason: "the exception for models that classify or organize data and are not distributed may cover this; have it confirmed for your agreement",
 		}},
 		Hosts:  []string{"openai.com"},
-		Models: []string{"gpt-3.5", "gpt-4", "gpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "chatgpt", "o1", "o3", "o4-mini"}, Anywhere: true,
+		Models: []string{"text-davinci", "gpt-3", "gpt-3.5", "gpt-4", "gpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "chatgpt", "o1", "o3", "o4-mini"}, Anywhere: true,
 	},
 	{
 		ID: "anthropic", Provider: "anthropic", Document: "Anthropic Commercial Terms, effective 2025-06-17, section D.4, and Usage Policy, effective 2025-09-15", URL: "anthropic.com/legal/commercial-terms", Read: read,

@@ -54,7 +54,7 @@ func (r *rowReader) turns(d *doc, list int32) ([]turn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if last := len(out) - 1; t.callOnly && last >= 0 && out[last].Role == "assistant" {
+		if last := len(out) - 1; t.callOnly && last >= 0 && out[last].Role == "assistant" && t.Reasoning == "" {
 			out[last].ToolCalls = append(out[last].ToolCalls, t.ToolCalls...)
 			out[last].untrained = out[last].untrained || t.untrained
 			continue
@@ -164,7 +164,8 @@ func (r *rowReader) content(d *doc, t *turn, content int32, refusal string, nth 
 			return refuse(ReasonWrongType, "message %d: its content is %s and should be text or a list of parts", nth, d.kindName(content))
 		}
 	}
-	if t.callOnly {
+	if t.callOnly { // JSON, behind the reasoning that led to it
+		t.Reasoning, t.Content = apart(t.Reasoning, t.Content)
 		calls, err := r.callText(t.Content, nth)
 		if err != nil {
 			return err
@@ -325,7 +326,7 @@ func call(d *doc, object int32, nth int) (exchange.ToolCall, error) {
 		c.Arguments = d.str(args)
 	case 'n':
 	default:
-		c.Arguments = string(compact(d.bytes(args)))
+		c.Arguments = string(d.bytes(args))
 	}
 	return c, nil
 }
@@ -341,33 +342,50 @@ func compact(raw []byte) []byte {
 
 // tools reads the tools that a row offers: a JSON list, or a text that is one.
 func (r *rowReader) tools(d *doc, value int32) ([]byte, error) {
-	raw := d.bytes(value)
-	if d.nodes[value].kind == '"' {
-		s := strings.TrimSpace(d.str(value))
-		if s == "" {
-			return nil, nil
-		}
-		if s == r.toolsText { // rows often repeat each other's
-			return r.toolsList, nil
-		}
-		in, err := r.inner.parse([]byte(s))
-		if err != nil {
-			return nil, refuse(ReasonBadTools, "its tools are not JSON: %v", err)
-		}
-		if in.nodes[root].kind != '[' {
-			return nil, refuse(ReasonBadTools, "its tools are %s and should be a list", in.kindName(root))
-		}
-		r.toolsText, r.toolsList = strings.Clone(s), nil
-		if _, ok := in.first(root); ok {
-			r.toolsList = compact([]byte(s))
-		}
-		return r.toolsList, nil
+	if d.nodes[value].kind != '"' {
+		return toolList(d, value)
 	}
-	if d.nodes[value].kind != '[' {
-		return nil, refuse(ReasonBadTools, "its tools are %s and should be a list", d.kindName(value))
-	}
-	if _, ok := d.first(value); !ok {
+	s := strings.TrimSpace(d.str(value))
+	if s == "" {
 		return nil, nil
 	}
-	return compact(raw), nil
+	if s == r.toolsText { // rows often repeat each other's
+		return r.toolsList, nil
+	}
+	in, err := r.inner.parse([]byte(s))
+	if err != nil {
+		return nil, refuse(ReasonBadTools, "its tools are not JSON: %v", err)
+	}
+	list, err := toolList(&in, root)
+	if err != nil {
+		return nil, err
+	}
+	r.toolsText, r.toolsList = strings.Clone(s), list
+	return list, nil
+}
+
+// toolList is a list of tools as the wire has them: a bare function is wrapped
+// with its type. What a tool says is left as it stands, but for white space.
+func toolList(d *doc, list int32) ([]byte, error) {
+	if d.nodes[list].kind != '[' {
+		return nil, refuse(ReasonBadTools, "its tools are %s and should be a list", d.kindName(list))
+	}
+	out := []byte{'['}
+	for i, ok := d.first(list); ok; i, ok = d.after(list, i) {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		switch {
+		case d.nodes[i].kind != '{':
+			return nil, refuse(ReasonBadTools, "one of its tools is %s and should be an object", d.kindName(i))
+		case d.has(i, "name") && !d.has(i, "function") && !d.has(i, "type"):
+			out = append(append(append(out, `{"type":"function","function":`...), d.bytes(i)...), '}')
+		default:
+			out = append(out, d.bytes(i)...)
+		}
+	}
+	if len(out) == 1 {
+		return nil, nil
+	}
+	return compact(append(out, ']')), nil
 }

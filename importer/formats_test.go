@@ -129,7 +129,7 @@ func TestEveryRowOfTheRealFilesIsCountedOnce(t *testing.T) {
 func TestForeignFilesAreNamed(t *testing.T) {
 	for head, want := range map[string]string{
 		"\x1f\x8b\x08\x00": "gzip", "PAR1xxxx": "Parquet", "\xff\xfe[\x00": "UTF-16", "PK\x03\x04aa": "ZIP", "": "no rows", " \n\t": "no rows",
-		"{\n  \"messages\": [\n  ]\n}\n":   "one row a line",
+		"{\n  \"messages\": [\n  ]\n}\n":    "one row a line",
 		`{"turns": ["a"], "category": "b"}`: "turns, category",
 		"[1, 2]":                            "no objects",
 		"hello\n":                           "neither a JSON array nor JSON lines",

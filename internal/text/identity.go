@@ -131,6 +131,9 @@ const (
 // find looks for a claim in the given stretches of s.
 func (p *identity) find(s string, parts [][2]int) (at [2]int, ok bool) {
 	for _, part := range parts {
+		if !firstPerson(s[part[0]:part[1]]) {
+			continue
+		}
 		for _, re := range p.claims {
 			for _, m := range re.FindAllStringIndex(s[part[0]:part[1]], maxClaims) {
 				m[0], m[1] = m[0]+part[0], m[1]+part[0]

@@ -22,7 +22,7 @@ const (
 // Bounds of what is read as JSON.
 const (
 	maxDepth    = 128     // levels of nesting
-	maxValues   = 200_000 // values, in all that is tried
+	maxValues   = 100_000 // values, in all that is tried
 	maxNumber   = 400     // characters of a number
 	maxExponent = 400     // of a number
 )

@@ -23,7 +23,7 @@ const smallFunction = 256
 
 type rewriter struct {
 	temps int
-	nodes int // expressions and statements so far
+	nodes int   // expressions and statements so far
 	err   error // the first thing that is refused
 }
 

@@ -18,7 +18,7 @@ import (
 // Bounds of a JSON schema.
 const (
 	maxSchemaFile = 256 << 10
-	maxSchemaWork = 4_000_000 // units of work of one check; a flat object takes tens
+	maxSchemaWork = 500_000 // units of work of one check; a flat object takes tens
 )
 
 // schemaJudge asks that an answer is JSON that a schema accepts.

@@ -18,7 +18,7 @@ import (
 
 // MaxAnswer is how many bytes of an answer a verifier reads. A longer answer
 // fails every verifier.
-const MaxAnswer = 4 << 20
+const MaxAnswer = 1 << 20
 
 // Outcome is what one verifier says.
 type Outcome = string

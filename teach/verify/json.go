@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"strconv"
 	"strings"
 
 	"retort/exchange"
@@ -246,18 +247,11 @@ func (p *parser) number(n json.Number) (any, *readError) {
 		return nil, p.errorf(ReasonBadNumber, "a number has %d characters; at most %d are compared", len(n), maxNumber)
 	}
 	if i := strings.IndexAny(string(n), "eE"); i >= 0 {
-		digits := strings.TrimLeft(string(n[i+1:]), "+-0")
-		var e int
-		if len(digits) > 4 || digits != "" && (sscan(digits, &e) != nil || e > maxExponent) {
-			return nil, p.errorf(ReasonBadNumber, "the number %s is beyond what is compared: its exponent is more than %d", quote(string(n)), maxExponent)
+		if e, err := strconv.Atoi(string(n[i+1:])); err != nil || e > maxExponent || e < -maxExponent {
+			return nil, p.errorf(ReasonBadNumber, "the exponent of %s is beyond the %d that is compared", n, maxExponent)
 		}
 	}
 	return n, nil
-}
-
-func sscan(digits string, n *int) error {
-	_, err := fmt.Sscan(digits, n)
-	return err
 }
 
 // rational is a number's exact value.

@@ -149,10 +149,15 @@ func TestHeadersAreUnderstood(t *testing.T) {
 		"retry-after-ms: 20|retry-after: 1":                                 {RetryAfter: 20 * time.Millisecond},
 		"x-ratelimit-remaining-requests: 3|x-ratelimit-reset-requests: 1s":  {Left: true},
 		"x-ratelimit-remaining-requests: 3|x-ratelimit-remaining-tokens: 0": {},
-		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 1m0s|x-ratelimit-limit-requests: 60": {RetryAfter: time.Minute, Pause: time.Second},
-		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 20ms|retry-after: 2":                 {RetryAfter: 2 * time.Second, Pause: 20 * time.Millisecond},
-		"x-ratelimit-remaining-tokens: 0|x-ratelimit-reset-tokens: 1.5":                                     {RetryAfter: 1500 * time.Millisecond, Pause: 1500 * time.Millisecond},
-		"x-ratelimit-remaining-tokens: 0|x-ratelimit-reset-tokens: 1767225607":                              {RetryAfter: 7 * time.Second, Pause: 7 * time.Second},
+		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 1m0s|x-ratelimit-limit-requests: 60":                                         {RetryAfter: time.Minute, Pause: time.Second},
+		"x-ratelimit-remaining-requests: 0|x-ratelimit-reset-requests: 20ms|retry-after: 2":                                                         {RetryAfter: 2 * time.Second, Pause: 20 * time.Millisecond},
+		"x-ratelimit-remaining-tokens: 0|x-ratelimit-reset-tokens: 1.5":                                                                             {RetryAfter: 1500 * time.Millisecond, Pause: 1500 * time.Millisecond},
+		"anthropic-ratelimit-requests-remaining: 3|anthropic-ratelimit-input-tokens-remaining: 9":                                                   {Left: true},
+		"anthropic-ratelimit-requests-remaining: 3|anthropic-ratelimit-output-tokens-remaining: 0":                                                  {},
+		"anthropic-ratelimit-requests-remaining: 0|anthropic-ratelimit-requests-limit: 50|anthropic-ratelimit-requests-reset: 2026-01-01T00:01:40Z": {RetryAfter: 100 * time.Second, Pause: 2 * time.Second},
+		"anthropic-ratelimit-tokens-remaining: 0|anthropic-ratelimit-tokens-reset: 2026-01-01T00:00:05Z|retry-after: 1":                             {RetryAfter: time.Second, Pause: 5 * time.Second},
+		"anthropic-ratelimit-tokens-remaining: 0|anthropic-ratelimit-tokens-reset: yesterday":                                                       {},
+		"x-ratelimit-remaining-tokens: 0|x-ratelimit-reset-tokens: 1767225607":                                                                      {RetryAfter: 7 * time.Second, Pause: 7 * time.Second},
 	} {
 		h := http.Header{}
 		for _, line := range strings.Split(in, "|") {

@@ -48,6 +48,12 @@ func ParseError(status int, body []byte) *APIError {
 		Code    Code            `json:"code"`
 		Detail  json.RawMessage `json:"detail"` // FastAPI
 	}
+	if Check(body) == nil {
+		var list []json.RawMessage
+		if json.Unmarshal(body, &list) == nil && len(list) > 0 { // Gemini: a list of one
+			body = list[0]
+		}
+	}
 	if err := Check(body); err != nil || json.Unmarshal(body, &env) != nil {
 		e.Message = wire.Excerpt(string(body))
 		return e
@@ -57,6 +63,12 @@ func ParseError(status int, body []byte) *APIError {
 	switch {
 	case len(env.Error) > 0 && env.Error[0] == '{' && json.Unmarshal(env.Error, &one) == nil:
 		e.fill(one)
+		var google struct {
+			Status string `json:"status"` // such as RESOURCE_EXHAUSTED, beside a code that is the status
+		}
+		if json.Unmarshal(env.Error, &google) == nil && e.Type == "" {
+			e.Type = wire.Excerpt(google.Status)
+		}
 	case json.Unmarshal(env.Error, &text) == nil && text != "":
 		e.Message = wire.Excerpt(text)
 	case env.Message != "":

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"fmt"
 
 	"retort/exchange"
@@ -13,6 +14,11 @@ type RequestOptions struct {
 	// TokensField names the chat wire's field that carries the bound on output
 	// tokens: "max_tokens" (the default) or "max_completion_tokens".
 	TokensField string
+	// SeedField names the field that carries the seed: "seed" if empty.
+	SeedField string
+	// ReasoningField names the field that carries the reasoning of earlier
+	// turns: "reasoning_content" (the default) or "reasoning".
+	ReasoningField string
 	// NoSeed, NoStreamOptions and NoReasoning leave out what a provider
 	// refuses: the seed, stream_options, the reasoning of earlier turns.
 	NoSeed, NoStreamOptions, NoReasoning bool
@@ -43,7 +49,7 @@ func EncodeRequest(r exchange.Request, key exchange.Key, opt RequestOptions) ([]
 	}
 	messages := make([]Message, len(r.Messages))
 	for i := range r.Messages {
-		messages[i] = chatMessage(&r.Messages[i], opt.NoReasoning)
+		messages[i] = chatMessage(&r.Messages[i], opt)
 	}
 	set := map[string]any{"model": r.Model, "messages": messages, tokens: r.MaxTokens}
 	if opt.Stream {
@@ -53,7 +59,7 @@ func EncodeRequest(r exchange.Request, key exchange.Key, opt RequestOptions) ([]
 		}
 	}
 	if r.Seed == exchange.SeedDerived && !opt.NoSeed {
-		set["seed"] = key.Seed()
+		set[cmp.Or(opt.SeedField, "seed")] = key.Seed()
 	}
 	for name, v := range set {
 		if err := body.Set(name, v); err != nil {
@@ -74,9 +80,13 @@ func bounded(r exchange.Request) error {
 	return nil
 }
 
-func chatMessage(m *exchange.Message, noReasoning bool) Message {
+func chatMessage(m *exchange.Message, opt RequestOptions) Message {
 	out := Message{Role: m.Role, Content: Text(m.Content), Name: m.Name, ToolCallID: m.ToolCallID}
-	if m.Reasoning != "" && !noReasoning {
+	switch {
+	case m.Reasoning == "" || opt.NoReasoning:
+	case opt.ReasoningField == "reasoning":
+		out.Reasoning = &m.Reasoning
+	default:
 		out.ReasoningContent = &m.Reasoning
 	}
 	for _, c := range m.ToolCalls {

@@ -20,7 +20,7 @@ type codec struct {
 	parse  func(contentType string, raw []byte) (exchange.Answer, exchange.Usage, reply, error)
 	refuse func(status int, body []byte) *refusal   // reads the body of a response that is no success
 	usage  func(raw json.RawMessage) exchange.Usage // reads a usage by itself
-	header func(h http.Header, key string)
+	header func(h http.Header, cfg *Config)
 	ends   []string // how the lines begin that begin a stream's last event
 }
 
@@ -82,10 +82,13 @@ var codecs = map[Wire]*codec{
 			return answer, usage, reply{model: meta.Model, streamed: meta.Streamed, done: meta.Done}, err
 		},
 		refuse: func(status int, body []byte) *refusal { return anthropicRefusal(anthropic.ParseError(status, body)) },
-		header: func(h http.Header, key string) {
+		header: func(h http.Header, cfg *Config) {
 			h.Set(anthropic.VersionHeader, anthropic.Version)
-			if key != "" {
-				h.Set(anthropic.KeyHeader, key)
+			switch {
+			case cfg.Quirks.BearerKey:
+				bearer(h, cfg)
+			case cfg.APIKey != "":
+				h.Set(anthropic.KeyHeader, cfg.APIKey)
 			}
 		},
 		usage: func(raw json.RawMessage) exchange.Usage {
@@ -105,13 +108,14 @@ func (cfg *Config) openaiOptions() openai.RequestOptions {
 	}
 	return openai.RequestOptions{
 		Stream: cfg.Stream, TokensField: field,
+		SeedField: q.SeedField, ReasoningField: q.ReasoningField,
 		NoSeed: q.NoSeed, NoStreamOptions: q.NoStreamOptions, NoReasoning: q.NoReasoningBack,
 	}
 }
 
-func bearer(h http.Header, key string) {
-	if key != "" {
-		h.Set("Authorization", "Bearer "+key)
+func bearer(h http.Header, cfg *Config) {
+	if cfg.APIKey != "" {
+		h.Set("Authorization", "Bearer "+cfg.APIKey)
 	}
 }
 

@@ -165,7 +165,8 @@ func classOfRefusal(r *refusal) exchange.ErrorClass {
 	}
 	status := r.status
 	switch {
-	case has("insufficient_quota", "insufficient_balance", "billing") || status == http.StatusPaymentRequired:
+	case has("insufficient_quota", "insufficient_balance", "billing") || status == http.StatusPaymentRequired,
+		strings.Contains(strings.ToLower(r.err.Error()), "credit balance is too low"): // Anthropic, as an invalid request
 		return exchange.ClassQuota
 	case status == http.StatusTooManyRequests || has("rate_limit") || status == 0 && has("429"):
 		return exchange.ClassRateLimited

@@ -22,12 +22,17 @@ type Quirks struct {
 	// TokensField carries the bound on output tokens on the chat wire:
 	// max_tokens if empty.
 	TokensField string
-	// NoSeed and NoStreamOptions say that the field is not sent, since the
-	// provider refuses it.
+	// SeedField carries the seed on the chat wire: seed if empty.
+	SeedField string
+	// NoSeed and NoStreamOptions say that there is no such field on the chat
+	// wire, so that none is sent.
 	NoSeed, NoStreamOptions bool
-	// NoReasoningBack says that the reasoning of earlier turns is not sent
-	// back.
+	// ReasoningField carries the reasoning of earlier turns on the chat wire:
+	// reasoning_content if empty. NoReasoningBack says that it is not sent.
+	ReasoningField  string
 	NoReasoningBack bool
+	// BearerKey says that the key is a bearer token on the messages wire too.
+	BearerKey bool
 	// ReasoningApart says that completion_tokens leaves reasoning tokens out,
 	// which are billed as output all the same: output is then what total_tokens
 	// has beyond prompt_tokens.
@@ -125,25 +130,70 @@ func (q Quirks) at(baseURL string) bool {
 	return false
 }
 
-// providers is the table: one row a provider.
+// providers is the table: one row a provider. A row is changed together with
+// its test, which asks a stub that behaves as the row says.
 var providers = []Quirks{
 	{
 		Name: "openai", Title: "OpenAI", BaseURL: "https://api.openai.com/v1", KeyEnv: "OPENAI_API_KEY",
-		Wires: []Wire{WireChat, WireResponses}, TokensField: "max_completion_tokens", hosts: []string{"openai.com"},
+		Wires: []Wire{WireChat, WireResponses}, hosts: []string{"openai.com"},
+		TokensField: "max_completion_tokens", NoReasoningBack: true, CacheWrite: 125,
+		Reasoning: "not shown on the chat wire; a summary on the responses wire, if the request asks for one",
+		Notes:     "reasoning models take no max_tokens and only temperature 1; from GPT-5.6 on, input written to the prompt cache costs a quarter more",
+		Source:    "API reference, chat completions and responses; guide to prompt caching",
 	},
 	{
 		Name: "anthropic", Title: "Anthropic", BaseURL: "https://api.anthropic.com/v1", KeyEnv: "ANTHROPIC_API_KEY",
 		Wires: []Wire{WireMessages}, hosts: []string{"anthropic.com"},
+		CacheWrite: 125, CacheWriteLong: 200,
+		Reasoning: "thinking blocks, if the request asks for thinking",
+		Notes:     "temperature at most 1, and 1 with thinking; there is no seed; input written to the prompt cache costs a quarter more, for an hour twice as much",
+		Source:    "API reference, messages; guides to prompt caching and extended thinking",
 	},
 	{
 		Name: "deepseek", Title: "DeepSeek", BaseURL: "https://api.deepseek.com/v1", KeyEnv: "DEEPSEEK_API_KEY",
-		NoReasoningBack: true, hosts: []string{"deepseek.com"},
+		hosts:     []string{"deepseek.com"},
+		Reasoning: "reasoning_content; it has to come back with turns that call tools, and is ignored with others",
+		Notes:     "thinks unless `thinking: {type: disabled}` says not to, and then takes no notice of temperature; cached input is prompt_cache_hit_tokens; sends empty lines while a request waits",
+		Source:    "API guide to thinking mode; API reference, chat completion and rate limit",
 	},
 	{
 		Name: "gemini", Title: "Gemini", BaseURL: "https://generativelanguage.googleapis.com/v1beta/openai", KeyEnv: "GEMINI_API_KEY",
-		ReasoningApart: true, hosts: []string{"generativelanguage.googleapis.com"},
+		hosts: []string{"generativelanguage.googleapis.com"}, NoSeed: true, NoReasoningBack: true, ReasoningApart: true,
+		Reasoning: "not shown, but billed: total_tokens counts it, completion_tokens does not",
+		Notes:     "refuses fields that it does not know, seed among them; an error is a list of one",
+		Source:    "guide to OpenAI compatibility; reports of its users",
 	},
-	{Name: "vllm", Title: "vLLM", BaseURL: "http://127.0.0.1:8000/v1"},
-	{Name: "llamacpp", Title: "llama.cpp", BaseURL: "http://127.0.0.1:8080/v1"},
-	{Name: "ollama", Title: "Ollama", BaseURL: "http://127.0.0.1:11434/v1"},
+	{
+		Name: "xai", Title: "xAI", BaseURL: "https://api.x.ai/v1", KeyEnv: "XAI_API_KEY",
+		Wires: []Wire{WireChat, WireResponses}, hosts: []string{"x.ai"}, ReasoningApart: true,
+		Reasoning: "reasoning_content from some models; billed in all: total_tokens counts it, completion_tokens does not",
+		Source:    "documentation, consumption and rate limits",
+	},
+	{
+		Name: "mistral", Title: "Mistral", BaseURL: "https://api.mistral.ai/v1", KeyEnv: "MISTRAL_API_KEY",
+		hosts: []string{"mistral.ai"}, SeedField: "random_seed", NoStreamOptions: true, NoReasoningBack: true,
+		Reasoning: "not shown, or inside of the content",
+		Notes:     "refuses fields that it does not know with 422; the usage comes with a stream's last piece unasked",
+		Source:    "API reference, chat completion; reports of its users",
+	},
+	{
+		Name: "vllm", Title: "vLLM", BaseURL: "http://127.0.0.1:8000/v1", Wires: []Wire{WireChat, WireResponses, WireMessages},
+		ReasoningField: "reasoning", BearerKey: true,
+		Reasoning: "reasoning (reasoning_content before 0.11), if the server runs a reasoning parser; otherwise <think> in the content",
+		Notes:     "the key is a bearer token on every wire",
+		Source:    "documentation, reasoning outputs; report 51572",
+	},
+	{
+		Name: "llamacpp", Title: "llama.cpp", BaseURL: "http://127.0.0.1:8080/v1", Wires: []Wire{WireChat, WireResponses, WireMessages},
+		Reasoning: "reasoning_content, unless reasoning_format is none",
+		Notes:     "serves one model and answers to any name; error codes are numbers",
+		Source:    "README of its server",
+	},
+	{
+		Name: "ollama", Title: "Ollama", BaseURL: "http://127.0.0.1:11434/v1", Wires: []Wire{WireChat, WireResponses, WireMessages},
+		ReasoningField: "reasoning",
+		Reasoning:      "reasoning",
+		Notes:          "takes no notice of max_completion_tokens; a prompt longer than the model's num_ctx is cut without a word; adds :latest to names",
+		Source:         "documentation and source of its compatible APIs",
+	},
 }

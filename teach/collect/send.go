@@ -147,7 +147,7 @@ func (c *Collector) newRequest(e *exchange.Exchange) (*http.Request, error) {
 	return req, nil
 }
 
-func (c *Collector) authorize(req *http.Request) { c.codec.header(req.Header, c.cfg.APIKey) }
+func (c *Collector) authorize(req *http.Request) { c.codec.header(req.Header, &c.cfg) }
 
 // exchange sends the request and reads the response into the recorder. It
 // fills in status, headers and times, and the cause if it ended otherwise than

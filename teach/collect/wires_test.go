@@ -285,16 +285,17 @@ func TestAnthropicsRefusalsAreSorted(t *testing.T) {
 		status int
 		class  exchange.ErrorClass
 	}{
-		`{"type":"error","error":{"type":"rate_limit_error","message":"slow"},"request_id":"req_1"}`:       {429, exchange.ClassRateLimited},
-		`{"type":"error","error":{"type":"overloaded_error","message":"busy"}}`:                            {529, exchange.ClassServer},
-		`{"type":"error","error":{"type":"api_error","message":"oops"}}`:                                   {500, exchange.ClassServer},
-		`{"type":"error","error":{"type":"timeout_error","message":"long"}}`:                               {504, exchange.ClassServer},
-		`{"type":"error","error":{"type":"authentication_error","message":"key ` + secret + `"}}`:          {401, exchange.ClassAuth},
-		`{"type":"error","error":{"type":"permission_error","message":"no"}}`:                              {403, exchange.ClassAuth},
-		`{"type":"error","error":{"type":"billing_error","message":"pay"}}`:                                {402, exchange.ClassQuota},
-		`{"type":"error","error":{"type":"invalid_request_error","message":"your credit balance is low"}}`: {400, exchange.ClassInvalid},
-		`{"type":"error","error":{"type":"not_found_error","message":"model: m"}}`:                         {404, exchange.ClassNotFound},
-		`{"type":"error","error":{"type":"request_too_large","message":"big"}}`:                            {413, exchange.ClassInvalid},
+		`{"type":"error","error":{"type":"rate_limit_error","message":"slow"},"request_id":"req_1"}`:                     {429, exchange.ClassRateLimited},
+		`{"type":"error","error":{"type":"overloaded_error","message":"busy"}}`:                                          {529, exchange.ClassServer},
+		`{"type":"error","error":{"type":"api_error","message":"oops"}}`:                                                 {500, exchange.ClassServer},
+		`{"type":"error","error":{"type":"timeout_error","message":"long"}}`:                                             {504, exchange.ClassServer},
+		`{"type":"error","error":{"type":"authentication_error","message":"key ` + secret + `"}}`:                        {401, exchange.ClassAuth},
+		`{"type":"error","error":{"type":"permission_error","message":"no"}}`:                                            {403, exchange.ClassAuth},
+		`{"type":"error","error":{"type":"billing_error","message":"pay"}}`:                                              {402, exchange.ClassQuota},
+		`{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to go on."}}`: {400, exchange.ClassQuota},
+		`{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: no"}}`:                           {400, exchange.ClassInvalid},
+		`{"type":"error","error":{"type":"not_found_error","message":"model: m"}}`:                                       {404, exchange.ClassNotFound},
+		`{"type":"error","error":{"type":"request_too_large","message":"big"}}`:                                          {413, exchange.ClassInvalid},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &teacher{}

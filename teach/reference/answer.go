@@ -44,7 +44,7 @@ func (a *answer) text(reasoning bool) string {
 // generate answers a request once. Index is that of the choice; empty drops
 // the reasoning.
 func (t *Teacher) generate(req *openai.ChatRequest, index int, empty bool) (*answer, error) {
-	v := voice{rng: t.random(req, index), temperature: 1, topP: 1}
+	v := voice{rng: t.random(req, index), temperature: 1, topP: 1, seed: t.cfg.Seed}
 	if req.Temperature != nil {
 		v.temperature = *req.Temperature
 	}

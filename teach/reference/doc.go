@@ -1,11 +1,14 @@
 // Package reference is the built-in reference teacher: a real server on
-// loopback that speaks the OpenAI chat-completions wire and solves the four
+// loopback that speaks the OpenAI chat-completions wire and solves the
 // verifiable families of package task, with written-out reasoning and an
-// answer. It is imperfect on purpose: its countdown search gives up early. With
-// it every part of a distillation can be run, measured and broken at no cost.
+// answer. It is imperfect on purpose: its countdown search gives up early, and
+// it reads messages to a shop's support (extract) hastily. With it every part
+// of a distillation can be run, measured and broken at no cost.
 //
 // It is not a language model: to any other prompt it answers that it does not
-// understand. It keeps no conversation; only the last user message counts.
+// understand. It keeps no conversation; only the last user message counts, and
+// in that a problem of arithmetic must stand alone, while a message to support
+// may have anything around it.
 //
 // With a seed in the request, an answer is a pure function of the teacher's
 // own seed and the request (messages, temperature, top_p, max_tokens, stop,

@@ -1,6 +1,8 @@
 package reference
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -28,19 +30,32 @@ func solve(p task.Problem, v voice) (solution, error) {
 		return solveChain(p, v)
 	case "list":
 		return solveList(p, v)
-	default:
+	case "countdown":
 		return solveCountdown(p, v)
+	default:
+		return solveExtract(p, v)
 	}
 }
 
-// unknown answers what is no problem of the four kinds.
-const unknown = "I only solve four kinds of problem: multiplication, programs modulo a prime, operations on a list of digits, and countdown."
+// unknown answers what is no problem of the five kinds.
+const unknown = "I only solve five kinds of problem: multiplication, programs modulo a prime, operations on a list of digits, countdown, and reading messages to a shop's support."
 
 // voice draws the wording and the order of what the teacher says.
 type voice struct {
 	rng         *rand.Rand
 	temperature float64
 	topP        float64
+	seed        uint64 // the teacher's own
+}
+
+// luck draws what decides whether a problem is misread: at temperature 0 by
+// the teacher and the problem alone, as one that always takes its likeliest
+// answer is wrong about the same problems each time.
+func (v voice) luck(id string) *rand.Rand {
+	if v.temperature > 0 {
+		return v.rng
+	}
+	return rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "luck %d %s", v.seed, id))))
 }
 
 // choose draws an index with probability proportional to weight^(1/temperature)

@@ -1,14 +1,16 @@
 // Package task makes problems and verifies answers to them.
 //
-// A verifiable family (multiply, chain, list, countdown) draws problems from a
-// seeded generator whose difficulty its Params set, and accepts every right
-// answer, however it is written, and no other. A Corpus reads problems from a
-// file: GSM8K in the data set's own JSON lines, or a user's JSONL or CSV of
-// prompts with or without gold answers.
+// A verifiable family (multiply, chain, list, countdown, extract) draws
+// problems from a seeded generator whose difficulty its Params set, and accepts
+// every right answer, however it is written, and no other. A Corpus reads
+// problems from a file: GSM8K in the data set's own JSON lines, or a user's
+// prompts in JSON lines, CSV or Parquet, with or without gold answers, rendered
+// by a template and with what a builder puts before them.
 //
 // A problem's ID is its identity: two prompts that ask the same thing share
 // it, mirror images included (a×b and b×a, the same countdown numbers in
-// another order). Splits into held-out and training problems go by ID.
+// another order, the same complaint with another greeting). Splits into
+// held-out and training problems go by ID.
 //
 // The package does not solve problems with written-out reasoning (reference
 // does), and knows nothing about models, messages or money. Its errors name
@@ -115,7 +117,7 @@ type Params struct {
 }
 
 // Names lists the families that New makes.
-func Names() []string { return []string{"multiply", "chain", "list", "countdown"} }
+func Names() []string { return []string{"multiply", "chain", "list", "countdown", "extract"} }
 
 // New returns the family of that name at the given difficulty.
 func New(name string, p Params) (Family, error) {
@@ -149,24 +151,29 @@ func New(name string, p Params) (Family, error) {
 			return nil, err
 		}
 		return newCountdown(p)
+	case "extract":
+		if err := take("words"); err != nil {
+			return nil, err
+		}
+		return newExtract(p)
 	}
 	return nil, fmt.Errorf("there is no family %q; there are %s", name, strings.Join(Names(), ", "))
 }
 
 // Parse reads a problem of any verifiable family from its prompt.
 func Parse(prompt string) (Problem, bool) {
-	if len(prompt) > maxPrompt {
-		return Problem{}, false
-	}
-	for _, f := range parsers {
-		if p, ok := f(prompt); ok {
-			return p, true
+	if len(prompt) <= maxPrompt {
+		for _, f := range parsers {
+			if p, ok := f(prompt); ok {
+				return p, true
+			}
 		}
 	}
-	return Problem{}, false
+	return parseExtract(prompt) // may stand in a template of any length
 }
 
-// maxPrompt bounds what Parse looks at; every prompt of a family is shorter.
+// maxPrompt bounds what Parse looks at for a family of arithmetic; every prompt
+// of theirs is shorter.
 const maxPrompt = 2048
 
 var parsers = []func(string) (Problem, bool){parseMultiply, parseChain, parseList, parseCountdown}

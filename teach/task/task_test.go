@@ -24,6 +24,7 @@ func families(t testing.TB) []Family {
 		{"chain", Params{}}, {"chain", Params{Modulus: 13, Steps: []int{1, 12}}},
 		{"list", Params{}}, {"list", Params{Length: []int{3, 10}, Operations: 6}},
 		{"countdown", Params{}}, {"countdown", Params{Numbers: 4, Max: 100}},
+		{"extract", Params{}}, {"extract", Params{Words: []int{60, 120}}},
 	} {
 		f, err := New(c.name, c.p)
 		if err != nil {
@@ -136,6 +137,10 @@ func TestParametersAreChecked(t *testing.T) {
 		{"countdown", Params{Numbers: 5}, []string{"numbers", "3", "4"}},
 		{"countdown", Params{Max: 3}, []string{"max", "4", "100"}},
 		{"countdown", Params{Digits: []int{2, 2}}, []string{"digits"}},
+		{"extract", Params{Max: 5}, []string{"extract", "max", "words"}},
+		{"extract", Params{Words: []int{30}}, []string{"words", "two numbers"}},
+		{"extract", Params{Words: []int{5, 60}}, []string{"words", "15", "150"}},
+		{"extract", Params{Words: []int{40, 50}}, []string{"words", "at least 15"}},
 	} {
 		f, err := New(c.name, c.p)
 		if err == nil {
@@ -234,12 +239,15 @@ func TestSplitEndsWhenTheProblemsAreExhausted(t *testing.T) {
 	}
 }
 
-// How many of the words of all families a student must know decides how large
-// its vocabulary must be.
+// How many of the words of all families of arithmetic a student must know
+// decides how large its vocabulary must be.
 func TestFewWordsAreUsed(t *testing.T) {
 	words := map[string]bool{}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, f := range families(t) {
+		if f.Name() == "extract" {
+			continue
+		}
 		for range 300 {
 			for _, w := range strings.FieldsFunc(f.Generate(rng).Prompt, func(r rune) bool { return r < 'A' || r > 'z' }) {
 				words[w] = true

@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"retort/student/export"
+	"retort/teach/collect"
 	"retort/teach/dataset"
+	"retort/teach/reference"
 	"retort/terms"
 	"retort/workspace"
 )
@@ -69,6 +71,33 @@ func (a *app) completion(path string) cobra.CompletionFunc {
 		return upTo(1, func() []cobra.Completion { return append(a.datasets(), a.models()...) })
 	}
 	return nil
+}
+
+// completeFlags completes the values of flags that name something.
+func (a *app) completeFlags(c *cobra.Command) {
+	for flag, names := range map[string]func() []cobra.Completion{
+		"run": a.runs, "terms": termsRows, "teacher": teachers,
+		"consent": words("recorded", "none", "unknown"), "turns": words("last", "all"),
+	} {
+		if f := c.Flags().Lookup(flag); f != nil && f.Value.Type() == "string" {
+			// It fails only where the flag is not there, or completed already.
+			_ = c.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+				return names(), cobra.ShellCompDirectiveNoFileComp
+			})
+		}
+	}
+}
+
+func words(list ...string) func() []cobra.Completion {
+	return func() []cobra.Completion { return list }
+}
+
+func teachers() []cobra.Completion {
+	out := []cobra.Completion{cobra.CompletionWithDesc(reference.Provider, "the built-in teacher")}
+	for _, p := range collect.Providers() {
+		out = append(out, cobra.CompletionWithDesc(p.Name, p.Title))
+	}
+	return append(out, otherTeacher)
 }
 
 // upTo completes the first n arguments with names that were not given yet.

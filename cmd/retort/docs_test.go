@@ -88,6 +88,11 @@ func TestNamesInTheWorkspaceAreCompleted(t *testing.T) {
 	}{
 		{[]string{"run", ""}, []string{"yaml", ":8"}, ""},
 		{[]string{"serve", ""}, []string{filepath.Join(ws, "models", "facade")}, "c0ffee"},
+		{[]string{"runs", "show", ""}, []string{"mini-0123456789ab", "mini-ba9876543210"}, "facade"},
+		{[]string{"compare", "mini-0123456789ab", ""}, []string{"mini-ba9876543210"}, "mini-0123456789ab"},
+		{[]string{"dataset", "show", ""}, []string{"c0ffee"}, "facade"},
+		{[]string{"terms", "show", ""}, []string{"smollm2"}, "c0ffee"},
+		{[]string{"init", "--teacher", ""}, []string{"reference", "llamacpp", "other"}, "c0ffee"},
 		{[]string{"completion", "z"}, []string{"zsh"}, "bash"},
 		{[]string{"led"}, []string{"ledger"}, "serve"},
 	} {

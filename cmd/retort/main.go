@@ -174,6 +174,7 @@ func (a *app) finish(c *cobra.Command) {
 	if complete := a.completion(c.CommandPath()); complete != nil {
 		c.ValidArgsFunction = complete
 	}
+	a.completeFlags(c)
 }
 
 // help is what a group of commands does by itself: the program's own help, and

@@ -18,9 +18,10 @@ func (a *app) recipeCommand() *cobra.Command {
 	}
 	c.AddCommand(a.recipePreviewCommand())
 	c.AddCommand(&cobra.Command{
-		Use:   "show FILE",
-		Short: "Print a recipe with every default written out",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "show FILE",
+		Short:   "Print a recipe with every default written out",
+		Example: "  retort recipe show recipes/quickstart.yaml",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {
 			r, err := recipe.Load(list[0])
 			if err != nil {
@@ -34,9 +35,10 @@ func (a *app) recipeCommand() *cobra.Command {
 			return err
 		},
 	}, &cobra.Command{
-		Use:   "check FILE...",
-		Short: "Check recipes without running them",
-		Args:  args(cobra.MinimumNArgs(1)),
+		Use:     "check FILE...",
+		Short:   "Check recipes without running them",
+		Example: "  retort recipe check recipes/*.yaml",
+		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {
 			for _, file := range list {
 				r, err := recipe.Load(file)
@@ -52,9 +54,10 @@ func (a *app) recipeCommand() *cobra.Command {
 			return nil
 		},
 	}, &cobra.Command{
-		Use:   "schema",
-		Short: "Print a JSON schema of the recipe format, for editors",
-		Args:  args(cobra.NoArgs),
+		Use:     "schema",
+		Short:   "Print a JSON schema of the recipe format, for editors",
+		Example: "  retort recipe schema > recipe.schema.json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			out, err := recipe.Schema()
 			if err != nil {

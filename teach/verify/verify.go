@@ -158,6 +158,9 @@ func New(specs []Spec, read func(name string) ([]byte, error)) (*Set, error) {
 			return nil, &SpecError{i, kind, err.Error()}
 		}
 		raw, err := json.Marshal(spec)
+		if err == nil {
+			raw, err = exchange.CanonicalJSON(raw)
+		}
 		if err != nil {
 			return nil, &SpecError{i, kind, err.Error()}
 		}

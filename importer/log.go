@@ -38,7 +38,7 @@ func (r *rowReader) log(d *doc, w *row) error {
 		if err := r.prompt(d, w); err != nil {
 			return err
 		}
-		for _, name := range []string{"choices", "usage"} {
+		for _, name := range []string{"choices", "usage", "model", "object", "created"} {
 			d.take(root, name)
 		}
 		return w.completion(d.bytes(root))

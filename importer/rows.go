@@ -248,8 +248,14 @@ func (r *rowReader) answer(d *doc, value int32) (turn, error) {
 		if _, more := d.after(value, first); more {
 			return turn{}, refuse(ReasonWrongType, "%s is a list of several values and should be one answer", quoteName(d, value))
 		}
+		if d.nodes[first].kind != '{' {
+			return turn{}, refuse(ReasonWrongType, "%s is a list of %s and should be text or a message", quoteName(d, value), d.kindName(first))
+		}
 		d.nodes[value].mark = opened
 		value = first
+	case '{':
+	default:
+		return turn{}, refuse(ReasonWrongType, "%s is %s and should be text or a message", quoteName(d, value), d.kindName(value))
 	}
 	t, err := r.turn(d, value, 1)
 	if err == nil && t.Role != "assistant" {

@@ -442,6 +442,9 @@ func (s *splitter) finish(b *batch) {
 	switch {
 	case s.state == arrayTrail:
 		s.endRow(b, s.pos, refuse(ReasonBadJSON, "text follows the end of the array"))
+	case s.start >= 0 && s.depth == 0 && !s.inString && !s.skipping: // a whole row, it may be
+		s.endRow(b, s.pos, nil)
+		s.damage = fmt.Sprintf("the array is not closed: the file ends behind row %d", s.row)
 	case s.start >= 0:
 		line := s.line
 		if s.skipping {

@@ -143,12 +143,12 @@ func TestTheSchemaKnowsEveryKey(t *testing.T) {
 	if err := json.Unmarshal(raw, &schema); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"retort", "name", "seed", "use", "teacher", "budget", "prompts", "verify", "accept", "curate", "student", "train", "eval", "export"} {
+	for _, key := range []string{"retort", "name", "seed", "use", "teacher", "budget", "prompts", "verify", "accept", "curate", "student", "train", "eval", "export", "student_prompt", "terms", "model"} {
 		if p, ok := schema.Properties[key]; !ok || p.Description == "" {
 			t.Errorf("%q is missing or undescribed: %+v", key, p)
 		}
 	}
-	if s := string(raw); !strings.Contains(s, "muon_rate") || !strings.Contains(s, "missing_usage") || !strings.Contains(s, "modulus") {
+	if s := string(raw); !strings.Contains(s, "muon_rate") || !strings.Contains(s, "missing_usage") || !strings.Contains(s, "modulus") || !strings.Contains(s, "starlark") || !strings.Contains(s, "overrides") || !strings.Contains(s, "imported") {
 		t.Error("inner keys are missing")
 	}
 }
@@ -169,5 +169,74 @@ func TestStagesAreInTheOrderInWhichTheyNeedEachOther(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"collect", "dataset", "tokenizer", "train", "eval", "export", "report"}, names); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"q.jsonl": `{"q": "1+1?"}` + "\n", "no.json": "{", "agreement.json": `{"id": "own"}`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const head = "retort: 1\nname: r\nteacher: {reference: {}}\nbudget: {usd: 1}\n"
+	const chain = "prompts: [{family: chain, train: 1}]\n"
+	for _, c := range []struct{ text, place, says string }{
+		{head + "prompts:\n  - {file: q.jsonl, temlate: x}\n", ":6:21: ", `did you mean "template"?`},
+		{head + "prompts:\n  - {family: chain, train: 1, template: x}\n", ":6:5: ", "leave file, field and gold out"},
+		{head + "prompts:\n  - {file: q.jsonl, messages: m, template: '{{q}}'}\n", ":6:21: ", "leave template and field out"},
+		{head + "prompts:\n  - {file: q.jsonl, heldout: {count: 1, expect: a}}\n", ":6:41: ", "name the file too"},
+		{head + "prompts:\n  - {file: q.jsonl, samples: 1000}\n", ":6:21: ", "between 1 and 100"},
+		{head + "prompts:\n  - {file: q.jsonl, format: sharegpt}\n", ":6:21: ", "belongs to imported conversations"},
+		{head + "prompts:\n  - {imported: q.jsonl}\n", ":6:5: ", "under which terms"},
+		{head + "prompts:\n  - {imported: q.jsonl, terms: own-data, format: shargpt}\n", ":6:42: ", "none of the formats"},
+		{head + "prompts:\n  - {imported: q.jsonl, terms: own-data, consent: recorded}\n", ":6:42: ", "where is it recorded?"},
+		{head + "prompts:\n  - {imported: q.jsonl, terms: own-data, consent: maybe}\n", ":6:42: ", "none of recorded, none and unknown"},
+		{head + chain + "verify: [{task: {}}, {regex: '('}]\n", ":6:23: ", "verify[1].regex"},
+		{head + chain + "verify:\n  - {json_schema: no.json}\n", ":7:6: ", "verify[0].json_schema"},
+		{head + chain + "verify:\n  - {starlark: gone.star}\n", ":7:6: ", "gone.star"},
+		{head + chain + "verify:\n  - {task: {}, exact: {}}\n", ":7:5: ", "at once"},
+		{head + chain + "student_prompt: {system: drop}\n", ":6:1: ", "this recipe has none"},
+		{head + "prompts: [{file: q.jsonl}]\nstudent_prompt: {shots: maybe}\n", ":6:18: ", "neither keep nor drop"},
+		{head + chain + "terms: {agreements: [agreement.json]}\n", ":6:22: ", "agreement.json"},
+		{head + chain + "terms: {overrides: [{row: openai, actions: [collect], basis: x}]}\n", ":6:21: ", "basis"},
+		{head + chain + "terms: {overrides: [{row: opnai, actions: [collect], basis: 'a named basis'}]}\n", ":6:21: ", "opnai"},
+		{strings.Replace(head, "{reference: {}}", "{reference: {}, wire: morse}", 1) + chain, ":3:26: ", "morse"},
+		{strings.Replace(head, "{reference: {}}", "{base_url: 'http://127.0.0.1:1/v1', model: m, provider: nobody}", 1) + chain, ":3:56: ", "nobody"},
+	} {
+		_, err := Parse(filepath.Join(dir, "r.yaml"), []byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.place) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("want %q and %q:\n%s\n%v", c.place, c.says, c.text, err)
+		}
+	}
+}
+
+// A recipe that uses none of the keys that came later keeps its hash, and with
+// it its run and what that has cost.
+func TestRecipesThatUseNoNewKeyKeepTheirHash(t *testing.T) {
+	for file, want := range map[string]string{
+		"countdown": "countdown-e8a59f465386", "quickstart": "quickstart-5b8a74d248e1", "smoke": "smoke-12b724f03d48", "why-reasoning": "why-reasoning-b1fc492df54b",
+	} {
+		r, err := Load("../recipes/" + file + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.RunName(); err != nil || got != want {
+			t.Errorf("%s is now %s, %v; it was %s", file, got, err, want)
+		}
+	}
+}
+
+func TestTheHashLeavesOutWhatExportAloneDecides(t *testing.T) {
+	base := hash(t, minimal)
+	if h := hash(t, minimal+"model: {name: other, notices: [thanks]}\n"); h != base {
+		t.Error("the model's name decides the run")
+	}
+	export := "terms: {overrides: [{row: openai, actions: [export], basis: 'Agreement 2026-17'}]}\n"
+	if h := hash(t, minimal+export); h != base {
+		t.Error("an override for export alone decides the run")
+	}
+	if h := hash(t, minimal+strings.Replace(export, "[export]", "[curate, export]", 1)); h == base {
+		t.Error("an override for curation does not decide the run")
 	}
 }

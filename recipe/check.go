@@ -25,6 +25,7 @@ type TeacherCheck struct {
 	Read     string         `json:"terms_read,omitempty"` // the day on which it was read
 	Decision terms.Decision `json:"terms_decision,omitempty"`
 	Reason   string         `json:"terms_reason,omitempty"`
+	Basis    string         `json:"terms_basis,omitempty"` // on what an allowance rests
 
 	Price  string  `json:"price,omitempty"`         // the price-book entry
 	Input  float64 `json:"input_usd_per_million"`   // tokens of the request
@@ -64,8 +65,7 @@ func (r *Recipe) CheckTeacher(ctx context.Context, getenv func(string) string) T
 		return c
 	}
 	c.of(t.terms)
-	v := terms.Gate(t.terms, r.use(), terms.Collect)
-	c.Decision, c.Reason = v.Decision, v.Reason
+	c.Decision, c.Reason, c.Basis = t.verdict.Decision, t.verdict.Reason, t.verdict.Basis
 	c.Price, c.Input, c.Output = t.price.ID, perMillion(t.price.Input), perMillion(t.price.Output)
 	if r.Teacher.Reference != nil {
 		c.Works = true // it is a part of this program

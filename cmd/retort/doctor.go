@@ -138,8 +138,8 @@ func (d *diagnosis) trouble(what, next string) {
 
 func (d *diagnosis) processor(ctx context.Context, w io.Writer) {
 	line(w, "processor", "%s, %d cores, kernels %s", d.Processor.Name, d.Processor.Cores, d.Processor.Kernels)
-	d.Speed.One = machine.Speed(ctx, 1, 150*time.Millisecond)
-	d.Speed.All = machine.Speed(ctx, 0, 150*time.Millisecond)
+	d.Speed.One = machine.Speed(ctx, 1, 100*time.Millisecond)
+	d.Speed.All = machine.Speed(ctx, 0, 100*time.Millisecond)
 	line(w, "speed", "%.0f GFLOP/s on all cores, %.0f on one (float32 matrix products)", d.Speed.All, d.Speed.One)
 	if d.Processor.Kernels == "portable" {
 		d.trouble("the kernels are portable Go, many times slower than AVX2 or AVX-512",
@@ -247,7 +247,11 @@ func (a *app) teacher(ctx context.Context, w io.Writer, d *diagnosis, r *recipe.
 	d.Teacher = &c
 	line(w, "teacher", "%s, model %s", c.Teacher, c.Model)
 	if c.Terms != "" {
-		line(w, "terms", "%s: %s (%s, read %s; not legal advice)", c.Terms, c.Decision, c.Document, c.Read)
+		basis := ""
+		if c.Basis != "" {
+			basis = ", on the basis of: " + c.Basis
+		}
+		line(w, "terms", "%s: %s%s (%s%s; not legal advice)", c.Terms, c.Decision, basis, c.Document, readOn(c.Read))
 	}
 	if c.Price != "" {
 		line(w, "price", "$%g in and $%g out per million tokens (%s); budget %s", c.Input, c.Output, c.Price, report.FormatUSD(c.Budget))
@@ -265,6 +269,14 @@ func (a *app) teacher(ctx context.Context, w io.Writer, d *diagnosis, r *recipe.
 	if c.Err != nil && ctx.Err() == nil {
 		d.trouble(c.Err.Error(), remedy(c.Err))
 	}
+}
+
+// readOn says when a document was read, if anybody has.
+func readOn(day string) string {
+	if day == "" {
+		return ""
+	}
+	return ", read " + day
 }
 
 // remedy says what to do about a teacher that cannot be asked. The error itself

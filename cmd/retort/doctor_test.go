@@ -76,6 +76,7 @@ func TestDoctorTriesTheKeyOfARecipesTeacher(t *testing.T) {
 		{"no key", "", nil, exitUsage, []string{"KEY is not set", "next: "}},
 		{"another model", "sesame", []string{"model: m\n", "model: mm\n"}, exitFailed, []string{"mm", "next: "}},
 		{"nobody there", "sesame", []string{base, "http://127.0.0.1:1/v1"}, exitFailed, []string{"127.0.0.1:1", "next: start the server"}},
+		{"forbidden but for a decision", "sesame", []string{"model: m\n", "model: llama-2-7b\n", "  terms: self-hosted\n", "", "budget:", "terms: {overrides: [{row: llama-2, actions: [collect], basis: Contract 7}]}\nbudget:"}, exitFailed, []string{"llama-2: allow, on the basis of: override: Contract 7"}},
 		{"forbidden", "sesame", []string{base, "https://api.openai.com/v1", "  terms: self-hosted\n", ""}, exitTerms, []string{"openai: block", "next: choose another teacher"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"retort/internal/kernel"
+	"retort/teach/collect"
 	"retort/workspace"
 )
 
@@ -65,11 +66,33 @@ func environmentText() string {
 	for _, v := range variables {
 		hanging(&b, v.name, 21, v.meaning)
 	}
-	b.WriteString("  A recipe's api_key_env names the variable that holds a teacher's key.\n\nExit codes (any other means failure):\n")
+	b.WriteString("\nA recipe's api_key_env names the variable that holds a teacher's key. Usual are\n" + keyNames() + ".\n\nExit codes (any other means failure):\n")
 	for _, c := range exitCodes {
 		hanging(&b, fmt.Sprint(c.code), 7, c.meaning)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// keyNames are the variables that usually hold providers' keys.
+func keyNames() string {
+	var b strings.Builder
+	width := 0
+	for _, p := range collect.Providers() {
+		switch {
+		case p.KeyEnv == "":
+			continue
+		case width == 0:
+		case width+len(p.KeyEnv)+2 > screenWidth-1:
+			b.WriteString(",\n")
+			width = 0
+		default:
+			b.WriteString(", ")
+			width += 2
+		}
+		b.WriteString(p.KeyEnv)
+		width += len(p.KeyEnv)
+	}
+	return b.String()
 }
 
 // hanging writes a term and, beside it, its meaning wrapped to the screen.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"retort/recipe"
+	"retort/teach/collect"
 	"retort/teach/task"
 	"retort/terms"
 )
@@ -157,20 +158,32 @@ func TestInitAsksTheTermsGateFirst(t *testing.T) {
 	}
 }
 
+// TestInitWritesWhatEveryProviderNeeds goes through all that are known. Those
+// whose terms do not let answers be collected are refused as such.
 func TestInitWritesWhatEveryProviderNeeds(t *testing.T) {
-	for _, c := range []struct{ teacher, model, terms string }{
-		{"deepseek", "deepseek-chat", ""}, {"vllm", "qwen3-8b", ""}, {"llamacpp", "smollm2-135m-instruct", ""}, {"ollama", "whatever", terms.SelfHosted},
-	} {
-		t.Run(c.teacher, func(t *testing.T) {
-			words := []string{"--yes", "--teacher", c.teacher, "--model", c.model, "--prompts", "chain", "--price", "0.5,1", "--budget", "3"}
-			if c.terms != "" {
-				words = append(words, "--terms", c.terms)
+	passed := 0
+	for _, p := range collect.Providers() {
+		t.Run(p.Name, func(t *testing.T) {
+			words := []string{"--yes", "--teacher", p.Name, "--model", "a-model", "--prompts", "chain", "--price", "0.5,1", "--budget", "3"}
+			if p.KeyEnv == "" {
+				words = append(words, "--terms", terms.SelfHosted)
 			}
-			got := checked(t, initIn(t, t.TempDir(), "", words...))
-			if got.Teacher.Model != c.model || got.Teacher.BaseURL == "" || *got.Budget.USD != 3 || got.Teacher.Price.Output != 1 {
-				t.Errorf("%+v", got.Teacher)
+			r := initIn(t, t.TempDir(), "", words...)
+			if r.code == exitTerms {
+				return
 			}
+			got := checked(t, r).Teacher
+			if got.Model != "a-model" || got.BaseURL != p.BaseURL || got.APIKeyEnv != p.KeyEnv || got.Price.Output != 1 {
+				t.Errorf("%+v", got)
+			}
+			if q, err := collect.QuirksOf(got.Provider, got.BaseURL); err != nil || q.Name != p.Name {
+				t.Errorf("the recipe's teacher is taken for %q (%v)", q.Name, err)
+			}
+			passed++
 		})
+	}
+	if passed < 3 {
+		t.Errorf("only %d providers pass the gate", passed)
 	}
 }
 

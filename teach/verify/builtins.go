@@ -25,7 +25,7 @@ var functions = map[string]charge{
 	"float":     parsing,
 	"getattr":   fixed(2 * objectBytes),
 	"hasattr":   fixed(2 * objectBytes),
-	"hash":      parsing,
+	"hash":      walking,
 	"int":       parsing,
 	"len":       nil,
 	"list":      iterating(2 * slotBytes),
@@ -57,11 +57,11 @@ var methods = map[string]charge{
 	"dict.update":     fillDict,
 	"dict.values":     receiving(objectBytes + 4*slotBytes),
 
-	"list.append": fixed(2 * slotBytes),
+	"list.append": fixed(grownBytes),
 	"list.clear":  receiving(0),
-	"list.extend": iterating(2 * slotBytes),
+	"list.extend": iterating(grownBytes),
 	"list.index":  searching,
-	"list.insert": moving,
+	"list.insert": inserting,
 	"list.pop":    moving,
 	"list.remove": searching,
 
@@ -78,10 +78,10 @@ var methods = map[string]charge{
 	"string.isalnum":        copying(0),
 	"string.isalpha":        copying(0),
 	"string.isdigit":        copying(0),
-	"string.islower":        copying(0),
+	"string.islower":        copying(4),
 	"string.isspace":        copying(0),
 	"string.istitle":        copying(0),
-	"string.isupper":        copying(0),
+	"string.isupper":        copying(4),
 	"string.join":           joining,
 	"string.lower":          copying(4),
 	"string.lstrip":         copying(0),
@@ -386,6 +386,27 @@ func searching(m *meter, recv starlark.Value, args starlark.Tuple, _ []starlark.
 		return nil
 	}
 	return m.finding(args[0], int64(starlark.Len(recv)))
+}
+
+// grownBytes is an item of a list that grows: each time the room is used up it
+// moves to a place a quarter larger.
+const grownBytes = 6 * slotBytes
+
+func inserting(m *meter, recv starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) error {
+	if err := m.alloc(grownBytes); err != nil {
+		return err
+	}
+	return moving(m, recv, args, kwargs)
+}
+
+// walking charges going through a text.
+func walking(m *meter, _ starlark.Value, args starlark.Tuple, _ []starlark.Tuple) error {
+	for _, a := range args {
+		if err := m.work(joined(a) / wordsBytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // moving charges shifting the items of a list.

@@ -139,7 +139,11 @@ func sliceGuard(name string) *starlark.Builtin {
 		case starlark.Bytes:
 			return v, m.both(4 * int64(len(v)))
 		default:
-			return v, m.both(objectBytes + slotBytes*int64(max(0, starlark.Len(v))))
+			n := slotBytes * int64(max(0, starlark.Len(v)))
+			if name == "$slice" {
+				n *= 4 // put together item by item
+			}
+			return v, m.both(objectBytes + n)
 		}
 	})
 }
@@ -149,7 +153,7 @@ func spread(m *meter, args starlark.Tuple) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	each := int64(2 * slotBytes)
+	each := int64(4 * slotBytes)
 	if _, ok := args[0].(*starlark.Dict); ok {
 		each = objectBytes + 4*slotBytes
 	}

@@ -227,8 +227,8 @@ func size(v starlark.Value) int64 {
 const unlimited = math.MaxInt64
 
 // printing charges what printing a value as a whole allocates: each unit of 16
-// bytes may be written as escapes of four characters each, or a number's
-// digits.
+// bytes may be written as escapes of four characters each, or as a number's
+// digits, into a buffer that doubles.
 func (m *meter) printing(v starlark.Value, copies int64) error {
 	if _, ok := v.(starlark.String); ok {
 		return m.both(times(copies, 6*int64(len(v.(starlark.String)))+slotBytes))
@@ -237,7 +237,7 @@ func (m *meter) printing(v starlark.Value, copies int64) error {
 	if err != nil {
 		return err
 	}
-	return m.both(times(copies, times(units, 96)))
+	return m.both(times(copies, times(units, 192)))
 }
 
 // key charges what hashing and finding a key takes.

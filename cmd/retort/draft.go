@@ -169,14 +169,17 @@ func (d *draft) writePrompts(b *strings.Builder, output string) error {
 	return nil
 }
 
+// otherVerifiers are forms that a recipe's verify takes beside the task's own.
+var otherVerifiers = []string{"{json_schema: FILE}", "{starlark: FILE}", "{fields: [a, b]}", "{regex: '^…$'}", "{numeric: {}}", "{exact: {}}"}
+
 func (d *draft) writeRest(b *strings.Builder) {
 	keep, why := "correct", "only what every verifier passes is taught"
 	if d.file != "" && d.gold == "" {
 		keep, why = "all", "nothing is known to be right: every complete answer is taught"
 	}
-	fmt.Fprintf(b, `# Who judges an answer; all of them must pass. Others: {json_schema: FILE},
-# {fields: [a, b]} against the right answer, {regex: '^…$'}, {numeric: {}},
-# {exact: {}}, {starlark: FILE}.
+	fmt.Fprintf(b, `# Who judges an answer; all of them must pass. fields, numeric and exact compare
+# with the right answer. Others:
+#   %s
 verify: [{task: {}}]
 curate: {keep: %s, near_duplicates: 0.8, decontaminate: heldout}    # %s
 
@@ -184,7 +187,7 @@ student: {preset: tiny}
 train: [{sft: {epochs: 5}}]
 eval: {against: [teacher, untrained]}
 export: [huggingface, gguf]
-`, keep, why)
+`, strings.Join(otherVerifiers, ", "), keep, why)
 }
 
 // beside names a file as seen from the directory of output.

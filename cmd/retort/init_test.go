@@ -240,3 +240,39 @@ func TestWrongAnswersAreRefusedWithWhatIsExpected(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatTheCommentsSuggestIsARecipe takes every suggestion in a recipe's
+// comments at its word.
+func TestWhatTheCommentsSuggestIsARecipe(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"rows.jsonl":  `{"prompt":"one","label":"1"}` + "\n" + `{"prompt":"two","label":"2"}` + "\n",
+		"system.md":   "Be brief.\n",
+		"shots.jsonl": `{"prompt":"three","answer":"3"}` + "\n",
+		"FILE.json":   `{"type":"object"}`,
+		"FILE.star":   "def check(answer, problem):\n    return True\n",
+	} {
+		put(t, filepath.Join(dir, name), text)
+	}
+	checked(t, initIn(t, dir, "", "--yes", "--prompts", "rows.jsonl", "--gold", "label", "--name", "a"))
+	text := string(read(t, "a.yaml"))
+	try := func(what, changed string) {
+		t.Helper()
+		put(t, "b.yaml", changed)
+		if r := commandLine(t, "recipe", "check", "b.yaml"); r.code != exitDone {
+			t.Errorf("%s: %s", what, r.stderr)
+		}
+	}
+	for _, form := range otherVerifiers {
+		if !strings.Contains(text, form) {
+			t.Errorf("the comments do not suggest %s", form)
+		}
+		full := strings.Replace(form, "json_schema: FILE", "json_schema: FILE.json", 1)
+		full = strings.Replace(full, "starlark: FILE", "starlark: FILE.star", 1)
+		try(form, strings.Replace(text, "verify: [{task: {}}]", "verify: [{task: {}}, "+full+"]", 1))
+	}
+	try("system and shots", strings.NewReplacer("# system:", "system:", "# shots:", "shots:").Replace(text))
+	if strings.Count(text, "# system: system.md") != 1 || strings.Count(text, "# shots: shots.jsonl") != 1 {
+		t.Errorf("system and shots are not suggested:\n%s", text)
+	}
+}

@@ -60,7 +60,7 @@ func TestEachFormatIsWhatItsOwnersRead(t *testing.T) {
 	rounds := Example{RowID: "7", Prompt: []exchange.Message{say("system", "S"), say("user", "a"), say("assistant", "b"), say("user", "c")}, Answer: "d"}
 	caller := Example{
 		Prompt: []exchange.Message{say("user", "two calls")}, Reasoning: "both",
-		ToolCalls: []exchange.ToolCall{{Name: "f", Arguments: "{}"}, {Name: "g", Arguments: `[1]`}},
+		ToolCalls: []exchange.ToolCall{{Name: "f", Arguments: "{}"}, {Name: "g", Arguments: `{"n":[1]}`}},
 	}
 	for _, c := range []struct {
 		name   string
@@ -76,13 +76,13 @@ func TestEachFormatIsWhatItsOwnersRead(t *testing.T) {
 			`{"role":"tool","content":"408","tool_call_id":"c1"},{"role":"assistant","content":"<think>\nthe tool says so\n</think>\n\n408"}],` +
 			`"tools":[{"type":"function","function":{"name":"times","parameters":{}}}]}`, map[string]int{"row_id": 1}},
 		{"calls", ExportOpenAI, caller, `{"messages":[{"role":"user","content":"two calls"},{"role":"assistant","content":"<think>\nboth\n</think>\n\n","tool_calls":[` +
-			`{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}},{"id":"call_2","type":"function","function":{"name":"g","arguments":"[1]"}}]}]}`, map[string]int{"added_ids": 1}},
+			`{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}},{"id":"call_2","type":"function","function":{"name":"g","arguments":"{\"n\":[1]}"}}]}]}`, map[string]int{"added_ids": 1}},
 		{"plain", ExportShareGPT, plainRow, `{"conversations":[{"from":"human","value":"12*34?"},{"from":"gpt","value":"<think>\nso\n</think>\n\n408"}]}`, map[string]int{}},
 		{"agent", ExportShareGPT, agent(), `{"id":"r-1","conversations":[{"from":"system","value":"Be brief."},{"from":"human","value":"Hi"},` +
 			`{"from":"gpt","value":"<think>\ngreet\n</think>\n\nHello <b>"},{"from":"human","value":"12*34?"},` +
 			`{"from":"function_call","value":"{\"name\": \"times\", \"arguments\": {\"a\": 12, \"b\": 34}}"},{"from":"observation","value":"408"},` +
 			`{"from":"gpt","value":"<think>\nthe tool says so\n</think>\n\n408"}],"tools":"[{\"name\":\"times\",\"parameters\":{}}]"}`, map[string]int{"name": 1, "tool_call_ids": 1}},
-		{"calls", ExportShareGPT, withoutReasoning(caller), `{"conversations":[{"from":"human","value":"two calls"},{"from":"function_call","value":"[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": [1]}]"}]}`, map[string]int{}},
+		{"calls", ExportShareGPT, withoutReasoning(caller), `{"conversations":[{"from":"human","value":"two calls"},{"from":"function_call","value":"[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": {\"n\":[1]}}]"}]}`, map[string]int{}},
 		{"plain", ExportAlpaca, plainRow, `{"instruction":"12*34?","input":"","output":"<think>\nso\n</think>\n\n408"}`, map[string]int{}},
 		{"rounds", ExportAlpaca, rounds, `{"id":"7","system":"S","instruction":"c","input":"","output":"d","history":[["a","b"]]}`, map[string]int{}},
 		{"plain", ExportDPO, plainRow, `{"prompt":[{"role":"user","content":"12*34?"}],"chosen":[{"role":"assistant","content":"<think>\nso\n</think>\n\n408"}],"rejected":[{"role":"assistant","content":"407"}]}`, map[string]int{}},
@@ -132,9 +132,12 @@ func TestWhatAFormatCannotHoldIsRefusedForItsReason(t *testing.T) {
 		"think tags":       {Prompt: []exchange.Message{user}, Answer: "<think>no</think> yes", Rejected: "b"},
 		"tags in thought":  {Prompt: []exchange.Message{user}, Reasoning: "a</think>b", Answer: "yes", Rejected: "b"},
 		"bad arguments":    prompt(user, call("f", "{"), result),
+		"odd arguments":    prompt(user, call("f", `"text"`), result),
 		"bad name":         prompt(user, call("f f", "{}"), result),
 		"no such call":     prompt(user, call("f", "{}"), exchange.Message{Role: "tool", Content: "r", ToolCallID: "d"}),
 		"thought and call": {Prompt: []exchange.Message{user}, Reasoning: "r", ToolCalls: call("f", "{}").ToolCalls, Rejected: "b"},
+		"no result":        prompt(user, call("f", "{}"), user),
+		"late result":      prompt(user, call("f", "{}"), user, say("assistant", "x"), result),
 		"text and call":    prompt(user, exchange.Message{Role: "assistant", Content: "wait", ToolCalls: call("f", "{}").ToolCalls}, result),
 		"tools":            {Prompt: []exchange.Message{user}, Answer: "a", Rejected: "b", Tools: "[]"},
 		"same":             {Prompt: []exchange.Message{user}, Answer: "a", Rejected: "a"},
@@ -143,16 +146,16 @@ func TestWhatAFormatCannotHoldIsRefusedForItsReason(t *testing.T) {
 	want := map[ExportFormat]map[string]string{
 		ExportOpenAI: {"empty answer": "empty", "empty question": "empty", "empty system": "empty", "nothing asked": "no_user", "late system": "system",
 			"odd role": "role", "two of the model": "turn_order", "begun answer": "turn_order", "think tags": "think_tags", "tags in thought": "think_tags",
-			"bad arguments": "arguments", "bad name": "name", "no such call": "tool_call"},
+			"bad arguments": "arguments", "bad name": "name", "no such call": "tool_call", "no result": "tool_call", "late result": "tool_call"},
 		ExportShareGPT: {"empty answer": "empty", "empty question": "empty", "empty system": "empty", "nothing asked": "no_user", "late system": "system",
 			"odd role": "role", "two of the model": "turn_order", "begun answer": "turn_order", "two of the user": "turn_order", "think tags": "think_tags",
-			"tags in thought": "think_tags", "bad arguments": "arguments", "text and call": "mixed_turn", "thought and call": "mixed_turn"},
+			"tags in thought": "think_tags", "bad arguments": "arguments", "odd arguments": "arguments", "no such call": "tool_call", "late result": "tool_call", "text and call": "mixed_turn", "thought and call": "mixed_turn"},
 		ExportAlpaca: {"empty answer": "empty", "empty question": "empty", "empty system": "empty", "nothing asked": "no_user", "late system": "system",
 			"odd role": "role", "two of the model": "turn_order", "begun answer": "turn_order", "two of the user": "turn_order", "think tags": "think_tags",
-			"tags in thought": "think_tags", "bad arguments": "tools", "bad name": "tools", "no such call": "tools", "text and call": "tools", "thought and call": "tools", "tools": "tools"},
+			"tags in thought": "think_tags", "bad arguments": "tools", "odd arguments": "tools", "bad name": "tools", "no such call": "tools", "no result": "tools", "late result": "tools", "text and call": "tools", "thought and call": "tools", "tools": "tools"},
 		ExportDPO: {"empty answer": "empty", "empty question": "empty", "empty system": "empty", "nothing asked": "no_user", "late system": "system",
 			"odd role": "role", "two of the model": "turn_order", "begun answer": "turn_order", "think tags": "think_tags", "tags in thought": "think_tags",
-			"bad arguments": "arguments", "bad name": "name", "no such call": "tool_call", "same": "same", "no rejected": "no_rejected"},
+			"bad arguments": "arguments", "bad name": "name", "no such call": "tool_call", "no result": "tool_call", "late result": "tool_call", "same": "same", "no rejected": "no_rejected"},
 	}
 	for format, reasons := range want {
 		for name, row := range rows {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,7 +39,7 @@ func asked(e *Example) (system string, turns []exchange.Message, err error) {
 		}
 		system, turns = turns[0].Content, turns[1:]
 	}
-	if len(turns) == 0 {
+	if !slices.ContainsFunc(turns, func(m exchange.Message) bool { return m.Role == "user" }) {
 		return "", nil, refuse(RefusedNoUser, "its prompt has no message of a user")
 	}
 	for i := range turns {
@@ -103,15 +104,45 @@ type (
 // wireName is what OpenAI allows as a name.
 var wireName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
+// openCalls are the ids of calls that no tool's message has answered yet.
+type openCalls struct {
+	ids []string
+	n   int // calls so far
+}
+
+// call opens a call and returns its id: its own, or one that is made up.
+func (o *openCalls) call(id string) string {
+	o.n++
+	if id == "" {
+		id = "call_" + strconv.Itoa(o.n)
+	}
+	o.ids = append(o.ids, id)
+	return id
+}
+
+// answer closes the call that a tool's message answers: the one that it names,
+// else the first that is open.
+func (o *openCalls) answer(id string) (string, error) {
+	for i, open := range o.ids {
+		if id == "" || id == open {
+			o.ids = append(o.ids[:i:i], o.ids[i+1:]...)
+			return open, nil
+		}
+	}
+	return "", refuse(RefusedToolCall, "a tool's message answers the call %q, which was not made", id)
+}
+
 // wire turns messages into OpenAI's, and gives calls without an id one.
 type wire struct {
 	notes noteSet
-	open  []string // ids of calls that no tool's message has answered yet
-	calls int
+	open  openCalls
 }
 
 func (w *wire) message(m exchange.Message) (wireMessage, error) {
 	out := wireMessage{Role: m.Role, Content: &m.Content, Name: m.Name, ToolCallID: m.ToolCallID}
+	if m.Role != "tool" && len(w.open.ids) > 0 {
+		return out, refuse(RefusedToolCall, "no tool's message answers the call %q", w.open.ids[0])
+	}
 	if m.Name != "" && !wireName.MatchString(m.Name) {
 		return out, refuse(RefusedName, "%q", m.Name)
 	}
@@ -132,41 +163,30 @@ func (w *wire) message(m exchange.Message) (wireMessage, error) {
 			out.ToolCalls = append(out.ToolCalls, call)
 		}
 	case "tool":
-		return out, w.answered(&out)
+		id, err := w.open.answer(m.ToolCallID)
+		if id != m.ToolCallID {
+			w.notes[NoteAddedIDs] = true
+		}
+		out.ToolCallID = id
+		return out, err
 	}
 	return out, nil
 }
 
 func (w *wire) call(c exchange.ToolCall) (wireCall, error) {
 	var out wireCall
-	w.calls++
 	if !wireName.MatchString(c.Name) {
 		return out, refuse(RefusedName, "%q", c.Name)
 	}
 	if !json.Valid([]byte(c.Arguments)) {
 		return out, refuse(RefusedArguments, "of %s: %.60q", c.Name, c.Arguments)
 	}
-	out.ID, out.Type = c.ID, "function"
-	if out.ID == "" {
-		out.ID = "call_" + strconv.Itoa(w.calls)
+	out.ID, out.Type = w.open.call(c.ID), "function"
+	if c.ID == "" {
 		w.notes[NoteAddedIDs] = true
 	}
 	out.Function.Name, out.Function.Arguments = c.Name, c.Arguments
-	w.open = append(w.open, out.ID)
 	return out, nil
-}
-
-// answered finds the call that a tool's message answers: the one that it
-// names, else the first that is open.
-func (w *wire) answered(m *wireMessage) error {
-	for i, id := range w.open {
-		if m.ToolCallID == "" || m.ToolCallID == id {
-			m.ToolCallID = id
-			w.open = append(w.open[:i:i], w.open[i+1:]...)
-			return nil
-		}
-	}
-	return refuse(RefusedToolCall, "a tool's message answers the call %q, which was not made", m.ToolCallID)
 }
 
 // wirePrompt is an example's prompt in OpenAI's messages.
@@ -243,8 +263,11 @@ func openaiLine(e *Example, notes noteSet) (any, error) {
 
 // dpoLine: the worse answer is text alone, as the dataset holds it.
 func dpoLine(e *Example, notes noteSet) (any, error) {
-	if e.Rejected == "" {
+	if strings.TrimSpace(e.Rejected) == "" {
 		return nil, refuse(RefusedNoRejected, "it holds no answer that is not as good")
+	}
+	if _, err := thinking("", e.Rejected, notes); err != nil {
+		return nil, err
 	}
 	w := &wire{notes: notes}
 	prompt, err := wirePrompt(e, w)
@@ -284,9 +307,21 @@ func sharegptLine(e *Example, notes noteSet) (any, error) {
 	if system != "" {
 		out = append(out, shareTurn{"system", system})
 	}
+	var open openCalls
 	for i, m := range append(turns[:len(turns):len(turns)], answerMessage(e)) {
 		if model := m.Role == "assistant"; model != (i%2 == 1) {
 			return nil, refuse(RefusedTurnOrder, "turn %d is the %s's", i+1, m.Role)
+		}
+		if m.Role != "tool" {
+			open = openCalls{}
+		}
+		for _, c := range m.ToolCalls {
+			open.call(c.ID)
+		}
+		if m.Role == "tool" {
+			if _, err := open.answer(m.ToolCallID); err != nil {
+				return nil, err
+			}
 		}
 		turn, err := shared(m, notes)
 		if err != nil {
@@ -322,8 +357,9 @@ func shared(m exchange.Message, notes noteSet) (shareTurn, error) {
 	}
 	calls := make([]string, len(m.ToolCalls))
 	for i, c := range m.ToolCalls {
-		if !json.Valid([]byte(c.Arguments)) {
-			return shareTurn{}, refuse(RefusedArguments, "of %s: %.60q", c.Name, c.Arguments)
+		var object map[string]json.RawMessage // its loaders take a string for the text of arguments
+		if json.Unmarshal([]byte(c.Arguments), &object) != nil || object == nil {
+			return shareTurn{}, refuse(RefusedArguments, "of %s are no object: %.60q", c.Name, c.Arguments)
 		}
 		if c.ID != "" {
 			notes[NoteToolCallIDs] = true

@@ -385,8 +385,22 @@ func TestAServersRequestsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v, want %q", body, bad, want)
 		}
 	}
-	if _, bad := read("", good); bad == nil || !strings.Contains(bad.Message, VersionHeader) {
-		t.Errorf("without a version: %v", bad)
+	for _, version := range []string{"", "2020-01-01"} {
+		if _, bad := read(version, good); bad == nil || !strings.Contains(bad.Message, VersionHeader) {
+			t.Errorf("version %q: %v", version, bad)
+		}
+	}
+	for _, field := range []string{`"temperature":1`, `"top_p":1`, `"top_k":5`} {
+		body := good[:len(good)-1] + "," + field + "}"
+		if _, bad := read(Version, body); bad == nil || bad.Status != 400 || !strings.Contains(bad.Message, "not permitted") {
+			t.Errorf("%s under the newer version: %v", field, bad)
+		}
+		if _, bad := read(VersionSampling, body); bad != nil || VersionOf([]byte(body)) != VersionSampling {
+			t.Errorf("%s under the older version: %v", field, bad)
+		}
+	}
+	if got := VersionOf([]byte(good)); got != Version {
+		t.Errorf("version %s", got)
 	}
 }
 

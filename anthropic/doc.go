@@ -17,14 +17,25 @@
 // the wire says; ErrCut wraps a stream that ended before its answer did.
 package anthropic
 
-import "retort/internal/wire"
+import (
+	"encoding/json"
+
+	"retort/internal/wire"
+)
 
 // The headers of the wire.
 const (
-	Version         = "2023-06-01"        // of the wire that this package speaks
-	VersionHeader   = "anthropic-version" // carries Version; required
-	KeyHeader       = "x-api-key"         // carries the API key
+	VersionHeader   = "anthropic-version" // carries a version; required
+	KeyHeader       = "x-api-key"         // carries the API key; it may also come as a bearer token
 	RequestIDHeader = "request-id"        // names a request in every response
+)
+
+// The versions of the wire. They differ, as far as this package is concerned, in
+// one thing: since Version a request may not hold temperature, top_p or top_k,
+// not even at their defaults. Older models still read them under VersionSampling.
+const (
+	Version         = "2026-10-21"
+	VersionSampling = "2023-06-01"
 )
 
 var (
@@ -36,3 +47,20 @@ var (
 
 // Extra holds the fields of an object that this package does not know.
 type Extra = wire.Extra
+
+// sampling are the parameters that Version does not have.
+var sampling = []string{"temperature", "top_p", "top_k"}
+
+// VersionOf returns the version that a request body is to be sent under.
+func VersionOf(body []byte) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return Version
+	}
+	for _, name := range sampling {
+		if _, ok := fields[name]; ok {
+			return VersionSampling
+		}
+	}
+	return Version
+}

@@ -16,8 +16,13 @@ func ReadRequest(w http.ResponseWriter, r *http.Request, limit int64) (*Request,
 	bad := func(status int, format string, args ...any) (*Request, *APIError) {
 		return nil, &APIError{Status: status, Type: TypeOf(status), Message: fmt.Sprintf(format, args...)}
 	}
-	if r.Header.Get(VersionHeader) == "" {
+	version := r.Header.Get(VersionHeader)
+	switch version {
+	case "":
 		return bad(http.StatusBadRequest, "%s: header is required", VersionHeader)
+	case Version, VersionSampling:
+	default:
+		return bad(http.StatusBadRequest, "%s: %q is none of the versions %s and %s", VersionHeader, version, Version, VersionSampling)
 	}
 	body, err := wire.ReadBody(w, r, limit)
 	switch {
@@ -29,6 +34,13 @@ func ReadRequest(w http.ResponseWriter, r *http.Request, limit int64) (*Request,
 	req := new(Request)
 	if err := json.Unmarshal(body, req); err != nil {
 		return bad(http.StatusBadRequest, "the request body is not a messages request: %v", err)
+	}
+	if version == Version {
+		for i, given := range []bool{req.Temperature != nil, req.TopP != nil, req.TopK != nil} {
+			if given {
+				return bad(http.StatusBadRequest, "%s: Extra inputs are not permitted", sampling[i])
+			}
+		}
 	}
 	switch {
 	case req.Model == "":

@@ -68,7 +68,7 @@ func (c *Collector) listOnce(ctx context.Context) (modelList, error) {
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "retort")
-	c.authorize(req)
+	c.codec.header(req.Header, &c.cfg, nil)
 	resp, err := c.client.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -18,10 +18,10 @@ type codec struct {
 	// parse reads a body; its error is a *refusal where the teacher says that
 	// it failed.
 	parse  func(contentType string, raw []byte) (exchange.Answer, exchange.Usage, reply, error)
-	refuse func(status int, body []byte) *refusal   // reads the body of a response that is no success
-	usage  func(raw json.RawMessage) exchange.Usage // reads a usage by itself
-	header func(h http.Header, cfg *Config)
-	ends   []string // how the lines begin that begin a stream's last event
+	refuse func(status int, body []byte) *refusal        // reads the body of a response that is no success
+	usage  func(raw json.RawMessage) exchange.Usage      // reads a usage by itself
+	header func(h http.Header, cfg *Config, body []byte) // body is nil where none is sent
+	ends   []string                                      // how the lines begin that begin a stream's last event
 }
 
 // reply is what a response says about itself.
@@ -82,11 +82,11 @@ var codecs = map[Wire]*codec{
 			return answer, usage, reply{model: meta.Model, streamed: meta.Streamed, done: meta.Done}, err
 		},
 		refuse: func(status int, body []byte) *refusal { return anthropicRefusal(anthropic.ParseError(status, body)) },
-		header: func(h http.Header, cfg *Config) {
-			h.Set(anthropic.VersionHeader, anthropic.Version)
+		header: func(h http.Header, cfg *Config, body []byte) {
+			h.Set(anthropic.VersionHeader, anthropic.VersionOf(body))
 			switch {
 			case cfg.Quirks.BearerKey:
-				bearer(h, cfg)
+				bearer(h, cfg, body)
 			case cfg.APIKey != "":
 				h.Set(anthropic.KeyHeader, cfg.APIKey)
 			}
@@ -113,7 +113,7 @@ func (cfg *Config) openaiOptions() openai.RequestOptions {
 	}
 }
 
-func bearer(h http.Header, cfg *Config) {
+func bearer(h http.Header, cfg *Config, _ []byte) {
 	if cfg.APIKey != "" {
 		h.Set("Authorization", "Bearer "+cfg.APIKey)
 	}

@@ -146,8 +146,8 @@ var providers = []Quirks{
 		Wires: []Wire{WireMessages}, hosts: []string{"anthropic.com"},
 		CacheWrite: 125, CacheWriteLong: 200,
 		Reasoning: "thinking blocks, if the request asks for thinking",
-		Notes:     "temperature at most 1, and 1 with thinking; there is no seed; input written to the prompt cache costs a quarter more, for an hour twice as much",
-		Source:    "API reference, messages; guides to prompt caching and extended thinking",
+		Notes:     "temperature, top_p and top_k are for older models alone, and sent under the API version 2023-06-01; there is no seed; input written to the prompt cache costs a quarter more, for an hour twice as much",
+		Source:    "API reference, messages and versions; guides to prompt caching and thinking",
 	},
 	{
 		Name: "deepseek", Title: "DeepSeek", BaseURL: "https://api.deepseek.com/v1", KeyEnv: "DEEPSEEK_API_KEY",

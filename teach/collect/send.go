@@ -143,11 +143,9 @@ func (c *Collector) newRequest(e *exchange.Exchange) (*http.Request, error) {
 	}
 	req.Header.Set("User-Agent", "retort")
 	req.Header.Set(AttemptHeader, e.ID.String())
-	c.authorize(req)
+	c.codec.header(req.Header, &c.cfg, e.RequestBody)
 	return req, nil
 }
-
-func (c *Collector) authorize(req *http.Request) { c.codec.header(req.Header, &c.cfg) }
 
 // exchange sends the request and reads the response into the recorder. It
 // fills in status, headers and times, and the cause if it ended otherwise than

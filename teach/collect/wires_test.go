@@ -300,7 +300,7 @@ func TestAnthropicsRefusalsAreSorted(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &teacher{}
 			s.answer = func(_ int, w http.ResponseWriter, r *http.Request, _ *openai.ChatRequest) {
-				if r.URL.Path == "/v1/messages" && (r.Header.Get("x-api-key") != secret || r.Header.Get("anthropic-version") != "2023-06-01" || r.Header.Get("Authorization") != "") {
+				if r.URL.Path == "/v1/messages" && (r.Header.Get("x-api-key") != secret || r.Header.Get("anthropic-version") != "2026-10-21" || r.Header.Get("Authorization") != "") {
 					t.Errorf("headers %v", r.Header)
 				}
 				w.Header().Set("Retry-After", "3")

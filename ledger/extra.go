@@ -160,6 +160,9 @@ func fieldNames(t reflect.Type) map[string]bool {
 }
 
 func unknownFields(b []byte, known map[string]bool) (map[string]json.RawMessage, error) {
+	if allKnown(b, known) {
+		return nil, nil
+	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(b, &all); err != nil {
 		return nil, err
@@ -169,6 +172,38 @@ func unknownFields(b []byte, known map[string]bool) (map[string]json.RawMessage,
 		return nil, nil
 	}
 	return all, nil
+}
+
+// allKnown reports whether every field of an object is known, going over its
+// bytes once. b is valid JSON. A name that is written with an escape counts as
+// unknown, so that it is looked at with care.
+func allKnown(b []byte, known map[string]bool) bool {
+	depth, name := 0, false // name: the next string at depth 1 is a field's name
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			depth++
+			name = depth == 1 && b[i] == '{'
+		case '}', ']':
+			depth--
+		case ',':
+			name = depth == 1
+		case '"':
+			start := i + 1
+			escaped := false
+			for i++; i < len(b) && b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					escaped = true
+					i++
+				}
+			}
+			if name && depth == 1 && (escaped || i >= len(b) || !known[string(b[start:i])]) {
+				return false
+			}
+			name = false
+		}
+	}
+	return true
 }
 
 // withExtra encodes v, whose encoding is an object, and appends the unknown

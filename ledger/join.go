@@ -88,7 +88,7 @@ func (o *opened) add(rec Record) error {
 	switch rec.Kind {
 	case KindIntent:
 		var head Intent
-		if err := json.Unmarshal(rec.Head, &head); err != nil {
+		if err := head.UnmarshalJSON(rec.Head); err != nil {
 			return err
 		}
 		o.intent(head)
@@ -101,7 +101,7 @@ func (o *opened) add(rec Record) error {
 		o.fragments = append(o.fragments, fragment{head.Seq, slices.Clone(rec.Body)})
 	case KindEnd:
 		var head End
-		if err := json.Unmarshal(rec.Head, &head); err != nil {
+		if err := head.UnmarshalJSON(rec.Head); err != nil {
 			return err
 		}
 		o.end(head)

@@ -115,18 +115,7 @@ func (r *Recipe) fromImport(s *promptSource, i int, seed uint64) error {
 	if p.Heldout.Count > len(problems) {
 		return r.src.errorf(path+".heldout", "the file gives %d different conversations; %d cannot be held out", len(problems), p.Heldout.Count)
 	}
-	held := map[int]bool{}
-	for _, k := range rand.New(rand.NewPCG(seed, uint64(len(problems)))).Perm(len(problems))[:p.Heldout.Count] {
-		held[k] = true
-	}
-	var training []task.Problem
-	for k, q := range problems {
-		if held[k] {
-			s.split.Heldout = append(s.split.Heldout, q)
-		} else {
-			training = append(training, q)
-		}
-	}
+	training := s.holdOut(problems, p.Heldout.Count, seed)
 	s.split.Train = func(yield func(task.Problem) bool) {
 		for _, q := range training {
 			if !yield(q) {
@@ -136,6 +125,39 @@ func (r *Recipe) fromImport(s *promptSource, i int, seed uint64) error {
 	}
 	s.all = len(training)
 	return nil
+}
+
+// holdOut draws problems for the examination, whole conversations at a time:
+// what was said later in one tells what was answered before. It returns the
+// others. What is left of the last conversation that is drawn is skipped.
+func (s *promptSource) holdOut(problems []task.Problem, n int, seed uint64) (training []task.Problem) {
+	var rows []string
+	size := map[string]int{}
+	for _, q := range problems {
+		if size[q.Row]++; size[q.Row] == 1 {
+			rows = append(rows, q.Row)
+		}
+	}
+	held := map[string]bool{}
+	total := 0
+	for _, k := range rand.New(rand.NewPCG(seed, uint64(len(rows)))).Perm(len(rows)) {
+		if total >= n {
+			break
+		}
+		held[rows[k]] = true
+		total += size[rows[k]]
+	}
+	for _, q := range problems {
+		switch {
+		case !held[q.Row]:
+			training = append(training, q)
+		case len(s.split.Heldout) < n:
+			s.split.Heldout = append(s.split.Heldout, q)
+		default:
+			s.split.Skipped = append(s.split.Skipped, task.Skipped{Problem: q, Reason: task.SkipHeldout})
+		}
+	}
+	return training
 }
 
 // read reads the file; fn is given each item and the exchange that a ledger

@@ -85,6 +85,7 @@ func (p *Preview) add(q question, heldout bool) error {
 // Print writes the preview for people.
 func (p *Preview) Print(w io.Writer) error {
 	var b strings.Builder
+	teacher, student := above{}, above{}
 	for i, q := range p.Requests {
 		if i > 0 {
 			b.WriteByte('\n')
@@ -94,7 +95,7 @@ func (p *Preview) Print(w io.Writer) error {
 			title += ", held out"
 		}
 		writeTitle(&b, title, q.Row, q.RowID)
-		writeMessages(&b, q.Messages)
+		teacher.write(&b, q.Source, q.Messages)
 		if q.Answer != nil {
 			writePart(&b, "answer", q.Answer.Content)
 		}
@@ -103,7 +104,7 @@ func (p *Preview) Print(w io.Writer) error {
 		}
 		if q.Student != nil {
 			fmt.Fprintf(&b, "-- the student reads\n")
-			writeMessages(&b, q.Student)
+			student.write(&b, q.Source, q.Student)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -119,6 +120,22 @@ func writeTitle(b *strings.Builder, title, row, id string) {
 		fmt.Fprintf(b, " · id %s", id)
 	}
 	b.WriteByte('\n')
+}
+
+// above remembers the last conversation of each source, so that what the next
+// one begins with in common is not printed again.
+type above map[string][]exchange.Message
+
+func (a above) write(b *strings.Builder, source string, list []exchange.Message) {
+	same, last := 0, a[source]
+	for same < len(last) && same < len(list)-1 && last[same].Role == list[same].Role && last[same].Content == list[same].Content {
+		same++
+	}
+	if same > 0 {
+		fmt.Fprintf(b, "%-10s(%d messages as above)\n", "", same)
+	}
+	writeMessages(b, list[same:])
+	a[source] = list
 }
 
 // writeMessages prints a conversation, each message under its role.

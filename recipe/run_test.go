@@ -532,6 +532,34 @@ func TestImportedConversationsNeedNoTeacher(t *testing.T) {
 	}
 }
 
+func TestAConversationIsHeldOutAsAWhole(t *testing.T) {
+	d := newDesk(t)
+	var b strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&b, `{"conversations": [{"from": "human", "value": "Start %d"}, {"from": "gpt", "value": "A%d"}, {"from": "human", "value": "Go on %d"}, {"from": "gpt", "value": "B%d"}]}`+"\n", i, i, i, i)
+	}
+	d.write("chats.jsonl", b.String())
+	sources, err := d.load(strings.Replace(strings.Replace(imports, "heldout: 4", "heldout: 5", 1), "terms: own-data", "turns: all, terms: own-data", 1)).sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sources[0]
+	held := map[string]bool{}
+	for _, p := range s.split.Heldout {
+		held[p.Row] = true
+	}
+	n := 0
+	for p := range s.split.Train {
+		n++
+		if held[p.Row] {
+			t.Errorf("%s is both held out and learned from", p.Row)
+		}
+	}
+	if len(s.split.Heldout) != 5 || n != 34 || len(s.split.Skipped) != 1 {
+		t.Errorf("%d held out, %d to learn from, %d skipped of 40 answers", len(s.split.Heldout), n, len(s.split.Skipped))
+	}
+}
+
 func TestSeveralSamplesOfAPromptAreSeveralExamples(t *testing.T) {
 	d := newDesk(t)
 	d.questions("q.jsonl", 1, 12, false)

@@ -230,19 +230,10 @@ func (out *Sampled) show(ctx context.Context, r *run, list []question, before *h
 // source begin with in common is shown once.
 func (out *Sampled) Print(w io.Writer) error {
 	var b strings.Builder
-	shown := map[string][]exchange.Message{}
+	shown := above{}
 	for i, row := range out.Rows {
 		writeTitle(&b, fmt.Sprintf("%d of %d · %s", i+1, len(out.Rows), row.Source), row.Row, row.RowID)
-		first := shown[row.Source]
-		same := 0
-		for same < len(first) && same < len(row.Messages)-1 && first[same].Content == row.Messages[same].Content {
-			same++
-		}
-		if same > 0 {
-			fmt.Fprintf(&b, "%-10s(%d messages as above)\n", "", same)
-		}
-		writeMessages(&b, row.Messages[same:])
-		shown[row.Source] = row.Messages
+		shown.write(&b, row.Source, row.Messages)
 		if row.Answer.Reasoning != "" {
 			writePart(&b, "reasoning", row.Answer.Reasoning)
 		}

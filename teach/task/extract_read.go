@@ -57,7 +57,8 @@ type ticketReader struct {
 	products *trie
 	vocab    map[string]bool
 	misspelt map[string][]string // a word with a letter left out → words of the vocabulary
-	clashes  []string            // cues that say two things
+	weekdays []string
+	clashes  []string // cues that say two things
 }
 
 // reader is made when it is first needed.
@@ -80,8 +81,9 @@ func newTicketReader() *ticketReader {
 		}
 	}
 	for _, w := range weekdays {
-		r.know([]string{strings.ToLower(w)})
+		r.weekdays = append(r.weekdays, strings.ToLower(w))
 	}
+	r.know(r.weekdays)
 	r.know(orderLabels)
 	for _, s := range phraseBook() {
 		for _, p := range s.patterns {
@@ -328,7 +330,7 @@ func (r *ticketReader) classify(in []token) []token {
 			i += n - 1
 		case len(t.word) == orderDigits && strings.Trim(t.word, "0123456789") == "":
 			t.word = numberKey
-		case slices.ContainsFunc(weekdays, func(w string) bool { return t.is(strings.ToLower(w)) }):
+		case slices.ContainsFunc(r.weekdays, t.is):
 			t.word = weekdayKey
 		}
 		out = append(out, t)

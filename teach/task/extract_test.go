@@ -30,7 +30,7 @@ func TestTicketsReadAsTheyWereMeant(t *testing.T) {
 	if c := reader().clashes; len(c) > 0 {
 		t.Errorf("these words mean two things: %q", c)
 	}
-	const n = 4000
+	const n = 2000
 	for _, f := range []*extract{newTickets(t), newTickets(t, 15, 40), newTickets(t, 80, 150)} {
 		bad := 0
 		for i := range n / 2 {
@@ -119,7 +119,7 @@ func TestTicketsAreFoundInAnyTemplate(t *testing.T) {
 		strings.Repeat("You work for a shop. ", 200) + "\n\n> %s\n\nThink first, then answer.",
 	}
 	f := newTickets(t)
-	for i := range 300 {
+	for i := range 150 {
 		p := f.Generate(seeded(i))
 		text := f.Mask(p.Prompt)
 		for _, template := range templates {
@@ -133,7 +133,7 @@ func TestTicketsAreFoundInAnyTemplate(t *testing.T) {
 
 func TestTicketsAreVaried(t *testing.T) {
 	f := newTickets(t)
-	const n = 3000
+	const n = 2000
 	digits := regexp.MustCompile(`[0-9]+`)
 	texts, sentences, wants, opening := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	count := map[string]int{}

@@ -123,6 +123,41 @@ func decodeString(raw json.RawMessage) (string, error) {
 	return s, nil
 }
 
+// maxRow bounds a row, in bytes: what is larger is no prompt but a broken file.
+// A variable, so that tests need not write as much.
+var maxRow = 64 << 20
+
+var errRowTooLarge = errors.New("the row is larger than any prompt (64 MiB); is a quotation mark or a line end missing?")
+
+// readLine returns the next line with its end.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		piece, err := in.ReadSlice('\n')
+		if line = append(line, piece...); len(line) > maxRow {
+			return nil, errRowTooLarge
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+}
+
+// ration hands out no more than a row's bytes until it is renewed.
+type ration struct {
+	r    io.Reader
+	left int
+}
+
+func (r *ration) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, errRowTooLarge
+	}
+	n, err := r.r.Read(p)
+	r.left -= n
+	return n, err
+}
+
 const byteOrderMark = "\xef\xbb\xbf"
 
 // readJSONL calls take for each line that is not blank.
@@ -134,7 +169,10 @@ func readJSONL(path string, take func(place, row) error) error {
 	defer f.Close()
 	in := bufio.NewReader(f)
 	for at := (place{path: path, line: 1}); ; at.line++ {
-		line, err := in.ReadBytes('\n')
+		line, err := readLine(in)
+		if errors.Is(err, errRowTooLarge) {
+			return at.errorf(0, "%v", err)
+		}
 		if err != nil && err != io.EOF {
 			return fmt.Errorf("%s:%d: read: %w", path, at.line, err)
 		}
@@ -223,7 +261,8 @@ func readCSV(path string, take func(place, row) error) error {
 	if start, err := in.Peek(len(byteOrderMark)); err == nil && string(start) == byteOrderMark {
 		_, _ = in.Discard(len(byteOrderMark))
 	}
-	records := csv.NewReader(in)
+	limit := &ration{r: in, left: maxRow}
+	records := csv.NewReader(limit)
 	records.FieldsPerRecord = -1 // counted here, for a clearer error
 	header, err := records.Read()
 	if err == io.EOF {
@@ -239,16 +278,21 @@ func readCSV(path string, take func(place, row) error) error {
 			return place{path, 1}.errorf(column, "column %q is there twice", name)
 		}
 	}
+	at := place{path: path, line: 1}
 	for {
+		limit.left = maxRow
 		fields, err := records.Read()
 		if err == io.EOF {
 			return nil
+		}
+		if errors.Is(err, errRowTooLarge) {
+			return at.errorf(0, "in the row after this: %v", err)
 		}
 		if err != nil {
 			return csvError(path, err)
 		}
 		line, _ := records.FieldPos(0)
-		at := place{path: path, line: line}
+		at.line = line
 		if len(fields) != len(header) {
 			return at.errorf(0, "the row has %d fields, the header %d", len(fields), len(header))
 		}

@@ -380,3 +380,34 @@ func TestAnInterruptedRunJudgesNothing(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func BenchmarkJudge(b *testing.B) {
+	read := files(map[string]string{"ticket.json": ticketSchema, "check.star": `
+TEAMS = ["billing", "sales"]
+
+def check(answer, problem):
+    ticket = answer["json"]
+    if ticket.get("team") not in TEAMS:
+        return "no such team"
+    for word in answer["text"].split():
+        if word.lower() == "sorry":
+            return "sorry"
+    return True
+`})
+	for _, spec := range []Spec{
+		{Exact: &ExactSpec{}}, {Numeric: &NumericSpec{}}, {Regex: &RegexSpec{Pattern: `"team": "\w+"`}}, {JSONSchema: &SchemaSpec{File: "ticket.json"}},
+		{Fields: &FieldsSpec{Names: []string{"team", "urgency"}}}, {Starlark: &StarlarkSpec{File: "check.star"}},
+	} {
+		s, err := New([]Spec{spec}, read)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(s.Names()[0], func(b *testing.B) {
+			i := in(`{"team": "sales", "urgency": 3}`, `{"team": "sales", "urgency": 3}`, "")
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Judge(context.Background(), i)
+			}
+		})
+	}
+}

@@ -105,6 +105,7 @@ func TestDatasetsAreShownByHashOrItsBeginning(t *testing.T) {
 	}
 	contains(t, done(t, ws, "dataset", "show", hash[:8], "--from", "1", "--limit", "2"), hash, "5 of 10 candidates", "field_team 5", "own server",
 		"--- row 1: file, api, correct, tickets.jsonl:3, t-2 ---", "user: question 4", "answer: answer 4", "not as good: worse")
+	contains(t, done(t, ws, "dataset", "show", hash, "--json", "--limit", "1"), `"rows":[{"index":0,"source":"tickets.jsonl","family":"file","problem":"p0","row":"tickets.jsonl:1","messages":[{"role":"user","content":"question 0"}],"answer":"answer 0"`)
 	contains(t, done(t, ws, "dataset", "stats", hash), "tickets.jsonl 5", "correct 5", "verifier", "fields", "prompt, characters")
 	var stats struct {
 		Examples  int                         `json:"examples"`

@@ -32,30 +32,31 @@ const (
 	PassportFile = "passport.json"
 )
 
-// Example is one training item. Everything but Index, ExchangeID and Key is
+// Example is one training item; in JSON its members are named as the columns of
+// the file. Everything but Index, ExchangeID and Key is
 // part of the dataset's hash.
 type Example struct {
-	Index     int                // position in the dataset, from 0; Write sets it
-	Source    string             // which of the recipe's prompt sources it came from
-	Family    string             // task family
-	Problem   string             // canonical identity of the problem in its family
-	Row       string             // where in the source it stood, such as a file's line; may be empty
-	Prompt    []exchange.Message // what the student reads
-	Reasoning string             // what the teacher wrote before it answered; empty if none or dropped
-	Answer    string             // what the teacher answered
-	Origin    exchange.Origin    // how the exchange behind it was obtained
-	TermsID   string             // the terms row that it was obtained under
-	Verdict   string             // "correct", "unverified", or why it is wrong where wrong answers are kept
+	Index     int                `json:"index"`               // position in the dataset, from 0; Write sets it
+	Source    string             `json:"source"`              // which of the recipe's prompt sources it came from
+	Family    string             `json:"family"`              // task family
+	Problem   string             `json:"problem"`             // canonical identity of the problem in its family
+	Row       string             `json:"row,omitempty"`       // where in the source it stood, such as a file's line; may be empty
+	Prompt    []exchange.Message `json:"messages"`            // what the student reads
+	Reasoning string             `json:"reasoning,omitempty"` // what the teacher wrote before it answered; empty if none or dropped
+	Answer    string             `json:"answer"`              // what the teacher answered
+	Origin    exchange.Origin    `json:"origin"`              // how the exchange behind it was obtained
+	TermsID   string             `json:"terms_id"`            // the terms row that it was obtained under
+	Verdict   string             `json:"verdict"`             // "correct", "unverified", or why it is wrong where wrong answers are kept
 
 	// What a builder's own data hold besides; datasets without any of it hash
 	// as if these did not exist.
-	RowID     string              // the row's own id in its source
-	Tools     string              // JSON array of the tools that were offered; empty if none
-	ToolCalls []exchange.ToolCall // that the answer makes
-	Rejected  string              // an answer to the same prompt that is not as good, for preference training
+	RowID     string              `json:"row_id,omitempty"`     // the row's own id in its source
+	Tools     string              `json:"tools,omitempty"`      // JSON array of the tools that were offered; empty if none
+	ToolCalls []exchange.ToolCall `json:"tool_calls,omitempty"` // that the answer makes
+	Rejected  string              `json:"rejected,omitempty"`   // an answer to the same prompt that is not as good, for preference training
 
-	ExchangeID exchange.ID  // the exchange in the ledger that it came from
-	Key        exchange.Key // that exchange's prompt key
+	ExchangeID exchange.ID  `json:"exchange_id,omitzero"` // the exchange in the ledger that it came from
+	Key        exchange.Key `json:"key,omitzero"`         // that exchange's prompt key
 }
 
 // UserText returns the last user message, "" if there is none.

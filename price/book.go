@@ -63,7 +63,9 @@ func Default() *Book { return defaultBook }
 var defaultBook = func() *Book {
 	b, err := NewBook(
 		// Neither zero nor round, so that an error in our books shows.
-		Entry{Provider: Reference, Model: AnyModel, Price: Price{ID: "reference", Input: 273_019, CachedInput: 68_255, Output: 1_096_997}},
+		Entry{Provider: Reference, Model: AnyModel, Price: Price{
+			ID: "reference", Input: 273_019, CachedInput: 68_255, Output: 1_096_997, CacheWrite: 341_281, CacheWriteLong: 546_041,
+		}},
 		Entry{Provider: SelfHosted, Model: AnyModel, Price: Price{ID: "self-hosted"}},
 	)
 	if err != nil {

@@ -69,7 +69,7 @@ func (r *rowReader) batch(d *doc, w *row) (string, error) {
 	if err := r.chatRequest(&asked, w); err != nil {
 		return id, err
 	}
-	return id, w.completion(d.bytes(body))
+	return id, w.completion(d.bodyOf(body), d.bytes(body))
 }
 
 // requests finds a batch's requests by their custom_id.

@@ -50,19 +50,53 @@ func (r *rowReader) turns(d *doc, list int32) ([]turn, error) {
 		if len(out) >= MaxTurns {
 			return nil, refuse(ReasonTooMany, "more than %d messages", MaxTurns)
 		}
+		if kind, ok := d.itemKind(i); ok {
+			d.nodes[i].mark = taken
+			t, ok, err := r.responsesItem(d, i, kind, len(out)+1)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				out = follow(out, t)
+			}
+			continue
+		}
+		r.results = r.results[:0]
 		t, err := r.turn(d, i, len(out)+1)
 		if err != nil {
 			return nil, err
 		}
-		if last := len(out) - 1; t.callOnly && last >= 0 && out[last].Role == "assistant" && t.Reasoning == "" {
-			out[last].ToolCalls = append(out[last].ToolCalls, t.ToolCalls...)
-			out[last].untrained = out[last].untrained || t.untrained
-			continue
+		if len(r.results) > 0 { // each a message of its own, and before what the user says
+			out = append(out, r.results...)
+			if t.Content == "" {
+				continue
+			}
 		}
-		out = append(out, t)
+		out = follow(out, t)
 	}
 	r.scratch = out
 	return out, nil
+}
+
+// follow adds a turn. Calls of tools are part of the assistant's turn right
+// before them.
+func follow(out []turn, t turn) []turn {
+	last := len(out) - 1
+	if t.callOnly && last >= 0 && out[last].Role == "assistant" && t.Reasoning == "" {
+		out[last].ToolCalls = append(out[last].ToolCalls, t.ToolCalls...)
+		out[last].untrained = out[last].untrained || t.untrained
+		return out
+	}
+	return append(out, t)
+}
+
+// itemKind is the type of an item of the responses wire that is no message.
+func (d *doc) itemKind(i int32) (string, bool) {
+	kind, ok := d.find(i, "type")
+	if !ok || d.nodes[kind].kind != '"' || d.str(kind) == "message" || d.has(i, "role") || d.has(i, "from") {
+		return "", false
+	}
+	return d.str(kind), true
 }
 
 func quoteName(d *doc, i int32) string {
@@ -212,6 +246,22 @@ func (r *rowReader) parts(d *doc, t *turn, list int32, nth int) error {
 		name := d.str(kind)
 		switch name {
 		case "text", "input_text", "output_text", "refusal", "reasoning", "thinking", "tool_call", "tool_calls":
+		case "redacted_thinking":
+			continue
+		case "tool_use":
+			c, err := toolUse(d, i, nth)
+			if err != nil {
+				return err
+			}
+			t.ToolCalls = append(t.ToolCalls, c)
+			continue
+		case "tool_result":
+			result, err := r.toolResult(d, i, nth)
+			if err != nil {
+				return err
+			}
+			r.results = append(r.results, result)
+			continue
 		default:
 			return refuse(ReasonNotText, "message %d: part %d of its content is %s", nth, pieces, quote(name))
 		}
@@ -378,8 +428,8 @@ func toolList(d *doc, list int32) ([]byte, error) {
 		switch {
 		case d.nodes[i].kind != '{':
 			return nil, refuse(ReasonBadTools, "one of its tools is %s and should be an object", d.kindName(i))
-		case d.has(i, "name") && !d.has(i, "function") && !d.has(i, "type"):
-			out = append(append(append(out, `{"type":"function","function":`...), d.bytes(i)...), '}')
+		case d.bare(i):
+			out = append(out, wrapTool(d, i)...)
 		default:
 			out = append(out, d.bytes(i)...)
 		}
@@ -388,4 +438,13 @@ func toolList(d *doc, list int32) ([]byte, error) {
 		return nil, nil
 	}
 	return compact(append(out, ']')), nil
+}
+
+// bare reports whether a tool is a function without the wire's wrapping.
+func (d *doc) bare(tool int32) bool {
+	if !d.has(tool, "name") || d.has(tool, "function") {
+		return false
+	}
+	kind, ok := d.find(tool, "type")
+	return !ok || d.nodes[kind].kind == '"' && (d.str(kind) == "function" || d.str(kind) == "custom")
 }

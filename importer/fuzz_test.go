@@ -79,7 +79,10 @@ var fuzzSeeds = map[Format][]string{
 	Log: {
 		`{"request_body":"{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}","response_body":"data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"}`,
 		`{"prompt":"q","response":"a","usage":{"prompt_tokens":1}}`,
+		`{"request":{"system":[{"type":"text","text":"S"}],"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}],"tools":[{"name":"f","input_schema":{}}]},"response":{"type":"message","content":[{"type":"tool_use","id":"t","name":"f","input":{}}],"stop_reason":"tool_use"}}`,
+		`{"request":{"input":[{"role":"user","content":"q"},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"1"}]},"response":{"object":"response","status":"completed","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"a"}]}]}}`,
 	},
+	Batch: {`{"custom_id":"r-2","response":{"status_code":200,"body":{"object":"response","status":"completed","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"a"}]}]}},"error":null}`},
 }
 
 func fuzzRead(t *testing.T, r io.Reader, opt Options) (*Report, []*Item) {

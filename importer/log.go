@@ -2,10 +2,8 @@ package importer
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
 
-	"retort/exchange"
 	"retort/openai"
 )
 
@@ -15,8 +13,8 @@ var (
 	responseFields = []string{"response_body", "response"}
 )
 
-// log reads a line of a log: request and response as bodies of the OpenAI wire,
-// each an object or a text; or messages or a prompt, and an answer beside them.
+// log reads a line of a log: request and response as bodies of a wire, each an
+// object or a text; or messages or a prompt, and an answer beside them.
 func (r *rowReader) log(d *doc, w *row) error {
 	w.last = true
 	if err := failed(d); err != nil {
@@ -41,7 +39,7 @@ func (r *rowReader) log(d *doc, w *row) error {
 		for _, name := range []string{"choices", "usage", "model", "object", "created"} {
 			d.take(root, name)
 		}
-		return w.completion(d.bytes(root))
+		return w.completion(chatBody, d.bytes(root))
 	}
 	if usage, ok := d.find(root, "usage"); ok && d.nodes[usage].kind == '{' {
 		var u openai.Usage
@@ -54,7 +52,7 @@ func (r *rowReader) log(d *doc, w *row) error {
 			return r.conversation(d, w)
 		}
 	}
-	if i, ok := d.anyOf(root, responseFields); ok && d.isBody(i) {
+	if i, ok := d.anyOf(root, responseFields); ok && r.isBody(d, i) {
 		if err := r.prompt(d, w); err != nil {
 			return err
 		}
@@ -100,13 +98,12 @@ func errorText(d *doc, i int32) string {
 	return string(d.bytes(i))
 }
 
-// isBody reports whether a value looks like the body of a response.
-func (d *doc) isBody(i int32) bool {
+// isBody reports whether a value is the body of a response.
+func (r *rowReader) isBody(d *doc, i int32) bool {
 	if d.nodes[i].kind == '"' {
-		s := strings.TrimSpace(d.str(i))
-		return strings.HasPrefix(s, "{") && strings.Contains(s, `"choices"`) || strings.HasPrefix(s, "data:")
+		return r.bodyIn(d.str(i)) != noBody
 	}
-	return d.has(i, "choices")
+	return d.bodyOf(i) != noBody
 }
 
 // requestBody reads the conversation of a request that is an object or a text.
@@ -122,46 +119,15 @@ func (r *rowReader) requestBody(d *doc, w *row, i int32) error {
 	return r.chatRequest(&in, w)
 }
 
-// chatRequest reads the body of a chat or text completion request.
-func (r *rowReader) chatRequest(in *doc, w *row) error {
-	r.nul = r.nul || in.nul
-	if in.nodes[root].kind != '{' {
-		return refuse(ReasonWrongType, "its request is %s and should be an object", in.kindName(root))
-	}
-	if list, ok := in.anyOf(root, conversationFields); ok {
-		turns, err := r.turns(in, list)
-		if err != nil {
-			return err
-		}
-		w.turns = turns
-	} else if prompt, ok, err := in.takeText(root, []string{"prompt"}); err != nil {
-		return err
-	} else if ok {
-		w.turns = append(r.scratch[:0], turn{Message: exchange.Message{Role: "user", Content: prompt}})
-	} else {
-		return refuse(ReasonMissing, "its request has no messages and no prompt")
-	}
-	if i, ok := in.take(root, toolFields...); ok {
-		tools, err := r.tools(in, i)
-		if err != nil {
-			return err
-		}
-		w.tools = tools
-	}
-	if model, ok, err := in.takeText(root, []string{"model"}); err == nil && ok {
-		w.model = model
-	}
-	return nil
-}
-
 // response reads the answer of a response that is an object or a text, server-
 // sent events among them; a text that is no body is the answer itself.
 func (r *rowReader) response(d *doc, w *row, i int32) error {
-	switch {
-	case d.nodes[i].kind == '"' && d.isBody(i):
-		return w.completion([]byte(d.str(i)))
-	case d.isBody(i):
-		return w.completion(d.bytes(i))
+	if d.nodes[i].kind == '"' {
+		if of := r.bodyIn(d.str(i)); of != noBody {
+			return w.completion(of, []byte(d.str(i)))
+		}
+	} else if of := d.bodyOf(i); of != noBody {
+		return w.completion(of, d.bytes(i))
 	}
 	if d.nodes[i].kind == '{' && d.has(i, "error") {
 		e, _ := d.find(i, "error")
@@ -171,28 +137,6 @@ func (r *rowReader) response(d *doc, w *row, i int32) error {
 	if err != nil {
 		return err
 	}
-	w.turns = append(w.turns, t)
-	return nil
-}
-
-// completion adds the answer of a chat-completions body, streamed or not.
-func (w *row) completion(body []byte) error {
-	answer, usage, meta, err := openai.Parse("", body)
-	var api *openai.APIError
-	switch {
-	case errors.As(err, &api):
-		return refuse(ReasonFailed, "its response is the error %s", clip(api.Error()))
-	case errors.Is(err, openai.ErrCut):
-		return refuse(ReasonFailed, "its response was cut off")
-	case err != nil:
-		return refuse(ReasonWrongType, "its response: %s", clip(err.Error()))
-	}
-	if meta.Model != "" {
-		w.model = meta.Model
-	}
-	w.usage, w.reported = usage, true
-	t := turn{Message: exchange.Message{Role: "assistant", Content: answer.Content, Reasoning: answer.Reasoning, ToolCalls: answer.ToolCalls}}
-	t.finish = answer.FinishReason
 	w.turns = append(w.turns, t)
 	return nil
 }

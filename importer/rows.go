@@ -19,6 +19,7 @@ type rowReader struct {
 
 	outer, inner, body parser // of the row, of JSON inside its texts, of a body that it holds
 	scratch            []turn
+	results            []turn // of tools, which the message that is read now holds
 	toolsText          string // the tools that were read last, as text and as a list
 	toolsList          []byte
 	nul                bool // a text inside of a text holds a NUL
@@ -515,11 +516,7 @@ func (d *doc) extra() []byte {
 		} else {
 			b.WriteByte(',')
 		}
-		quoted, err := jsontext.AppendQuote(nil, name)
-		if err != nil {
-			return // a name that was parsed is UTF-8
-		}
-		b.Write(quoted)
+		b.Write(quoted(name))
 		b.WriteByte(':')
 		b.Write(d.bytes(i))
 	}
@@ -549,6 +546,12 @@ func (d *doc) extra() []byte {
 	}
 	b.WriteByte('}')
 	return b.Bytes()
+}
+
+// quoted writes a name as JSON.
+func quoted(name string) []byte {
+	b, _ := jsontext.AppendQuote(nil, name) // a name that was parsed is UTF-8, which is all that can be wrong
+	return b
 }
 
 // escapePointer writes a name as a step of a JSON pointer (RFC 6901).

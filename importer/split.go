@@ -310,7 +310,7 @@ func (s *splitter) scanLines(b *batch) {
 }
 
 // maxBatchRows bounds what a batch of very short rows holds.
-const maxBatchRows = 1 << 15
+const maxBatchRows = 1 << 12
 
 func (s *splitter) scanArray(b *batch) {
 	for s.pos < len(s.buf) {

@@ -189,6 +189,7 @@ func problemOf(name string, it *importer.Item) task.Problem {
 	p := task.Problem{
 		Family: familyImported, ID: familyImported + ":" + hex.EncodeToString(h.Sum(nil)[:12]),
 		Row: fmt.Sprintf("%s:%d", name, it.Line), RowID: it.ID, Messages: it.Messages, Gold: it.Gold, Fields: it.Extra,
+		Said: task.Said(it.Messages),
 	}
 	for _, m := range it.Messages {
 		if m.Role == "user" {

@@ -114,7 +114,8 @@ type Text struct {
 
 // TextOf describes a problem of a task.
 func TextOf(source string, t task.Task, p task.Problem) Text {
-	return Text{source, p.Family, p.ID, t.VerifiableIdentity(), p.Prompt, t.Mask(p.Prompt)}
+	said := p.Particular()
+	return Text{source, p.Family, p.ID, t.VerifiableIdentity(), said, t.Mask(said)}
 }
 
 // Candidate is a prompt and what came of asking it.

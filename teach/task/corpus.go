@@ -51,7 +51,7 @@ func GSM8K(path string) (*Corpus, error) {
 func (c *Corpus) add(p Problem, turns ...exchange.Message) {
 	asked := squeeze(p.Prompt)
 	if len(turns) > 1 {
-		asked = ""
+		asked, p.Said = "", Said(turns)
 		for _, m := range turns {
 			asked += m.Role + "\x00" + squeeze(m.Content) + "\x00"
 			for _, call := range m.ToolCalls {
@@ -82,11 +82,11 @@ func (c *Corpus) findShared() {
 	if len(c.problems) < 2 {
 		return
 	}
-	c.head = strings.Fields(c.fields(c.problems[0].Prompt))
+	c.head = strings.Fields(c.fields(c.problems[0].Particular()))
 	c.tail = c.head
 	shortest := len(c.head)
 	for _, p := range c.problems[1:] {
-		w := strings.Fields(c.fields(p.Prompt))
+		w := strings.Fields(c.fields(p.Particular()))
 		shortest = min(shortest, len(w))
 		n := 0
 		for n < min(len(w), len(c.head)) && w[n] == c.head[n] {

@@ -211,6 +211,9 @@ func TestConversationsAreAsked(t *testing.T) {
 			t.Errorf("row %d, student:\n%s", i, d)
 		}
 	}
+	if ps[0].Said != "Hi\nHello\nTime?" || ps[0].Particular() != ps[0].Said {
+		t.Errorf("said %q", ps[0].Said)
+	}
 	if ps[0].Prompt != "Time?" || ps[1].Prompt != "Hi" || ps[0].ID == ps[2].ID {
 		t.Errorf("prompts %q, ids %s and %s", prompts(ps), ps[0].ID, ps[2].ID)
 	}

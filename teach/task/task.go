@@ -42,6 +42,29 @@ type Problem struct {
 	Student  []exchange.Message `json:"student,omitempty"`  // what the student reads; nil: what the teacher is sent
 	Gold     json.RawMessage    `json:"gold,omitempty"`     // the right answer where it is more than a line of text
 	Fields   json.RawMessage    `json:"fields,omitempty"`   // the row as it stands in the file, an object, for verifiers
+	Said     string             `json:"said,omitempty"`     // of a conversation, all that its turns say (see Said); "": Prompt is all
+}
+
+// Said returns what the turns of a conversation say, a line each, without
+// system prompts. The last question of a conversation ("yes, please") does not
+// tell it from others.
+func Said(turns []exchange.Message) string {
+	var b strings.Builder
+	for _, m := range turns {
+		if m.Role != "system" && m.Content != "" {
+			b.WriteString(m.Content + "\n")
+		}
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// Particular returns the text by which the problem is compared with others:
+// what its conversation says, or else its prompt.
+func (p *Problem) Particular() string {
+	if p.Said != "" {
+		return p.Said
+	}
+	return p.Prompt
 }
 
 // TeacherMessages returns the conversation that the teacher is sent.

@@ -331,10 +331,15 @@ func (e *Estimate) add(all []forecast, pooled forecast, p price.Price) {
 	output := func(o observation) float64 { return o.output }
 	cached := stat.Mean(column(pooled.seen, func(o observation) float64 { return o.cached }), nil)
 	inputPrice := (1-cached)*float64(p.Input) + cached*float64(p.CachedInput)
-	var excess, worst float64
-	for _, o := range pooled.seen {
-		excess += o.excess
-		worst += o.worst
+	lost := column(pooled.seen, func(o observation) float64 { // beyond its usage, as a share of the worst case
+		if o.worst > 0 {
+			return o.excess / o.worst
+		}
+		return 0
+	})
+	excess, spread := stat.Mean(lost, nil), 0.0
+	if len(lost) > 1 {
+		spread = stat.Variance(lost, nil)
 	}
 	var usd, variance, asksVariance float64
 	least := math.MaxInt
@@ -347,9 +352,7 @@ func (e *Estimate) add(all []forecast, pooled forecast, p price.Price) {
 		in, inVar := fit(column(seen, bytes), column(seen, input)).sum(d.n, d.bytes)
 		out, outVar := fit(column(seen, bytes), column(seen, output)).sum(d.n, d.bytes)
 		cost := in*inputPrice + out*float64(p.Output)
-		if worst > 0 {
-			cost += d.worst * excess / worst
-		}
+		cost += d.worst * excess
 		e.Asks += d.n
 		e.Input += in
 		e.Output += out
@@ -357,6 +360,7 @@ func (e *Estimate) add(all []forecast, pooled forecast, p price.Price) {
 		variance += inVar*inputPrice*inputPrice + outVar*float64(p.Output)*float64(p.Output)
 		asksVariance += d.vary
 		if d.n > 0 {
+			variance += d.worst * d.worst * spread * (1/d.n + 1/float64(len(lost)))
 			variance += d.vary * (cost / d.n) * (cost / d.n)
 			least = min(least, len(seen))
 		}
@@ -372,7 +376,7 @@ func (e *Estimate) add(all []forecast, pooled forecast, p price.Price) {
 	e.AsksCI = [2]float64{max(0, e.Asks-asks), e.Asks + asks}
 	if usd > 0 && half > 0.1*usd {
 		ratio := half / (0.1 * usd)
-		e.Need = int(math.Ceil(float64(e.Answers) * ratio * ratio))
+		e.Need = min(int(math.Ceil(float64(e.Answers)*ratio*ratio)), e.Answers+int(math.Ceil(e.Asks)))
 	}
 }
 

@@ -73,7 +73,7 @@ func (a *app) runCommand() *cobra.Command {
 				return err
 			}
 			return a.show(result.Summary(), func() error {
-				return report.Terminal(a.stdout, &result.Report, report.TerminalOptions{Color: a.isTerminal(a.stdout) && a.getenv("NO_COLOR") == ""})
+				return report.Terminal(a.stdout, &result.Report, report.TerminalOptions{Color: a.color(a.stdout)})
 			})
 		},
 	}

@@ -4,6 +4,7 @@ package workspace
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +24,7 @@ func (disk) SyncDir(path string) error {
 func gone(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
 // occupied reports whether a rename failed because something is there.
-func occupied(err error) bool {
-	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
-}
+func occupied(err error) bool { return errors.Is(err, fs.ErrExist) }
 
 // tryLock takes an exclusive advisory lock on an open file.
 func tryLock(f *os.File) (bool, error) {

@@ -159,6 +159,19 @@ func TestWriteThenOpenGivesTheSameExamplesAndTheirCounts(t *testing.T) {
 	}
 }
 
+func TestThePassportCountsCorrections(t *testing.T) {
+	root := t.TempDir()
+	rows := examples()
+	rows[1].Origin = exchange.OriginHuman
+	hash, err := Write(root, rows, passport())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := ReadPassport(filepath.Join(root, hash)); err != nil || p.Corrections != 1 || p.Origins["human"] != 1 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 func TestWriteAgainReusesAndConcurrentWritersAgree(t *testing.T) {
 	root := t.TempDir()
 	var wg sync.WaitGroup

@@ -137,16 +137,25 @@ func (r *run) contestant(name string, m *model.Model) (eval.Contestant, func(), 
 	if err != nil {
 		return eval.Contestant{}, nil, err
 	}
+	byName := r.byName()
 	longest, endpoint := r.longestAnswer(), "student:"+m.Hash()
 	return eval.Contestant{
 		Name: name, Asker: e, Concurrency: 2 * evalSlots, File: resultsPath(r.dir, name),
 		Request: func(it eval.Item) (exchange.Request, error) {
 			return exchange.Request{
-				Endpoint: endpoint, Model: name, Messages: it.Problem.StudentMessages(),
+				Endpoint: endpoint, Model: name, Messages: byName[it.Source].reads(it.Problem),
 				Params: json.RawMessage(`{"temperature":0}`), MaxTokens: longest, Run: r.name, Stage: stageEval, Family: it.Source, Problem: it.Problem.ID,
 			}, nil
 		},
 	}, e.Close, nil
+}
+
+func (r *run) byName() map[string]*promptSource {
+	out := map[string]*promptSource{}
+	for i := range r.sources {
+		out[r.sources[i].name] = &r.sources[i]
+	}
+	return out
 }
 
 // longestAnswer bounds what a student may write: a quarter more than the
@@ -164,10 +173,7 @@ func (r *run) longestAnswer() int {
 // teacherContestant asks the teacher, through ledger and budget. Its answers
 // were collected with the training prompts.
 func (r *run) teacherContestant() eval.Contestant {
-	byName := map[string]*promptSource{}
-	for i := range r.sources {
-		byName[r.sources[i].name] = &r.sources[i]
-	}
+	byName := r.byName()
 	return eval.Contestant{
 		Name: againstTeacher, Teacher: true, Asker: r.asker, Concurrency: r.Teacher.Limits.Concurrent, File: resultsPath(r.dir, againstTeacher),
 		Request: func(it eval.Item) (exchange.Request, error) {

@@ -532,6 +532,28 @@ func TestImportedConversationsNeedNoTeacher(t *testing.T) {
 	}
 }
 
+func TestCallsOfToolsAreTaughtAsText(t *testing.T) {
+	d := newDesk(t)
+	var b strings.Builder
+	for i := range 12 {
+		fmt.Fprintf(&b, `{"tools": [{"type": "function", "function": {"name": "wheels"}}], "messages": [{"role": "user", "content": "Wheels of %d cars, if you please?"}, {"role": "assistant", "content": "", "tool_calls": [{"id": "x", "type": "function", "function": {"name": "wheels", "arguments": "{\"cars\": %d}"}}]}]}`+"\n", i, i)
+	}
+	d.write("chats.jsonl", b.String())
+	res := d.run(strings.Replace(imports, "prompts:", "accept: {finish_reason: [stop, tool_calls]}\nprompts:", 1))
+	set, err := dataset.Open(res.Report.Dataset.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := set.Examples[0]
+	if len(e.ToolCalls) != 1 || e.Tools == "" || e.Answer != "" {
+		t.Fatalf("the dataset lost the call: %+v", e)
+	}
+	prompt, _, answer := lesson(e)
+	if prompt[0].Role != "system" || !strings.Contains(prompt[0].Content, `"wheels"`) || !strings.HasPrefix(answer, `<tool_call>`) || !strings.Contains(answer, `"cars"`) {
+		t.Errorf("the student reads %+v and is taught %q", prompt, answer)
+	}
+}
+
 func TestAConversationIsHeldOutAsAWhole(t *testing.T) {
 	d := newDesk(t)
 	var b strings.Builder

@@ -22,7 +22,7 @@ func (r *run) trainTokenizer(context.Context) error {
 	bar := r.opt.Progress.Stage(stageTokenizer, 0, int64(len(r.data.Examples)), "examples")
 	texts := func(yield func(string) bool) {
 		for _, e := range r.data.Examples {
-			for piece := range tokenizer.Texts(e.Prompt, e.Reasoning, e.Answer) {
+			for piece := range tokenizer.Texts(lesson(e)) {
 				if !yield(piece) {
 					return
 				}
@@ -68,7 +68,7 @@ func (r *run) newStudent() (*model.Model, error) {
 func (r *run) sequences(rows []dataset.Example) []train.Sequence {
 	out := make([]train.Sequence, len(rows))
 	for i, e := range rows {
-		ids, from := r.tokens.Example(e.Prompt, e.Reasoning, e.Answer)
+		ids, from := r.tokens.Example(lesson(e))
 		out[i] = train.Sequence{Tokens: ids, ResponseFrom: from}
 	}
 	return out
@@ -110,7 +110,7 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 			if r.Curate.Reasoning == "drop" {
 				reasoning = ""
 			}
-			rows = append(rows, dataset.Example{Prompt: p.StudentMessages(), Reasoning: reasoning, Answer: x.Answer.Content})
+			rows = append(rows, dataset.Example{Prompt: s.reads(p), Reasoning: reasoning, Answer: x.Answer.Content, ToolCalls: x.Answer.ToolCalls})
 		}
 	}
 	return r.sequences(rows), nil

@@ -98,8 +98,12 @@ func lead(d *Data) string {
 	if d.Model.Active != d.Model.Params {
 		active = fmt.Sprintf(" (%s of them active for a token)", formatParams(d.Model.Active))
 	}
-	return fmt.Sprintf("Distilled from %s over its API: %s examples, %s spent, %s of training on %s. The model has %s parameters%s, and it is yours.",
-		d.Teacher.Name, FormatCount(int64(d.Dataset.Examples)), FormatUSD(d.Spend.USD),
+	from := "Distilled from " + d.Teacher.Name + " over its API"
+	if d.Teacher.Model == "" { // nobody was asked
+		from = "Learned from " + d.Teacher.Name
+	}
+	return fmt.Sprintf("%s: %s examples, %s spent, %s of training on %s. The model has %s parameters%s, and it is yours.",
+		from, FormatCount(int64(d.Dataset.Examples)), FormatUSD(d.Spend.USD),
 		FormatDuration(time.Duration(d.Seconds["train"]*float64(time.Second))), d.Machine.CPU, formatParams(d.Model.Params), active)
 }
 

@@ -16,7 +16,7 @@ type draft struct {
 	purpose     string
 	distributed bool
 
-	reference                bool
+	reference, imported      bool
 	baseURL, model, provider string
 	keyEnv, row, agreement   string // row: the terms row that the user states
 	governs                  string // the terms row that the gate found
@@ -94,6 +94,10 @@ func actions(list []terms.Action) string {
 }
 
 func (d *draft) writeTeacher(b *strings.Builder) {
+	if d.imported {
+		b.WriteString("# There is no teacher: nothing is asked, and nothing paid.\n\n")
+		return
+	}
 	if d.reference {
 		b.WriteString(`# The built-in teacher: a server on this machine that is imperfect on purpose.
 # Another one is a base_url, a model and an api_key_env.
@@ -143,6 +147,20 @@ func (d *draft) writePrompts(b *strings.Builder, output string) error {
 	if err != nil {
 		return err
 	}
+	if d.imported {
+		fmt.Fprintf(b, `# Conversations that somebody has had. terms: what their answers were obtained
+# under; retort terms show %s. Not legal advice.
+prompts:
+  - imported: %s
+    format: auto        # or sharegpt, alpaca, messages, preference, reasoning, batch, log
+    turns: last         # all: each answer of a conversation is an example
+    terms: %s
+    consent: unknown    # of the people in it: none, or {consent: recorded, basis: WHERE}
+    heldout: %d    # conversations that are kept for the examination
+
+`, d.governs, scalar(path), d.row, d.heldout)
+		return nil
+	}
 	fmt.Fprintf(b, "# A row a request; retort recipe preview %s shows them as they are sent.\nprompts:\n  - file: %s\n", filepath.Base(output), scalar(path))
 	if strings.Contains(d.field, "{{") {
 		fmt.Fprintf(b, "    template: %s\n", scalar(d.field))
@@ -174,7 +192,10 @@ var otherVerifiers = []string{"{json_schema: FILE}", "{starlark: FILE}", "{field
 
 func (d *draft) writeRest(b *strings.Builder) {
 	keep, why := "correct", "only what every verifier passes is taught"
-	if d.file != "" && d.gold == "" {
+	switch {
+	case d.imported:
+		why = "what a verifier refuses is left out"
+	case d.file != "" && d.gold == "":
 		keep, why = "all", "nothing is known to be right: every complete answer is taught"
 	}
 	fmt.Fprintf(b, `# Who judges an answer; all of them must pass. fields, numeric and exact compare

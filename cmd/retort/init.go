@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"retort/importer"
 	"retort/price"
 	"retort/recipe"
 	"retort/teach/collect"
@@ -27,8 +29,11 @@ import (
 
 func init() { register((*app).initCommand) }
 
-// otherTeacher is the choice of an address that no provider's row knows.
-const otherTeacher = "other"
+// Choices of a teacher beside those that are known by name.
+const (
+	otherTeacher = "other"  // an address that no provider's row knows
+	noTeacher    = "nobody" // the answers are there already, in a file of conversations
+)
 
 // initFlags are the answers that the command line gives.
 type initFlags struct {
@@ -59,7 +64,7 @@ func (a *app) initCommand() *cobra.Command {
 	fl.SortFlags = false // the order of the questions
 	fl.StringVar(&f.purpose, "purpose", "", "what the model is for, in a `WORD`: extract, …")
 	fl.BoolVar(&f.distributed, "distributed", false, "the model will leave your organisation")
-	fl.StringVar(&f.teacher, "teacher", "", "reference, a provider's `NAME`, or other")
+	fl.StringVar(&f.teacher, "teacher", "", "reference, a provider's `NAME`, other, or nobody")
 	fl.StringVar(&f.baseURL, "base-url", "", "the teacher's address, up to and with /v1")
 	fl.StringVar(&f.model, "model", "", "the model's `NAME` there")
 	fl.StringVar(&f.keyEnv, "api-key-env", "", "the `VARIABLE` that holds the key, or none")
@@ -148,8 +153,9 @@ func (f *initFlags) askOneTeacher(ctx context.Context, q *interview) error {
 		names = append(names, p.Name)
 		menu += fmt.Sprintf("\n  %2d  %-10s %s", len(names), p.Name, p.Title)
 	}
-	names = append(names, otherTeacher)
-	menu += fmt.Sprintf("\n  %2d  %-10s any other OpenAI-compatible address\nits number or name", len(names), otherTeacher)
+	names = append(names, otherTeacher, noTeacher)
+	menu += fmt.Sprintf("\n  %2d  %-10s any other OpenAI-compatible address", len(names)-1, otherTeacher)
+	menu += fmt.Sprintf("\n  %2d  %-10s learn from conversations that are in a file already\nits number or name", len(names), noTeacher)
 	if err := q.ask(ctx, question{
 		flag: "teacher", text: "Who is the teacher?" + menu, def: names[0],
 		check: func(s string) error {
@@ -165,7 +171,10 @@ func (f *initFlags) askOneTeacher(ctx context.Context, q *interview) error {
 	}, f.teacher); err != nil {
 		return err
 	}
-	f.reference = f.teacher == reference.Provider
+	f.reference, f.imported = f.teacher == reference.Provider, f.teacher == noTeacher
+	if f.imported {
+		return f.askConversations(ctx, q)
+	}
 	if f.reference {
 		f.model = (reference.Config{}).ModelName()
 		return f.gate()
@@ -178,6 +187,81 @@ func (f *initFlags) askOneTeacher(ctx context.Context, q *interview) error {
 		return err
 	}
 	return f.askTerms(ctx, q)
+}
+
+// askConversations asks for the file, and for the terms that its answers were
+// obtained under: nothing in it tells.
+func (f *initFlags) askConversations(ctx context.Context, q *interview) error {
+	if err := q.ask(ctx, question{
+		flag: "prompts", text: "Which file (ShareGPT, Alpaca, messages, preference pairs, batch output, logs)",
+		check: func(s string) error { return f.tryConversations(ctx, s) },
+	}, f.prompts); err != nil {
+		return err
+	}
+	if f.agreement != "" {
+		return f.gate()
+	}
+	err := q.ask(ctx, question{
+		flag: "terms", text: "Under which terms row were its answers obtained: " + strings.Join(terms.IDs(), ", "),
+		check: func(s string) error {
+			f.row = s
+			err := f.gate()
+			var refused *terms.RefusedError
+			if errors.As(err, &refused) && refused.Verdict.Decision == terms.Review && q.person {
+				return nil // asked about below
+			}
+			return err
+		},
+	}, f.row)
+	if err != nil {
+		return err
+	}
+	if err := f.gate(); err != nil {
+		return f.askBasis(ctx, q, err)
+	}
+	return nil
+}
+
+// enoughConversations are as many as init reads, to see what a file holds.
+const enoughConversations = 2000
+
+var errEnough = errors.New("enough was read")
+
+// tryConversations reads the first conversations of a file.
+func (f *initFlags) tryConversations(ctx context.Context, name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	n := 0
+	report, err := importer.Read(ctx, file, importer.Options{Name: filepath.Base(name)}, func(*importer.Item) error {
+		if n++; n == enoughConversations {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	if n < 2 {
+		return fmt.Errorf("%s has %d conversations to learn from; refused: %s", name, n, refusals(report.Refused))
+	}
+	if f.file = name; f.heldout == 0 {
+		f.heldout = min(200, max(1, n/6))
+	}
+	return nil
+}
+
+func refusals(counts map[string]int64) string {
+	var list []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		list = append(list, fmt.Sprintf("%s %d", reason, counts[reason]))
+	}
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
 }
 
 // askAddress asks where the teacher is, which model is asked, and which
@@ -315,7 +399,10 @@ func (f *initFlags) gate() error {
 
 func (f *initFlags) source() terms.Source {
 	s := terms.Source{Row: f.row, Provider: reference.Provider, Model: f.model}
-	if !f.reference {
+	switch {
+	case f.imported:
+		s.Provider = ""
+	case !f.reference:
 		s.Provider, s.BaseURL = collect.ProviderOf(f.baseURL), f.baseURL
 		if f.provider != "" {
 			s.Provider = f.provider
@@ -326,6 +413,9 @@ func (f *initFlags) source() terms.Source {
 
 // askPrice asks for the price where the price book does not know it.
 func (f *initFlags) askPrice(ctx context.Context, q *interview) error {
+	if f.imported {
+		return nil
+	}
 	if f.reference {
 		f.paid = true
 		return nil
@@ -359,6 +449,9 @@ func (f *initFlags) askPrice(ctx context.Context, q *interview) error {
 }
 
 func (f *initFlags) askPrompts(ctx context.Context, q *interview) error {
+	if f.imported {
+		return nil
+	}
 	def := ""
 	if f.reference {
 		def = "multiply,chain,list"
@@ -533,12 +626,17 @@ func (a *app) writeDraft(f *initFlags) error {
 	if f.keyEnv != "" && a.getenv(f.keyEnv) == "" {
 		fmt.Fprintf(a.stderr, "  put the key into the environment variable %s\n", f.keyEnv)
 	}
-	for _, step := range []struct{ line, why string }{
+	type step struct{ line, why string }
+	steps := []step{
 		{"retort doctor", "check the machine, and the teacher's terms, price and key"},
 		{"retort run --plan", "see what it would ask and can cost, for nothing"},
 		{"retort run --sample 20", "see twenty answers first, and pay for no more"},
 		{"retort run", "collect, train, evaluate, export"},
-	} {
+	}
+	if f.imported {
+		steps = []step{{"retort recipe preview", "see the first conversations as they are taken"}, {"retort run", "import, train, evaluate, export"}}
+	}
+	for _, step := range steps {
 		fmt.Fprintf(a.stderr, "  %-*s  %s\n", len("retort run --sample 20 ")+len(f.output), step.line+" "+f.output, step.why)
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,5 +275,33 @@ func TestWhatTheCommentsSuggestIsARecipe(t *testing.T) {
 	try("system and shots", strings.NewReplacer("# system:", "system:", "# shots:", "shots:").Replace(text))
 	if strings.Count(text, "# system: system.md") != 1 || strings.Count(text, "# shots: shots.jsonl") != 1 {
 		t.Errorf("system and shots are not suggested:\n%s", text)
+	}
+}
+
+func TestInitTakesConversationsOfAFile(t *testing.T) {
+	dir := t.TempDir()
+	var rows strings.Builder
+	for i := range 30 {
+		fmt.Fprintf(&rows, `{"conversations":[{"from":"human","value":"How much is %d and 1?"},{"from":"gpt","value":"%d"}]}`+"\n", i, i+1)
+	}
+	put(t, filepath.Join(dir, "chats.jsonl"), rows.String())
+	put(t, filepath.Join(dir, "empty.jsonl"), `{"conversations":[{"from":"human","value":"x"},{"from":"gpt","value":""}]}`+"\n")
+	words := []string{"--yes", "--teacher", "nobody", "--prompts", "chats.jsonl"}
+	if r := initIn(t, dir, "", words...); r.code != exitUsage || !strings.Contains(r.stderr, "--terms") {
+		t.Errorf("without terms: code %d, want %d: %s", r.code, exitUsage, r.stderr)
+	}
+	if r := initIn(t, dir, "", append(words, "--terms", "openai")...); r.code != exitTerms {
+		t.Errorf("answers that may not be used: code %d, want %d: %s", r.code, exitTerms, r.stderr)
+	}
+	if r := initIn(t, dir, "", "--yes", "--teacher", "nobody", "--prompts", "empty.jsonl", "--terms", "own-data"); r.code != exitUsage || !strings.Contains(r.stderr, "refused: ") {
+		t.Errorf("nothing to learn from: code %d, want %d and why: %s", r.code, exitUsage, r.stderr)
+	}
+	got := checked(t, initIn(t, dir, "", append(words, "--terms", "own-data")...))
+	p := got.Prompts[0]
+	if got.Name != "chats" || p.Imported != "chats.jsonl" || p.Terms != "own-data" || p.Heldout.Count != 5 || got.Budget.USD != nil || got.Teacher.BaseURL != "" {
+		t.Errorf("%+v", got)
+	}
+	if r := commandLine(t, "recipe", "preview", "chats.yaml"); r.code != exitDone || !strings.Contains(r.stdout, "How much is") {
+		t.Errorf("preview: code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 }

@@ -118,7 +118,9 @@ func (a *app) importFile(ctx context.Context, path string, f importFlags) error 
 		return err
 	}
 	rep := importReport{Terms: record.TermsID, Consent: consent.Consent}
-	into := &recorder{ctx: ctx, to: store, rep: &rep}
+	progress := a.progress()
+	defer progress.Close()
+	into := &recorder{ctx: ctx, to: store, rep: &rep, bar: progress.Stage("import", 0, 0, "exchanges")}
 	err = into.knows(store, importer.EndpointPrefix+record.Name)
 	if err == nil {
 		rep.Report, err = importer.Read(ctx, in, opt, func(it *importer.Item) error {
@@ -138,6 +140,8 @@ func (a *app) importFile(ctx context.Context, path string, f importFlags) error 
 	if err != nil {
 		return err
 	}
+	into.bar.Done(report.FormatCount(int64(rep.New)) + " new exchanges")
+	progress.Close()
 	if err := a.show(rep, func() error { return printImport(a.stdout, rep) }); err != nil {
 		return err
 	}
@@ -244,6 +248,7 @@ type recorder struct {
 	ctx  context.Context
 	to   *segment.Store
 	rep  *importReport
+	bar  *report.Stage
 	keys map[exchange.Key]bool
 	said ledger.Consent // what is recorded of the people behind the source
 	recs []ledger.Record
@@ -277,6 +282,7 @@ func (r *recorder) knows(from ledger.Reader, endpoint string) error {
 }
 
 func (r *recorder) add(e *exchange.Exchange) error {
+	r.bar.Set(int64(r.rep.New+r.rep.Already)+1, "")
 	if r.keys[e.Key] {
 		r.rep.Already++
 		return nil

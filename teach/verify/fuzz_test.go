@@ -88,7 +88,7 @@ func FuzzAnswers(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, c := range []string{"", "x", `{"team": "sales", "urgency": 1}`, "```json\n{}\n```", `[{"a": 1e5}]`, "a {b} {\"c\": 1}", "-1,000.5e-3", "\xff\x00", `{"a":{"b":null}}`, "answer is 4"} {
+	for _, c := range []string{"", "x", `{"team": "sales", "urgency": 1}`, "```json\n{}\n```", `[{"a": 1e5}]`, "a {b} {\"c\": 1}", "-1,000.5e-3", "\xff\x00", `{"a":{"b":null}}`, "answer is 4", `{"one": 1, "two": 2, "three": 3, "four": 4}`} {
 		f.Add(c, "7")
 		f.Add(c, `{"team": "x"}`)
 	}

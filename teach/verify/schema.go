@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 )
@@ -144,6 +145,9 @@ func refused(err *jsonschema.ValidationError) finding {
 		keyword := "false"
 		if p := e.ErrorKind.KeywordPath(); len(p) > 0 {
 			keyword = p[0]
+		}
+		if k, ok := e.ErrorKind.(*kind.AdditionalProperties); ok {
+			slices.Sort(k.Properties) // in an object's order, which is none
 		}
 		faults = append(faults, fault{"/" + strings.Join(e.InstanceLocation, "/"), keyword, e.ErrorKind.LocalizedString(printer)})
 	}

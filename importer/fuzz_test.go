@@ -35,6 +35,9 @@ func fuzz(f *testing.F, format Format) {
 		}
 		for i := range hostiles {
 			h := &hostiles[i]
+			if format == Auto && i%6 != 0 {
+				continue
+			}
 			if h.max > 0 || strings.Contains(h.text+h.more+h.main, "0×") { // long ones find nothing
 				continue
 			}

@@ -199,10 +199,13 @@ var hostiles = []hostile{
 // layouts. It is kept or refused by its rule, and the rows around it are kept.
 func TestHostileBodiesAreRefusedOrKeptByRule(t *testing.T) {
 	bodies := 0
-	for _, f := range forms {
+	for k, f := range forms {
 		for i := range hostiles {
 			h := &hostiles[i]
-			for _, layout := range []string{layoutLines, layoutArray} {
+			for l, layout := range []string{layoutLines, layoutArray} {
+				if h.long() && (k+l)%2 == 1 { // in one layout is enough
+					continue
+				}
 				bodies++
 				if problem := f.between(h, layout); problem != "" {
 					t.Errorf("%s, %s, %s: %s", f.format, h.name, layout, problem)
@@ -213,6 +216,11 @@ func TestHostileBodiesAreRefusedOrKeptByRule(t *testing.T) {
 	if bodies < 300 {
 		t.Errorf("%d bodies", bodies)
 	}
+}
+
+// long reports whether a body has a megabyte or more.
+func (h *hostile) long() bool {
+	return h.max > 0 || strings.Contains(h.text+h.more, "⟪1048576×") || strings.Contains(h.text, "⟪174762×")
 }
 
 func (f form) between(h *hostile, layout string) string {

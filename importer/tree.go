@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -119,10 +120,9 @@ func (p *parser) scalar(raw []byte, kind jsontext.Kind) error {
 	if kind == '"' {
 		if bytes.IndexByte(v, '\\') < 0 {
 			p.text = append(p.text, v[1:len(v)-1]...)
-		} else if p.text, err = jsontext.AppendUnquote(p.text, v); err != nil {
-			return err
-		} else if bytes.IndexByte(p.text[from:], 0) >= 0 {
-			p.nul = true
+		} else {
+			p.text = unescape(p.text, v[1:len(v)-1])
+			p.nul = p.nul || bytes.IndexByte(p.text[from:], 0) >= 0
 		}
 		if p.isName() {
 			p.pending(from)
@@ -130,6 +130,57 @@ func (p *parser) scalar(raw []byte, kind jsontext.Kind) error {
 		}
 	}
 	return p.add(node{kind: byte(kind), start: start, end: end, value: from, valueEnd: int32(len(p.text))})
+}
+
+// unescape appends the characters of a string that the decoder has accepted: its
+// escapes are whole, and its surrogates are pairs. It goes from one escape to the
+// next, which is several times as fast as jsontext.AppendUnquote's second look at
+// every byte.
+func unescape(dst, s []byte) []byte {
+	for {
+		i := bytes.IndexByte(s, '\\')
+		if i < 0 {
+			return append(dst, s...)
+		}
+		dst = append(dst, s[:i]...)
+		c := s[i+1]
+		s = s[i+2:]
+		switch c {
+		case 'b':
+			dst = append(dst, '\b')
+		case 'f':
+			dst = append(dst, '\f')
+		case 'n':
+			dst = append(dst, '\n')
+		case 'r':
+			dst = append(dst, '\r')
+		case 't':
+			dst = append(dst, '\t')
+		case 'u':
+			r := rune(hex4(s))
+			s = s[4:]
+			if utf16.IsSurrogate(r) {
+				r = utf16.DecodeRune(r, rune(hex4(s[2:])))
+				s = s[6:]
+			}
+			dst = utf8.AppendRune(dst, r)
+		default: // a quotation mark, a slash or a backslash
+			dst = append(dst, c)
+		}
+	}
+}
+
+// hex4 is the number that four hexadecimal digits say.
+func hex4(s []byte) (n uint16) {
+	for _, c := range s[:4] {
+		switch {
+		case c <= '9':
+			n = n<<4 | uint16(c-'0')
+		default:
+			n = n<<4 | uint16(c&^0x20-'A'+10)
+		}
+	}
+	return n
 }
 
 // isName reports whether the string that was read last is a name.

@@ -9,20 +9,24 @@ import (
 // end behind. The longest that the patterns allow, in ordinary words, is half of
 // it.
 const (
-	reachBefore = 256
-	reachBehind = 128
+	reachBefore = 192
+	reachBehind = 96
 )
 
-// anchors finds the anchors of all identities in one pass: an Aho-Corasick
+// anchorSet finds the anchors of all identities in one pass: an Aho-Corasick
 // automaton (Aho and Corasick 1975) over bytes, which are folded to lower case
 // where they are ASCII letters. Almost all texts hold none, and none of the
 // patterns need look at them.
 type anchorSet struct {
-	class [256]uint8 // bytes that no anchor tells apart share one
-	width int        // number of classes
-	next  []uint16   // [state, class]
-	ends  []uint32   // [state] the identities of which an anchor ends here, a bit each
+	class   [256]uint16 // bytes that no anchor tells apart share one
+	width   int         // number of classes
+	longest int         // bytes of the longest anchor
+	next    []uint16    // [state, class] → offset of the next state's row, marked if an anchor ends there
+	ends    []uint32    // [state] the identities of which an anchor ends here, a bit each
 }
+
+// ending marks a state in which an anchor ends.
+const ending = 1 << 15
 
 var anchors = newAnchorSet(identities)
 
@@ -30,9 +34,10 @@ func newAnchorSet(ids []identity) *anchorSet {
 	a := &anchorSet{width: 1}
 	for i := range ids {
 		for _, word := range ids[i].anchors {
+			a.longest = max(a.longest, len(word))
 			for _, c := range []byte(word) {
 				if a.class[c] == 0 {
-					a.class[c] = uint8(a.width)
+					a.class[c] = uint16(a.width)
 					a.width++
 				}
 			}
@@ -46,18 +51,23 @@ func newAnchorSet(ids []identity) *anchorSet {
 		for _, word := range ids[i].anchors {
 			at := 0
 			for _, c := range []byte(word) {
-				to := &a.next[at*a.width+int(a.class[c])]
-				if *to == 0 {
-					n := a.state()
-					to = &a.next[at*a.width+int(a.class[c])] // the table may have moved
-					*to = n
+				cell := at*a.width + int(a.class[c])
+				if a.next[cell] == 0 {
+					n := a.state() // which may move the table
+					a.next[cell] = n
 				}
-				at = int(*to)
+				at = int(a.next[cell])
 			}
 			a.ends[at] |= 1 << i
 		}
 	}
 	a.link()
+	for cell, to := range a.next { // numbers of states become offsets
+		a.next[cell] = to * uint16(a.width)
+		if a.ends[to] != 0 {
+			a.next[cell] |= ending
+		}
+	}
 	return a
 }
 
@@ -92,26 +102,66 @@ func (a *anchorSet) link() {
 	}
 }
 
-// maxAround bounds what is searched of one text for one identity.
-const maxAround = 64 << 10
-
 // hit is an anchor that was found: the offset behind it, and whose it is.
 type hit struct {
 	end int
 	of  uint32
 }
 
-// find returns the anchors in s, in order.
+// lanes is how many stretches of a text are read side by side. Each step of the
+// automaton waits for the one before it; four of them do not wait for each other.
+const lanes = 4
+
+// find returns the anchors in s, in order but for some that are found twice.
 func (a *anchorSet) find(s string) (hits []hit) {
-	at := 0
-	for i := 0; i < len(s); i++ {
-		at = int(a.next[at*a.width+int(a.class[s[i]])])
-		if of := a.ends[at]; of != 0 {
-			hits = append(hits, hit{i + 1, of})
+	stretch := (len(s) + lanes - 1) / lanes
+	if stretch < 4*a.longest { // not worth it
+		return a.one(s, 0, hits)
+	}
+	// Each but the last goes on into the next for as long as an anchor that
+	// begins in it may be.
+	n := stretch + a.longest
+	from := [lanes]int{0, stretch, len(s) - n - stretch, len(s) - n}
+	s0, s1, s2, s3 := s[from[0]:][:n], s[from[1]:][:n], s[from[2]:][:n], s[from[3]:][:n]
+	var found [lanes][]hit
+	var at0, at1, at2, at3 uint16
+	for i := 0; i < n; i++ {
+		at0 = a.next[at0+a.class[s0[i]]]
+		at1 = a.next[at1+a.class[s1[i]]]
+		at2 = a.next[at2+a.class[s2[i]]]
+		at3 = a.next[at3+a.class[s3[i]]]
+		if (at0|at1|at2|at3)&ending == 0 {
+			continue
+		}
+		for k, at := range [lanes]*uint16{&at0, &at1, &at2, &at3} {
+			if *at&ending != 0 {
+				*at &^= ending
+				found[k] = append(found[k], hit{i + 1, a.ends[int(*at)/a.width]})
+			}
+		}
+	}
+	for k := range found {
+		for _, h := range found[k] {
+			hits = append(hits, hit{from[k] + h.end, h.of})
 		}
 	}
 	return hits
 }
+
+// one is find for one stretch, which begins at an offset.
+func (a *anchorSet) one(s string, from int, hits []hit) []hit {
+	at := uint16(0)
+	for i := 0; i < len(s); i++ {
+		if at = a.next[at+a.class[s[i]]]; at&ending != 0 {
+			at &^= ending
+			hits = append(hits, hit{from + i + 1, a.ends[int(at)/a.width]})
+		}
+	}
+	return hits
+}
+
+// maxAround bounds what is searched of one text for one identity.
+const maxAround = 64 << 10
 
 // around returns the stretches of s that a claim of one identity can stand in:
 // what is within reach of its anchors, up to the spaces beyond. Of a text that
@@ -146,30 +196,52 @@ func around(s string, hits []hit, identity int) (parts [][2]int) {
 // firstPerson reports whether a writer may be speaking of itself: a text without
 // these words makes no claim. It costs a thousandth of what the patterns do.
 func firstPerson(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := s[i] | 0x20
+	as, i := false, false
+	for at := 0; at < len(s); at++ {
+		c := s[at] | 0x20
 		if c < 'a' || c > 'z' {
-			if strings.HasPrefix(s[i:], "我") || strings.HasPrefix(s[i:], "由") || strings.HasPrefix(s[i:], "作为") {
+			if c >= 0x80 && startsWith(s[at:], "我", "由", "作为") {
 				return true
 			}
 			continue
 		}
-		if i > 0 && wordByte(s[i-1]) {
+		if at > 0 && wordByte(s[at-1]) {
 			continue
 		}
-		end := i + 1
+		end := at + 1
 		for end < len(s) && wordByte(s[end]) {
 			end++
 		}
-		switch len := end - i; {
-		case len == 1 && c == 'i',
-			len == 2 && c == 'm' && (s[i+1]|0x20 == 'e' || s[i+1]|0x20 == 'y'),
-			len == 2 && c == 'a' && s[i+1]|0x20 == 's',
-			len == 4 && strings.EqualFold(s[i:end], "this"),
-			len == 5 && strings.EqualFold(s[i:end], "which"):
+		word, rest := s[at:end], s[end:]
+		switch {
+		case len(word) == 1 && c == 'i':
+			i = true
+			if startsWith(rest, "'", "’", ",", " am", " was", " have", " go") {
+				return true
+			}
+		case len(word) == 2 && c == 'm' && word[1]|0x20 == 'e',
+			len(word) == 2 && c == 'm' && word[1]|0x20 == 'y' && startsWith(rest, " name", " creator", " developer", " maker"),
+			len(word) == 2 && c == 'a' && word[1]|0x20 == 's' && startsWith(rest, " a ", " an ", " the ", " just ", " only ", " also ", " actually "),
+			len(word) == 4 && strings.EqualFold(word, "this") && startsWith(rest, " is"),
+			len(word) == 5 && strings.EqualFold(word, "which") && startsWith(rest, " was"):
+			return true
+		case len(word) == 2 && c == 'a' && word[1]|0x20 == 's':
+			as = true
+		}
+		if as && i { // "as NAME, I"
 			return true
 		}
-		i = end - 1
+		at = end - 1
+	}
+	return false
+}
+
+// startsWith reports whether s begins with one of these, in any case.
+func startsWith(s string, with ...string) bool {
+	for _, w := range with {
+		if len(s) >= len(w) && strings.EqualFold(s[:len(w)], w) {
+			return true
+		}
 	}
 	return false
 }

@@ -1,6 +1,7 @@
 package text
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -11,9 +12,13 @@ import (
 func TestAnchorsAreThoseThatASearchFinds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	pieces := []string{" ", "x", "i", "GPT", "g", "open", "llama ", "Claude", "cla", "通", "通义", "由", "\xff", "an ai", "n a", "meta ai", "Meta", "qwe", "qwen"}
-	for range 3000 {
+	for i := range 6000 {
 		var b strings.Builder
-		for range rng.IntN(12) {
+		most := 12
+		if i%4 == 0 { // long enough to be read in lanes
+			most = 400
+		}
+		for range rng.IntN(most) {
 			b.WriteString(pieces[rng.IntN(len(pieces))])
 		}
 		s, want := b.String(), uint32(0)
@@ -28,6 +33,17 @@ func TestAnchorsAreThoseThatASearchFinds(t *testing.T) {
 		}
 		if got != want {
 			t.Fatalf("%q: %b, want %b", s, got, want)
+		}
+		one := anchors.one(s, 0, nil)
+		at := func(hits []hit) map[hit]bool {
+			all := map[hit]bool{}
+			for _, h := range hits {
+				all[h] = true
+			}
+			return all
+		}
+		if a, b := at(one), at(anchors.find(s)); !maps.Equal(a, b) {
+			t.Fatalf("%q: %v, want %v", s, b, a)
 		}
 	}
 }

@@ -25,6 +25,10 @@ const (
 	slowest    = 0.2         // requests a second that are always allowed, as far as the limits do
 	burst      = 50 * time.Millisecond
 	pauseAfter = 4 // refusals in a row after which everybody waits, not only who was refused
+
+	headroom  = 1.5 // how far the rate may exceed the best rate of success while there are outages
+	outageRun = 2   // refusals in a row, at least, that an outage consists of
+	outageGap = 2.5 // how long it lasts at least, in mean times between answers
 )
 
 // Limiter decides when the next request may be sent.
@@ -47,7 +51,13 @@ const (
 // longer holds anything back.
 //
 // A refusal whose headers say that requests are left is not put down to the
-// rate.
+// rate. Nor, while requests are paced, are those of an outage: refusals in a row
+// for so long that a limit on the rate would have let an answer through. A burst
+// of refusals for everybody would otherwise slow everybody down, and the more so
+// the more requests are under way. An outage counts as one refusal, unless a
+// window passes without an answer, and meanwhile the rate stays near the best
+// one: a limit on each whole second or minute looks the same, and there asking
+// faster only means being refused more.
 //
 // What a response's headers ask for is honoured: where no request is left,
 // nobody sends until the next one is allowed. Who was refused waits as long as
@@ -68,6 +78,10 @@ type Limiter struct {
 
 	start       time.Time // of the window
 	ok, refused int       // responses in the window
+	outages     int       // in the window
+	run         int       // refusals since the last answer that are not yet among refused
+	answered    time.Time // when the last answer came
+	success     float64   // answers a second, lately
 	inARow      int       // refusals since the last success
 	clean       int       // windows without a refusal, up to 2
 	inFlight    int
@@ -214,13 +228,14 @@ func (p *Permit) Done(o Outcome) {
 	switch {
 	case o.Refused:
 		if !o.Hints.Left {
-			m.refused++
+			m.run++
 		}
 		m.inARow++
 		if m.inARow >= pauseAfter {
 			m.pauseUntil(now.Add(o.Hints.RetryAfter))
 		}
 	case o.OK:
+		m.endRun(now)
 		m.ok++
 		m.inARow = 0
 	}
@@ -236,6 +251,18 @@ func (m *Limiter) pauseUntil(t time.Time) {
 	}
 }
 
+// endRun puts the refusals since the last answer down to the rate, but an
+// outage counts as one.
+func (m *Limiter) endRun(now time.Time) {
+	gap := now.Sub(m.answered).Seconds()
+	if m.rate > 0 && m.run >= outageRun && gap*m.success >= outageGap {
+		m.run = 1
+		m.outages++
+	}
+	m.refused += m.run
+	m.run, m.answered = 0, now
+}
+
 // adjust ends the window if its time has come.
 func (m *Limiter) adjust(now time.Time) {
 	if m.start.IsZero() {
@@ -246,7 +273,12 @@ func (m *Limiter) adjust(now time.Time) {
 	if elapsed < window {
 		return
 	}
+	if m.ok == 0 { // nothing is answered at all: that is no outage but the state of things
+		m.refused += m.run
+		m.run = 0
+	}
 	total := m.ok + m.refused
+	m.success += (float64(m.ok)/elapsed.Seconds() - m.success) / 2
 	f := max(float64(m.refused)/float64(max(total, 1))-tolerated, 0)
 	switch success := float64(m.ok) / elapsed.Seconds(); {
 	case m.rate == 0:
@@ -269,13 +301,16 @@ func (m *Limiter) adjust(now time.Time) {
 			m.clean = 0
 		}
 		m.rate = max((m.rate+step*(1-f))*(1-f), slowest)
+		if m.outages > 0 {
+			m.rate = min(m.rate, max(headroom*m.best, slowest))
+		}
 		if m.ceiling > 0 {
 			m.rate = min(m.rate, m.ceiling)
 		} else if m.refused == 0 && m.rate > 2*m.best && m.rate > 5 {
 			m.rate = 0
 		}
 	}
-	m.start, m.ok, m.refused = now, 0, 0
+	m.start, m.ok, m.refused, m.outages = now, 0, 0, 0
 }
 
 // State is what a progress view shows of a limiter.

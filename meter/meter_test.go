@@ -172,36 +172,59 @@ func TestHeadersAreUnderstood(t *testing.T) {
 }
 
 // server refuses what exceeds limit(t) requests a second (a bucket of a tenth
-// of a second), and besides one request in noise without reason.
+// of a second, or as many in each whole second), and besides one request in
+// noise without reason. One request in bursts begins a quarter of a second in
+// which everybody is refused. Who is refused is told to wait a second or, where
+// exact is set, as long as it takes.
 type server struct {
 	mu     sync.Mutex
 	limit  func(time.Duration) float64
+	whole  bool // seconds
 	noise  float64
+	bursts float64
+	exact  bool
 	rng    *rand.Rand
 	start  time.Time
 	last   time.Time
+	until  time.Time // of the burst
 	level  float64
 	ok, no int
 }
 
-func (s *server) ask() bool {
+// ask returns how long to wait if the request is refused, otherwise 0.
+func (s *server) ask() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	limit := s.limit(now.Sub(s.start))
-	s.level = min(s.level+now.Sub(s.last).Seconds()*limit, max(limit/10, 1))
-	s.last = now
-	if s.level < 1 || s.rng.Float64() < s.noise {
+	wait := time.Duration(0)
+	if s.whole {
+		if second := now.Truncate(time.Second); second != s.last {
+			s.last, s.level = second, limit
+		}
+		wait = s.last.Add(time.Second).Sub(now)
+	} else {
+		s.level = min(s.level+now.Sub(s.last).Seconds()*limit, max(limit/10, 1))
+		s.last = now
+		wait = time.Duration((1-s.level)/limit*float64(time.Second)) + 1
+	}
+	if s.bursts > 0 && s.rng.Float64() < s.bursts && !now.Before(s.until) {
+		s.until = now.Add(250 * time.Millisecond)
+	}
+	if s.level < 1 || s.rng.Float64() < s.noise || now.Before(s.until) {
 		s.no++
-		return false
+		if !s.exact {
+			return time.Second
+		}
+		return max(wait, s.until.Sub(now), time.Millisecond)
 	}
 	s.level--
 	s.ok++
-	return true
+	return 0
 }
 
 // load asks the server with 32 workers for the given time, each request taking
-// 50 ms and each refusal waiting a second.
+// 50 ms.
 func load(t *testing.T, s *server, l Limits, d time.Duration) {
 	m, err := NewLimiter(l)
 	if err != nil {
@@ -209,11 +232,15 @@ func load(t *testing.T, s *server, l Limits, d time.Duration) {
 	}
 	s.start = time.Now()
 	s.last = s.start
+	if s.whole {
+		s.level = s.limit(0)
+	}
 	s.rng = rand.New(rand.NewPCG(1, 2))
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	var wg sync.WaitGroup
-	for range 32 {
+	for i := range 32 {
+		rng := rand.New(rand.NewPCG(3, uint64(i)))
 		wg.Go(func() {
 			for {
 				p, err := m.Acquire(ctx, 100)
@@ -221,11 +248,12 @@ func load(t *testing.T, s *server, l Limits, d time.Duration) {
 					return
 				}
 				time.Sleep(50 * time.Millisecond)
-				ok := s.ask()
-				p.Done(Outcome{OK: ok, Refused: !ok, Tokens: 100, Hints: Hints{RetryAfter: time.Duration(float64(time.Second) * float64(b2i(!ok)))}})
-				if !ok {
-					time.Sleep(time.Second)
+				wait := s.ask()
+				p.Done(Outcome{OK: wait == 0, Refused: wait > 0, Tokens: 100, Hints: Hints{RetryAfter: wait}})
+				if wait > 0 && s.exact {
+					wait += time.Duration(rng.Float64() * float64(500*time.Millisecond))
 				}
+				time.Sleep(wait)
 			}
 		})
 	}
@@ -235,40 +263,37 @@ func load(t *testing.T, s *server, l Limits, d time.Duration) {
 	}
 }
 
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 func TestTheRateThatATeacherAllowsIsFound(t *testing.T) {
 	always := func(x float64) func(time.Duration) float64 { return func(time.Duration) float64 { return x } }
 	for name, c := range map[string]struct {
-		limit   func(time.Duration) float64
-		noise   float64
+		server  *server
 		limits  Limits
 		seconds float64
 		least   float64 // answers, as a share of what was possible
 		refused float64 // most, as a share of what was asked
 	}{
-		"50 a second": {always(50), 0, Limits{Concurrent: 32}, 60, 0.8, 0.15},
-		"50, halved for 10 s": {func(d time.Duration) float64 {
+		"50 a second": {&server{limit: always(50)}, Limits{Concurrent: 32}, 60, 0.8, 0.15},
+		"50, halved for 10 s": {&server{limit: func(d time.Duration) float64 {
 			return map[bool]float64{true: 25, false: 50}[d > 20*time.Second && d < 30*time.Second]
-		}, 0, Limits{Concurrent: 32}, 60, 0.75, 0.2},
-		"50, and 5% refused at random": {always(50), 0.05, Limits{Concurrent: 32}, 60, 0.5, 0.2},
-		"fast, 5% refused at random":   {always(600), 0.05, Limits{Concurrent: 32}, 60, 0.4, 0.08},
-		"from fast to 20":              {func(d time.Duration) float64 { return map[bool]float64{true: 600, false: 20}[d < 10*time.Second] }, 0, Limits{Concurrent: 32}, 120, 0.8, 0.2},
-		"as fast as the limit":         {always(600), 0, Limits{Concurrent: 32, RPM: 600}, 60, 0.016, 0},
-		"as fast as the token limit":   {always(600), 0, Limits{Concurrent: 32, TPM: 60_000}, 60, 0.016, 0.005},
+		}}, Limits{Concurrent: 32}, 60, 0.75, 0.2},
+		"50, and 5% refused at random": {&server{limit: always(50), noise: 0.05}, Limits{Concurrent: 32}, 60, 0.5, 0.2},
+		"50, and 5% begin a burst":     {&server{limit: always(50), bursts: 0.05, exact: true}, Limits{Concurrent: 32}, 60, 0.4, 0.3},
+		"50, and 2% begin a burst":     {&server{limit: always(50), bursts: 0.02, exact: true}, Limits{Concurrent: 32}, 60, 0.7, 0.25},
+		"50 in each second":            {&server{limit: always(50), whole: true, exact: true}, Limits{Concurrent: 32}, 60, 0.9, 0.2},
+		"fast, 5% refused at random":   {&server{limit: always(600), noise: 0.05}, Limits{Concurrent: 32}, 60, 0.4, 0.08},
+		"from fast to 20": {&server{limit: func(d time.Duration) float64 {
+			return map[bool]float64{true: 600, false: 20}[d < 10*time.Second]
+		}}, Limits{Concurrent: 32}, 120, 0.8, 0.2},
+		"as fast as the limit":       {&server{limit: always(600)}, Limits{Concurrent: 32, RPM: 600}, 60, 0.016, 0},
+		"as fast as the token limit": {&server{limit: always(600)}, Limits{Concurrent: 32, TPM: 60_000}, 60, 0.016, 0.005},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &server{limit: c.limit, noise: c.noise}
+				s := c.server
 				load(t, s, c.limits, time.Duration(c.seconds*float64(time.Second)))
 				possible := 0.0
 				for i := range int(c.seconds * 10) {
-					possible += c.limit(time.Duration(i)*100*time.Millisecond) / 10
+					possible += s.limit(time.Duration(i)*100*time.Millisecond) / 10
 				}
 				got, no := float64(s.ok)/possible, float64(s.no)/float64(s.ok+s.no)
 				t.Logf("%d answers, %.3f of what was possible; %.3f refused", s.ok, got, no)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -190,38 +188,20 @@ func (f *importFlags) options(path string) (importer.Options, importer.RecordOpt
 // passportTerms reads under which terms an exported file's answers were
 // obtained from the passport beside it.
 func passportTerms(path string) (string, error) {
-	beside := path + dataset.ExportPassportSuffix
-	raw, err := os.ReadFile(beside)
-	if errors.Is(err, fs.ErrNotExist) {
+	p, err := dataset.ReadExportPassport(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return "", usageError{errors.New("say under which terms its answers were obtained: --terms ROW (`retort terms list` shows the rows), or --agreement FILE and --terms with its id")}
-	}
-	if err != nil {
-		return "", fmt.Errorf("import: %w", err)
-	}
-	var p dataset.Passport
-	if err := json.Unmarshal(raw, &p); err != nil || p.Format != dataset.PassportFormat || len(p.Files) != 1 {
-		return "", fmt.Errorf("import: %s is not the passport of an exported file: name the terms with --terms", beside)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("import: %w", err)
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", fmt.Errorf("import: %w", err)
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != p.Files[0].SHA256 {
-		return "", fmt.Errorf("import: %s was changed since it was exported, so that the passport beside it does not vouch for it: name the terms with --terms", path)
-	}
-	var ids []string
-	for _, t := range p.Terms {
-		ids = append(ids, t.ID)
-	}
-	if len(ids) != 1 {
+	case err != nil:
+		return "", fmt.Errorf("import: %w: name the terms with --terms", err)
+	case len(p.Terms) != 1:
+		ids := make([]string, len(p.Terms))
+		for i, t := range p.Terms {
+			ids[i] = t.ID
+		}
 		return "", usageError{fmt.Errorf("its passport names several terms (%s), and not which rows are under which: name the strictest with --terms", strings.Join(ids, ", "))}
 	}
-	return ids[0], nil
+	return p.Terms[0].ID, nil
 }
 
 // writer opens the workspace's ledger for writing. Damage is told on stderr.

@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -195,4 +197,30 @@ func ExportFile(ctx context.Context, path string, d *Dataset, f ExportFormat) (E
 		return rep, err
 	}
 	return rep, workspace.WriteFileAtomic(path+ExportPassportSuffix, text, 0o644)
+}
+
+// ReadExportPassport reads the passport beside an exported file and verifies
+// that the file is the one that it speaks of. A file without a passport is
+// fs.ErrNotExist.
+func ReadExportPassport(path string) (Passport, error) {
+	beside := path + ExportPassportSuffix
+	raw, err := os.ReadFile(beside)
+	if err != nil {
+		return Passport{}, err
+	}
+	var p Passport
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return Passport{}, fmt.Errorf("%s%s is not a passport: %w", beside, position(raw, err), err)
+	}
+	if p.Format != PassportFormat || p.Version != PassportVersion || p.Export == nil || len(p.Files) != 1 {
+		return Passport{}, fmt.Errorf("%s is not the passport of an exported file that this version reads", beside)
+	}
+	sum, size, err := hashFile(path)
+	switch {
+	case err != nil:
+		return Passport{}, err
+	case size != p.Files[0].Bytes || sum != p.Files[0].SHA256:
+		return Passport{}, fmt.Errorf("%s was changed since it was exported, so that the passport beside it does not vouch for it", path)
+	}
+	return p, nil
 }

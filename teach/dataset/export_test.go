@@ -307,6 +307,29 @@ func TestAnExportedFileHasItsPassportBesideIt(t *testing.T) {
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Errorf("passport (-want +got):\n%s", diff)
 	}
+	if read, err := ReadExportPassport(path); err != nil || read.Hash != hash {
+		t.Errorf("read by the file's name: %v", err)
+	}
+	for _, c := range []struct {
+		name, file, text string
+	}{
+		{"changed", path, "{}\n"},
+		{"no passport", path + ExportPassportSuffix, "{"},
+		{"a dataset's", path + ExportPassportSuffix, `{"format":"retort dataset passport","version":1}`},
+	} {
+		if err := os.WriteFile(c.file, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadExportPassport(path); err == nil || errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if err := os.Remove(path + ExportPassportSuffix); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadExportPassport(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without a passport: %v", err)
+	}
 }
 
 func TestAnExportOfNothingLeavesNoFile(t *testing.T) {

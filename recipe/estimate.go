@@ -1,8 +1,10 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"gonum.org/v1/gonum/stat"
@@ -37,6 +39,10 @@ type Estimate struct {
 	Seconds float64    `json:"seconds"`           // of asking
 	Rate    float64    `json:"acceptance"`        // share of answers that become examples, as far as the answer decides it
 	Need    int        `json:"sample_for_10_pct"` // answers that would bring the interval within ±10%; 0 if it is
+	// Borrowed says that no question of the recipe was answered yet: the
+	// answers are the same teacher's to other questions, and there is no
+	// interval.
+	Borrowed bool `json:"borrowed,omitempty"`
 }
 
 // observation is a question that was answered.
@@ -63,8 +69,8 @@ type forecast struct {
 	want demand
 }
 
-// estimate predicts what the recipe's questions will cost, nil if nothing of
-// them was answered yet.
+// estimate predicts what the recipe's questions will cost, nil if the ledger
+// holds no answer of this teacher.
 func (r *run) estimate(ctx context.Context) (*Estimate, error) {
 	template, err := r.request(r.teacher)
 	if err != nil {
@@ -86,10 +92,14 @@ func (r *run) estimate(ctx context.Context) (*Estimate, error) {
 			all = append(all, f)
 		}
 	}
+	e := &Estimate{}
 	if len(pooled.seen) == 0 {
-		return nil, nil
+		if pooled.seen = r.neighbours(); len(pooled.seen) == 0 {
+			return nil, nil
+		}
+		e.Borrowed = true
 	}
-	e := &Estimate{Answers: len(pooled.seen)}
+	e.Answers = len(pooled.seen)
 	k := 0
 	for i := range r.sources {
 		s := &r.sources[i]
@@ -161,6 +171,28 @@ func (r *run) observe(ctx context.Context, template exchange.Request, s *promptS
 		}
 	}
 	return out, nil
+}
+
+// wrapping is about what a request's body holds beside the text of its messages.
+const wrapping = 150
+
+// neighbours are the teacher's answers to questions of other recipes, whose
+// texts are known by their length alone.
+func (r *run) neighbours() []observation {
+	var out []observation
+	for key, x := range r.held.answers.answers {
+		if !x.OK() || x.Endpoint != r.teacher.endpoint || x.ModelAsked != r.teacher.model {
+			continue
+		}
+		out = append(out, observation{
+			bytes: float64(max(1, r.held.sizes[key]-wrapping)), input: float64(x.Usage.Input), output: float64(x.Usage.Output),
+			seconds: time.Duration(x.Times.LastByte - x.Times.Sent).Seconds(), accepted: true,
+		})
+	}
+	slices.SortFunc(out, func(a, b observation) int { // sums of floats depend on their order
+		return cmp.Or(cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.input, b.input), cmp.Compare(a.output, b.output), cmp.Compare(a.seconds, b.seconds))
+	})
+	return out
 }
 
 // horizon bounds how many training questions of a source are looked at: a

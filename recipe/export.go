@@ -67,17 +67,20 @@ func (r *run) gateDataset(ctx context.Context) error {
 }
 
 // exportBasis names what decides the exported files beside the run itself.
-func (r *run) exportBasis() string {
+func (r *run) exportBasis() (string, error) {
 	if r.Model == nil && r.Terms == nil {
-		return ""
+		return "", nil
 	}
 	shown, err := r.shown(nil)
-	raw, merr := json.Marshal([]any{shown, r.overrides()})
-	if err != nil || merr != nil {
-		return "unreadable" // export itself says why
+	if err != nil {
+		return "", err
+	}
+	raw, err := json.Marshal([]any{shown, r.overrides()})
+	if err != nil {
+		return "", err
 	}
 	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
+	return hex.EncodeToString(sum[:]), nil
 }
 
 func (r *run) lineage() (export.Lineage, error) {

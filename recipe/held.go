@@ -2,8 +2,6 @@ package recipe
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +15,7 @@ import (
 type held struct {
 	answers     recorded
 	costs       map[exchange.Key]exchange.Pico // of all attempts at a question, whoever made them
+	sizes       map[exchange.Key]int           // bytes of a question's request as it was sent
 	account     account
 	corrections map[exchange.ID]*exchange.Exchange // by the corrected exchange: what a person wrote
 	judged      map[exchange.ID]bool               // exchanges with a verdict by the run's rules
@@ -97,6 +96,7 @@ func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange
 	h := &held{
 		answers:  recorded{answers: map[exchange.Key]*exchange.Exchange{}},
 		costs:    map[exchange.Key]exchange.Pico{},
+		sizes:    map[exchange.Key]int{},
 		account:  account{errors: map[string]int64{}, costs: map[string]exchange.Pico{}, usage: map[string]bool{}},
 		judged:   map[exchange.ID]bool{},
 		consents: map[string]Consent{}, overrides: map[string]bool{},
@@ -121,6 +121,7 @@ func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange
 			return nil
 		}
 		h.costs[e.Key] += e.Cost
+		h.sizes[e.Key] = len(e.RequestBody)
 		if old := h.answers.answers[e.Key]; old == nil || !old.OK() { // the first answer stays the answer
 			h.answers.answers[e.Key] = light(e)
 		}
@@ -162,23 +163,6 @@ func (h *held) remark(r *run, rec ledger.Record) error {
 		}
 	}
 	return nil
-}
-
-// corrected digests the corrections that apply to the run, "" if there are
-// none: what was made before they came is made again.
-func (h *held) corrected() string {
-	var lines []string
-	for _, x := range h.answers.answers {
-		if c := h.corrections[x.ID]; c != nil {
-			lines = append(lines, x.ID.String()+" "+c.ID.String()+"\n")
-		}
-	}
-	if lines == nil {
-		return ""
-	}
-	slices.Sort(lines)
-	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
-	return hex.EncodeToString(sum[:])
 }
 
 // asker answers what a recipe asks: what was imported from the ledger, all

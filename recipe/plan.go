@@ -103,7 +103,10 @@ func (r *run) plan(ctx context.Context) (*Plan, error) {
 			p.Worst = 0
 		}
 		e.limit(p.Worst)
-		p.Estimate, p.Expected, p.Interval, p.Seconds = e, &e.USD, &e.CI, &e.Seconds
+		p.Estimate, p.Expected, p.Seconds = e, &e.USD, &e.Seconds
+		if !e.Borrowed {
+			p.Interval = &e.CI
+		}
 	}
 	return p, nil
 }
@@ -227,7 +230,10 @@ func (p *Plan) printCost(w io.Writer) {
 		fmt.Fprint(w, ", where the budget ends")
 	}
 	fmt.Fprintf(w, "; %s if every new question is answered once and at full length\n", report.FormatUSD(p.Once))
-	if e := p.Estimate; e != nil {
+	if e := p.Estimate; e != nil && e.Borrowed {
+		fmt.Fprintf(w, "expected about %s, and %s of asking, going by this teacher's %s answers to other questions\n         how far this may be off is known after: retort run --sample 20 %s\n",
+			report.FormatUSD(e.USD), report.FormatDuration(time.Duration(e.Seconds*float64(time.Second))), report.FormatCount(int64(e.Answers)), p.file)
+	} else if e != nil {
 		fmt.Fprintf(w, "expected %s (95%%: %s to %s) for %s questions, and %s of asking, going by %s answers to this recipe's questions\n",
 			report.FormatUSD(e.USD), report.FormatUSD(e.CI[0]), report.FormatUSD(e.CI[1]), report.FormatCount(int64(math.Round(e.Asks))),
 			report.FormatDuration(time.Duration(e.Seconds*float64(time.Second))), report.FormatCount(int64(e.Answers)))

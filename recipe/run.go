@@ -275,7 +275,11 @@ func (r *run) step(ctx context.Context, s stage) error {
 	if err != nil {
 		return fmt.Errorf("%w; remove the file to do the stage again", err)
 	}
-	if done && before.Basis == r.basis(s.name) {
+	basis, err := r.basis(s.name)
+	if err != nil {
+		return err
+	}
+	if done && before.Basis == basis {
 		r.seconds[s.name] = before.Seconds
 		return s.load(ctx)
 	}
@@ -293,7 +297,7 @@ func (r *run) step(ctx context.Context, s stage) error {
 	if err != nil {
 		name += ".part"
 	}
-	raw, merr := json.Marshal(stageState{Seconds: r.seconds[s.name], Basis: r.basis(s.name)})
+	raw, merr := json.Marshal(stageState{Seconds: r.seconds[s.name], Basis: basis})
 	if merr != nil {
 		return errors.Join(err, merr)
 	}
@@ -301,14 +305,14 @@ func (r *run) step(ctx context.Context, s stage) error {
 }
 
 // basis is stageState.Basis of a stage as things are now.
-func (r *run) basis(stage string) string {
+func (r *run) basis(stage string) (string, error) {
 	switch stage {
 	case stageCollect:
-		return r.held.corrected()
+		return r.corrected()
 	case stageExport:
 		return r.exportBasis()
 	}
-	return ""
+	return "", nil
 }
 
 // forget removes what a stage and those after it have left, last first, so that

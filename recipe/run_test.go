@@ -267,8 +267,12 @@ func TestAnotherVerifierCostsNothingAndAnotherTemplateEverything(t *testing.T) {
 		t.Errorf("%d verdict records after a second set of rules, %d before", n, verdicts)
 	}
 	other := strings.Replace(own, `"{{q}}"`, `"{{q}} "`, 1)
-	if p := d.plan(other); p.New != 70 || p.Reused != 0 {
+	p := d.plan(other)
+	if p.New != 70 || p.Reused != 0 {
 		t.Errorf("a changed template reuses answers: %+v", p)
+	}
+	if paid := first.Report.Spend.USD; p.Estimate == nil || !p.Estimate.Borrowed || p.Interval != nil || *p.Expected < paid/2 || *p.Expected > 2*paid {
+		t.Errorf("$%v were paid for the like; expected now: %+v", paid, p.Estimate)
 	}
 	c, err := Compare(d.ws, first.Report.Run, second.Report.Run)
 	if err != nil {

@@ -196,17 +196,16 @@ func holm(rows []PairRow) {
 }
 
 // Judge judges stored results again by the items' own tasks, such as another
-// run's verifiers, and returns those that are answers to one of the items.
+// run's verifiers. A result that answers none of the items stays as it is.
 func Judge(results []Result, items []Item) []Result {
 	byID := map[[2]string]Item{}
 	for _, it := range items {
 		byID[[2]string{it.Source, it.Problem.ID}] = it
 	}
-	var out []Result
-	for _, r := range results {
-		if it, ok := byID[[2]string{r.Source, r.Problem}]; ok {
-			r.verify(it)
-			out = append(out, r)
+	out := slices.Clone(results)
+	for i := range out {
+		if it, ok := byID[[2]string{out[i].Source, out[i].Problem}]; ok {
+			out[i].verify(it)
 		}
 	}
 	return out

@@ -95,7 +95,7 @@ func TestJudgeJudgesStoredResultsByOtherRules(t *testing.T) {
 		{Source: "a", Problem: "a:9", Content: "9", Correct: true},
 	}
 	got := Judge(results, items)
-	if len(got) != 2 || !got[0].Correct || got[1].Correct {
+	if len(got) != 3 || !got[0].Correct || got[1].Correct || !got[2].Correct {
 		t.Errorf("%+v", got)
 	}
 	if results[0].Correct {

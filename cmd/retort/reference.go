@@ -22,7 +22,7 @@ func (a *app) referenceCommand() *cobra.Command {
 	serve := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the reference teacher over the OpenAI wire",
-		Long: "Serve the reference teacher over the OpenAI wire. It solves four kinds of\n" +
+		Long: "Serve the reference teacher over the OpenAI wire. It solves five kinds of\n" +
 			"problem with written-out reasoning, is imperfect on purpose, and can be told\n" +
 			"to misbehave: its configuration is what a recipe has under `reference`.",
 		Example: "  retort reference serve --listen 127.0.0.1:8081 --bill bill.jsonl",

@@ -217,7 +217,7 @@ func TestWrongAnswersAreRefusedWithWhatIsExpected(t *testing.T) {
 		{"no input at all", "", nil, "--purpose, or --yes"},
 		{"input that ends", "extract\nno\n", nil, "--teacher, or --yes"},
 		{"a wrong answer in a pipe", "extract\nperhaps\n", nil, `--distributed "perhaps": yes or no`},
-		{"a wrong flag", "", []string{"--yes", "--teacher", "nobody"}, "reference, openai"},
+		{"a wrong flag", "", []string{"--yes", "--teacher", "somebody"}, "reference, openai"},
 		{"neither file nor family", "", []string{"--yes", "--prompts", "mulitply"}, "multiply"},
 		{"a key instead of its variable", "", []string{"--yes", "--teacher", "deepseek", "--model", "deepseek-chat", "--api-key-env", "sk-1234"}, "TEACHER_KEY"},
 		{"no model", "", []string{"--yes", "--teacher", "deepseek"}, "--model"},

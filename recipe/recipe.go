@@ -1,6 +1,9 @@
 // Package recipe turns a recipe file into a plan of stages and runs them,
-// resumably: prompts are collected from a teacher, curated into a dataset, a
-// student is trained on it, evaluated against its teacher and exported.
+// resumably: prompts are collected from a teacher, or conversations imported,
+// judged and curated into a dataset, a student is trained on it, evaluated
+// against its teacher and exported. Before that it shows what would be asked
+// (MakePreview), what it can cost (MakePlan), and what some of it brings
+// (Sample); afterwards what runs there are (Runs) and how two differ (Compare).
 //
 // It decides in what order rooms are called and keeps what each stage needs to
 // go on after an interruption. What a stage does is done in its own room. A

@@ -360,7 +360,15 @@ func TestCorrectionsReplaceAnswersAndSurviveANewCuration(t *testing.T) {
 }
 
 // correct writes a person's answer over the first n answers that are even.
-func (d *desk) correct(n int) (out []*exchange.Exchange) {
+func (d *desk) correct(n int) []*exchange.Exchange {
+	d.t.Helper()
+	return d.correctWhere(n, func(e *exchange.Exchange) bool {
+		return e.Stage == stageCollect && strings.ContainsAny(e.Answer.Content[len(e.Answer.Content)-1:], "02468")
+	})
+}
+
+// correctWhere writes a person's answer over the first n answers that match.
+func (d *desk) correctWhere(n int, match func(*exchange.Exchange) bool) (out []*exchange.Exchange) {
 	d.t.Helper()
 	var all []*exchange.Exchange
 	if err := ledger.Exchanges(context.Background(), d.reader(), func(e *exchange.Exchange) error {
@@ -375,7 +383,7 @@ func (d *desk) correct(n int) (out []*exchange.Exchange) {
 	}
 	defer store.Close()
 	for _, e := range all {
-		if len(out) == n || e.Stage != stageCollect || !strings.ContainsAny(e.Answer.Content[len(e.Answer.Content)-1:], "02468") {
+		if len(out) == n || !match(e) {
 			continue
 		}
 		_, recs, err := ledger.Correct(e, ledger.Correction{Answer: "41", By: "a person"})
@@ -618,6 +626,55 @@ func TestSeveralSamplesOfAPromptAreSeveralExamples(t *testing.T) {
 	if most < 2 {
 		t.Errorf("no prompt has two different answers among %d examples", len(set.Examples))
 	}
+}
+
+func TestTheOtherWiresReachTheTeacherToo(t *testing.T) {
+	d := newDesk(t)
+	keys := map[exchange.Key]string{}
+	for _, wire := range []string{"chat", "messages", "responses"} {
+		text := strings.Replace(minimal, "{reference: {}}", "{reference: {}, wire: "+wire+"}", 1)
+		s, err := Sample(context.Background(), d.load(text), d.options(), 3)
+		if err != nil {
+			t.Fatal(wire, err)
+		}
+		for _, row := range s.Rows {
+			if row.Verdict != "correct" || row.USD <= 0 || row.Reused {
+				t.Errorf("%s: %+v", wire, row)
+			}
+		}
+		key, ok := s.Plan.Example["prompt_key"].(exchange.Key)
+		if other, twice := keys[key]; !ok || twice {
+			t.Errorf("%s and %s share a prompt key", wire, other)
+		}
+		keys[key] = wire
+	}
+}
+
+func TestACorrectionOfAnotherRecipesAnswerLeavesARunAlone(t *testing.T) {
+	d := ownDesk(t)
+	first := d.run(own)
+	other := strings.Replace(own, `"{{q}}"`, `"{{q}} "`, 1)
+	d.run(other)
+	changed := first.Report.Finished
+	d.correctRun(d.load(other))
+	again := d.run(own)
+	if !again.Report.Finished.Equal(changed) || again.Report.Corrections != 0 {
+		t.Errorf("a run was made again for a correction that is not its own: %v, then %v", changed, again.Report.Finished)
+	}
+	if after := d.run(other); after.Report.Corrections != 1 {
+		t.Errorf("the corrected run holds %d corrections", after.Report.Corrections)
+	}
+}
+
+// correctRun writes a person's answer over the first training answer of a
+// recipe's run.
+func (d *desk) correctRun(rec *Recipe) {
+	d.t.Helper()
+	name, err := rec.RunName()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.correctWhere(1, func(e *exchange.Exchange) bool { return e.Run == name && e.Stage == stageCollect })
 }
 
 func TestRunsAreFoundByName(t *testing.T) {

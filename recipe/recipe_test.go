@@ -1,13 +1,16 @@
 package recipe
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 const minimal = `retort: 1
@@ -150,6 +153,70 @@ func TestTheSchemaKnowsEveryKey(t *testing.T) {
 	}
 	if s := string(raw); !strings.Contains(s, "muon_rate") || !strings.Contains(s, "missing_usage") || !strings.Contains(s, "modulus") || !strings.Contains(s, "starlark") || !strings.Contains(s, "overrides") || !strings.Contains(s, "imported") {
 		t.Error("inner keys are missing")
+	}
+}
+
+// Editors check recipes by the schema: it must accept what the program does.
+func TestTheSchemaAcceptsEveryRecipe(t *testing.T) {
+	raw, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("recipe.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("recipe.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(text []byte) error {
+		asJSON, err := yaml.YAMLToJSON(text)
+		if err != nil {
+			return err
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+		if err != nil {
+			return err
+		}
+		return schema.Validate(v)
+	}
+	files, err := filepath.Glob("../recipes/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := check(text); err != nil {
+			t.Errorf("%s: %v", f, err)
+		}
+		r, err := Load(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := r.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := check(shown); err != nil {
+			t.Errorf("%s with every default: %v\n%s", f, err, shown)
+		}
+	}
+	for _, text := range []string{own, underTerms, imports, minimal + "terms: {agreements: [a.json], overrides: [{row: openai, actions: [export], basis: b}]}\nmodel: {notices: [a, {file: b}]}\n"} {
+		text = strings.NewReplacer("DISTRIBUTED", "true", "URL", "http://127.0.0.1/v1").Replace(text)
+		if err := check([]byte(text)); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	if check([]byte(minimal+"studnet: {}\n")) == nil {
+		t.Error("the schema accepts a key that there is not")
 	}
 }
 

@@ -16,7 +16,7 @@ func Schema() ([]byte, error) {
 	}
 	s := r.Reflect(&Recipe{})
 	s.Title = "Retort recipe"
-	s.Required = []string{"retort", "name", "teacher", "prompts"}
+	s.Required = []string{"retort", "name", "prompts"} // imports alone need no teacher
 	return json.MarshalIndent(s, "", "  ")
 }
 

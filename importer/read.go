@@ -71,6 +71,7 @@ func (rd *reader) read(ctx context.Context, r io.Reader, fn func(*Item) error) e
 		return fmt.Errorf("import: turns %q are neither %q nor %q", rd.opt.Turns, TurnsLast, TurnsAll)
 	}
 	rd.split = newSplitter(r, rd.opt.MaxRow)
+	rd.split.large = make(chan []byte, 1)
 	if err := rd.split.begin(); err != nil {
 		return rd.wrap(err)
 	}
@@ -138,8 +139,12 @@ func (rd *reader) pipeline(ctx context.Context, first *batch, format Format, fn 
 			if b == nil || err != nil || !room.take(ctx, len(b.data)) {
 				return
 			}
+			long := len(b.data) > inFlight
 			work <- b // both have room for all that may be in flight, or their readers go on
 			ordered <- b
+			if long && !room.drained(ctx) { // nor is another one read beside it
+				return
+			}
 		}
 	})
 	for range workers {
@@ -195,11 +200,12 @@ func (rd *reader) spare() []byte {
 }
 
 func (rd *reader) reuse(b *batch) {
-	if cap(b.data) > 4*batchSize {
-		return
+	to := rd.free
+	if cap(b.data) > longRow {
+		to = rd.split.large
 	}
 	select {
-	case rd.free <- b.data:
+	case to <- b.data:
 	default:
 	}
 }
@@ -288,9 +294,18 @@ func newRoom(size int) *room { return &room{size: size, more: make(chan struct{}
 
 // take waits until n bytes fit, and reports whether ctx let it.
 func (r *room) take(ctx context.Context, n int) bool {
+	return r.wait(ctx, n, func() bool { return r.used == 0 || r.used+n <= r.size })
+}
+
+// drained waits until nothing is in flight, and reports whether ctx let it.
+func (r *room) drained(ctx context.Context) bool {
+	return r.wait(ctx, 0, func() bool { return r.used == 0 })
+}
+
+func (r *room) wait(ctx context.Context, n int, until func() bool) bool {
 	for {
 		r.mu.Lock()
-		if r.used == 0 || r.used+n <= r.size {
+		if until() {
 			r.used += n
 			r.mu.Unlock()
 			return true

@@ -17,6 +17,9 @@ const (
 // is longer.
 const batchSize = 1 << 20
 
+// longRow is the length from which memory is not kept with that of other batches.
+const longRow = 4 * batchSize
+
 // span is one row of a batch.
 type span struct {
 	start, end int // in the batch's bytes
@@ -40,8 +43,9 @@ type batch struct {
 // strings and of all that the row opened; which kind of bracket closes which is
 // left to the parser. A row that never ends takes the rest of the file with it.
 type splitter struct {
-	r   io.Reader
-	max int64
+	r     io.Reader
+	max   int64
+	large chan []byte // memory of one long row; nil if none is kept
 
 	layout string
 	buf    []byte // what was read and not yet handed on
@@ -148,10 +152,7 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\
 // fill reads more behind buf, whose capacity grows by doubling.
 func (s *splitter) fill() error {
 	if len(s.buf) == cap(s.buf) {
-		most := max(int(s.max)+2*batchSize, cap(s.buf)+batchSize) // a row under way is never longer
-		grown := make([]byte, len(s.buf), max(batchSize, min(2*cap(s.buf), most)))
-		copy(grown, s.buf)
-		s.buf = grown
+		s.buf = append(s.larger(), s.buf...)
 	}
 	for range 100 { // readers may return nothing, though not forever
 		n, err := s.r.Read(s.buf[len(s.buf):cap(s.buf)])
@@ -168,6 +169,22 @@ func (s *splitter) fill() error {
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// larger returns empty memory with more room than buf has: what a long row before
+// this one was read into, if that is there.
+func (s *splitter) larger() []byte {
+	if cap(s.buf) >= longRow {
+		select {
+		case b := <-s.large:
+			if cap(b) > cap(s.buf) {
+				return b[:0]
+			}
+		default:
+		}
+	}
+	most := max(int(s.max)+2*batchSize, cap(s.buf)+batchSize) // a row under way is never longer
+	return make([]byte, 0, max(batchSize, min(2*cap(s.buf), most)))
 }
 
 // next returns the next batch, or nil at the end. spare is memory for what is

@@ -45,7 +45,7 @@ type parser struct {
 	dec   jsontext.Decoder
 	in    bytes.Buffer
 	nodes []node
-	text  []byte
+	text  strings.Builder
 	open  []int32
 	nul   bool
 }
@@ -69,14 +69,12 @@ const keepScratch = 4 << 20
 // parse reads one JSON value, strictly: UTF-8, no name twice in an object,
 // bounded depth and number. The doc's nodes are valid until the next call.
 func (p *parser) parse(raw []byte) (doc, error) {
-	if cap(p.text) > keepScratch {
-		p.text = nil
-	}
 	if cap(p.nodes)*nodeSize > keepScratch {
 		p.nodes = nil
 	}
-	p.nodes, p.text, p.open = p.nodes[:0], p.text[:0], p.open[:0]
-	p.nul = false
+	p.nodes, p.open, p.nul = p.nodes[:0], p.open[:0], false
+	p.text = strings.Builder{}   // each row's text is its own
+	p.text.Grow(len(raw))        // what strings say is never longer than how they are written
 	p.in = *bytes.NewBuffer(raw) // which the decoder reads in place
 	p.dec.Reset(&p.in)
 	if err := p.value(raw); err != nil {
@@ -85,7 +83,11 @@ func (p *parser) parse(raw []byte) (doc, error) {
 	if rest := bytes.TrimLeft(raw[p.dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
 		return doc{}, refuse(ReasonBadJSON, "%s follows the end of the value, at byte %d of the row", quote(rest), len(raw)-len(rest)+1)
 	}
-	return doc{raw, string(p.text), p.nodes, p.nul}, nil
+	text := p.text.String()
+	if len(text) < len(raw)/2 { // mostly numbers: not worth the memory
+		text = strings.Clone(text)
+	}
+	return doc{raw, text, p.nodes, p.nul}, nil
 }
 
 const nodeSize = 32
@@ -116,46 +118,42 @@ func (p *parser) scalar(raw []byte, kind jsontext.Kind) error {
 	}
 	end := int32(p.dec.InputOffset())
 	start := end - int32(len(v))
-	from := int32(len(p.text))
+	from := int32(p.text.Len())
 	if kind == '"' {
-		if bytes.IndexByte(v, '\\') < 0 {
-			p.text = append(p.text, v[1:len(v)-1]...)
-		} else {
-			p.text = unescape(p.text, v[1:len(v)-1])
-			p.nul = p.nul || bytes.IndexByte(p.text[from:], 0) >= 0
-		}
+		p.nul = unescape(&p.text, v[1:len(v)-1]) || p.nul
 		if p.isName() {
 			p.pending(from)
 			return nil
 		}
 	}
-	return p.add(node{kind: byte(kind), start: start, end: end, value: from, valueEnd: int32(len(p.text))})
+	return p.add(node{kind: byte(kind), start: start, end: end, value: from, valueEnd: int32(p.text.Len())})
 }
 
-// unescape appends the characters of a string that the decoder has accepted: its
-// escapes are whole, and its surrogates are pairs. It goes from one escape to the
-// next, which is several times as fast as jsontext.AppendUnquote's second look at
-// every byte.
-func unescape(dst, s []byte) []byte {
+// unescape writes the characters of a string that the decoder has accepted: its
+// escapes are whole, and its surrogates are pairs. It reports whether a NUL is
+// among them. It goes from one escape to the next, which is several times as fast
+// as jsontext.AppendUnquote's second look at every byte.
+func unescape(out *strings.Builder, s []byte) (nul bool) {
 	for {
 		i := bytes.IndexByte(s, '\\')
 		if i < 0 {
-			return append(dst, s...)
+			out.Write(s)
+			return nul
 		}
-		dst = append(dst, s[:i]...)
+		out.Write(s[:i])
 		c := s[i+1]
 		s = s[i+2:]
 		switch c {
 		case 'b':
-			dst = append(dst, '\b')
+			c = '\b'
 		case 'f':
-			dst = append(dst, '\f')
+			c = '\f'
 		case 'n':
-			dst = append(dst, '\n')
+			c = '\n'
 		case 'r':
-			dst = append(dst, '\r')
+			c = '\r'
 		case 't':
-			dst = append(dst, '\t')
+			c = '\t'
 		case 'u':
 			r := rune(hex4(s))
 			s = s[4:]
@@ -163,10 +161,11 @@ func unescape(dst, s []byte) []byte {
 				r = utf16.DecodeRune(r, rune(hex4(s[2:])))
 				s = s[6:]
 			}
-			dst = utf8.AppendRune(dst, r)
-		default: // a quotation mark, a slash or a backslash
-			dst = append(dst, c)
+			nul = nul || r == 0
+			out.WriteRune(r)
+			continue
 		}
+		out.WriteByte(c) // a quotation mark, a slash and a backslash stand for themselves
 	}
 }
 
@@ -191,7 +190,7 @@ func (p *parser) isName() bool {
 
 // pending opens a node whose kind is not known yet, to hold a name.
 func (p *parser) pending(from int32) {
-	p.nodes = append(p.nodes, node{name: from, nameEnd: int32(len(p.text))})
+	p.nodes = append(p.nodes, node{name: from, nameEnd: int32(p.text.Len())})
 }
 
 // add completes the pending node, or makes one.

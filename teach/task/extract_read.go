@@ -226,11 +226,14 @@ func tokenize(text string) []token {
 	return out
 }
 
+// longestWord bounds what is taken for a misspelt word, in letters.
+const longestWord = 20
+
 // spell notes which known words are one slip away from each unknown one.
 func (r *ticketReader) spell(tokens []token) {
 	for i := range tokens {
 		w := tokens[i].word
-		if len(w) < 3 || r.vocab[w] || !letters(w) {
+		if len(w) < 3 || len(w) > longestWord || r.vocab[w] || !letters(w) {
 			continue
 		}
 		var may []string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -255,6 +256,28 @@ func TestExtractToleratesFormAndNothingElse(t *testing.T) {
 		if v.Correct && v.Answer != c.p.Answer {
 			t.Errorf("%.120q: the canonical form is %s", c.content, v.Answer)
 		}
+	}
+}
+
+// A prompt may come from anybody: what reading one takes is bounded by its size.
+func TestReadingHostileTextIsCheap(t *testing.T) {
+	for _, text := range []string{
+		strings.Repeat("a", maxExtract), strings.Repeat("kettle ", maxExtract/7), strings.Repeat("i woud lik ", maxExtract/11),
+		strings.Repeat("'", maxExtract), strings.Repeat("pleese sedn me teh neww kettel ", maxExtract/31), strings.Repeat("\xff", maxExtract),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		p, ok := Parse(text)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 8<<20 {
+			t.Errorf("%.20q…: reading takes %d bytes", text, used)
+		}
+		if ok && p.ID == "" {
+			t.Errorf("%.20q…: %+v", text, p)
+		}
+	}
+	if _, ok := Parse("Please refund me for the kettle. " + strings.Repeat("a ", maxExtract)); ok {
+		t.Error("a prompt of any length is read")
 	}
 }
 

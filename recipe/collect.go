@@ -34,6 +34,9 @@ func (r *run) collect(ctx context.Context) error {
 	if err := r.takeIn(ctx); err != nil {
 		return err
 	}
+	if err := r.recordOverrides(ctx); err != nil {
+		return err
+	}
 	if r.collector != nil {
 		if err := r.collector.Check(ctx); err != nil {
 			return err
@@ -55,26 +58,6 @@ func (r *run) collect(ctx context.Context) error {
 	}
 	bar.Done(fmt.Sprintf("%s examples, %s spent, %s attempts", report.FormatCount(int64(len(a.rows))), report.FormatUSD(r.budget.Spent().USD()), report.FormatCount(r.sent())))
 	return nil
-}
-
-// takeIn writes what the ledger lacks of the imported sources.
-func (r *run) takeIn(ctx context.Context) error {
-	for _, s := range r.sources {
-		if s.imported == nil {
-			continue
-		}
-		bar := r.opt.Progress.Stage("import", 0, s.imported.found.Items, "conversations")
-		if err := r.record(ctx, s.imported, bar); err != nil {
-			return err
-		}
-		bar.Done(fmt.Sprintf("%s: %s kept of %s rows", s.imported.name, report.FormatCount(s.imported.found.Kept), report.FormatCount(s.imported.found.Rows)))
-	}
-	if r.collector == nil {
-		r.asker = r.through(nil)
-	} else {
-		r.asker = r.through(r.collector)
-	}
-	return r.recordOverrides(ctx)
 }
 
 // sent is how many attempts were made in this go.

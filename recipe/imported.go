@@ -206,6 +206,22 @@ func problemOf(name string, it *importer.Item) task.Problem {
 	return p
 }
 
+// takeIn writes what the ledger lacks of the imported sources.
+func (r *run) takeIn(ctx context.Context) error {
+	for _, s := range r.sources {
+		if s.imported == nil {
+			continue
+		}
+		bar := r.opt.Progress.Stage("import", 0, s.imported.found.Items, "conversations")
+		if err := r.record(ctx, s.imported, bar); err != nil {
+			return err
+		}
+		bar.Done(fmt.Sprintf("%s: %s kept of %s rows", s.imported.name, report.FormatCount(s.imported.found.Kept), report.FormatCount(s.imported.found.Rows)))
+	}
+	r.asker = r.through(r.asker.teacher)
+	return nil
+}
+
 // record writes what the ledger lacks of an imported file, and what is known
 // of the people in it.
 func (r *run) record(ctx context.Context, in *imported, bar *report.Stage) error {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"retort/exchange"
 	"retort/internal/kernel"
 	"retort/ledger/segment"
 	"retort/meter"
@@ -73,7 +72,7 @@ type run struct {
 	budget    *meter.Budget
 	held      *held              // what the ledger held when the run was opened, or last read
 	collector *collect.Collector // nil where nobody is asked
-	asker     exchange.Asker     // of all sources, imported ones included
+	asker     asker              // of all sources, imported ones included
 	pool      *kernel.Pool
 
 	judgements map[judged]judgement

@@ -140,7 +140,7 @@ var (
 		"i never even opened the box",
 		"the price on your site is (much|) lower now",
 	}
-	danger = []string{
+	causeDanger = []string{
 		"(there is|there was|it gives off) [a burning smell]",
 		"[(sparks|smoke|flames) (came|come|came shooting) out of (it|the plug|the back)]",
 		"[it gave me (a shock|an electric shock|a nasty shock)]",
@@ -273,7 +273,7 @@ var (
 
 // How soon.
 var (
-	urgent = []string{
+	sayUrgent = []string{
 		"i [need (it|this|this settled|an answer) (by|before|until) {w}]",
 		"[(this|it) is (urgent|very urgent|really urgent|rather urgent)]",
 		"please [(answer|reply|act|get back to me) as (soon|quickly) as possible]",
@@ -288,7 +288,7 @@ var (
 		"[time is (short|running out)]",
 		"(the visitors|the guests|my parents) [(come|arrive) (tomorrow|on {w}|this weekend)] and it should be (settled|done) by then",
 	}
-	relaxed = []string{
+	sayRelaxed = []string{
 		"[there is no (rush|hurry)]( at all| from my side|)",
 		"[no (rush|hurry)]( though| at all|)",
 		"[(it|this) is not urgent]( at all|)",
@@ -443,7 +443,7 @@ var (
 		"i had so looked forward to it",
 		"the colour is lovely, i must say",
 	}
-	moods = []string{
+	moodLines = []string{
 		"i am very disappointed",
 		"this is not acceptable",
 		"what a mess",
@@ -503,26 +503,26 @@ var (
 
 // What fills the slots that mean nothing.
 var (
-	agos = []string{
+	timesAgo = []string{
 		"last week", "two weeks ago", "ten days ago", "a month ago", "a while ago", "the other day", "in {month}", "at the end of {month}", "three weeks ago",
 		"some days ago", "recently", "about a fortnight ago", "early in {month}",
 	}
-	months   = []string{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"}
-	weekdays = []string{"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}
-	names    = []string{
+	months     = []string{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"}
+	weekdays   = []string{"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}
+	firstNames = []string{
 		"Anna", "Ben", "Carla", "David", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Katya", "Liam", "Mira", "Noah", "Olga", "Pavel", "Rosa", "Samuel",
 		"Tanja", "Umut", "Vera", "Wei", "Yara", "Zoe", "Aisha", "Bruno", "Chloe", "Dmitri", "Emil", "Fatima", "Gabor", "Hanna", "Ivan", "Jana", "Kofi", "Lena",
 		"Marek", "Nadia", "Oscar", "Priya", "Quentin", "Rahul", "Sofia", "Tom", "Ursula", "Viktor", "Wanda", "Yusuf", "Agnes", "Lucas", "Meera", "Nils", "Paula", "Ravi",
 	}
-	surnames = []string{
+	lastNames = []string{
 		"Abel", "Becker", "Costa", "Dubois", "Evans", "Fischer", "Garcia", "Haddad", "Ito", "Jensen", "Kaya", "Larsen", "Moreau", "Novak", "Okafor", "Petrov",
 		"Quinn", "Rossi", "Silva", "Tanaka", "Ueda", "Varga", "Weber", "Yilmaz", "Zhang", "Brown", "Carter", "Doyle", "Ekström", "Fuchs", "Grant", "Hughes",
 	}
-	cities = []string{
+	towns = []string{
 		"Bern", "Porto", "Leeds", "Lyon", "Graz", "Ghent", "Turin", "Cork", "Malmö", "Bremen", "Seville", "Gdansk", "Utrecht", "Bath", "Basel", "Split", "Tartu",
 		"Aarhus", "Nantes", "Dundee", "Linz", "Brno", "Parma", "Kassel", "Exeter", "Bergen",
 	}
-	fews = []string{"two", "three", "four", "ten", "twenty", "thirty"}
+	smallNumbers = []string{"two", "three", "four", "ten", "twenty", "thirty"}
 )
 
 // contractions are said either way; the reader knows them as written out. Those

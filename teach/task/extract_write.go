@@ -44,9 +44,9 @@ var phrases = sync.OnceValue(func() book {
 	add("lost", causeLost, cueTransit, "", "")
 	add("failure", causeFailure, cueFailure, "", "")
 	add("broken", causeBroken, cueFailure, "", "")
-	add("danger", danger, cueDanger, "", "")
-	add("urgent", urgent, cueUrgent, "", "")
-	add("relaxed", relaxed, cueRelaxed, "", "")
+	add("danger", causeDanger, cueDanger, "", "")
+	add("urgent", sayUrgent, cueUrgent, "", "")
+	add("relaxed", sayRelaxed, cueRelaxed, "", "")
 	add("other urgency", otherUrgency, cueIgnore, "urgency", "high")
 	add("other order", otherOrder, cueIgnore, "order_id", "")
 	add("other product", otherProduct, cueIgnore, "product", "")
@@ -58,8 +58,8 @@ var phrases = sync.OnceValue(func() book {
 	add("order fixed", orderFixed, cueFixed, "", "")
 	for name, lines := range map[string][]string{
 		"order": orderMentions, "order aside": orderAside, "order unknown": orderUnknown, "other number": otherNumber,
-		"aside": asides, "aside bought": asidesBought, "aside owned": asidesOwned, "mood": moods, "greeting": greetings, "formal greeting": formalGreetings,
-		"closing": closings, "formal closing": formalClosings, "afterword": afterwords, "ago": agos,
+		"aside": asides, "aside bought": asidesBought, "aside owned": asidesOwned, "mood": moodLines, "greeting": greetings, "formal greeting": formalGreetings,
+		"closing": closings, "formal closing": formalClosings, "afterword": afterwords, "ago": timesAgo,
 	} {
 		add(name, lines, cueIgnore, "", "")
 	}
@@ -222,26 +222,26 @@ func (w *scribe) slot(name string) string {
 	case "month":
 		return pick(w.rng, months)
 	case "name":
-		return pick(w.rng, names)
+		return pick(w.rng, firstNames)
 	case "surname":
-		return pick(w.rng, surnames)
+		return pick(w.rng, lastNames)
 	case "city":
-		return pick(w.rng, cities)
+		return pick(w.rng, towns)
 	case "eighty":
 		return pick(w.rng, []string{"eighty", "eighty-two", "seventy-five", "ninety"})
 	case "few":
-		return pick(w.rng, fews)
+		return pick(w.rng, smallNumbers)
 	case "year":
 		return strconv.Itoa(span(w.rng, 2009, 2024))
 	case "price":
-		return fmt.Sprintf(pick(w.rng, []string{"%d.%02d euros", "€%d.%02d", "£%d.%02d", "$%d.%02d"}), span(w.rng, 12, 240), pick10(w.rng))
+		return fmt.Sprintf(pick(w.rng, []string{"%d.%02d euros", "€%d.%02d", "£%d.%02d", "$%d.%02d"}), span(w.rng, 12, 240), cents(w.rng))
 	case "phone":
 		return fmt.Sprintf("0%d %03d %04d", span(w.rng, 111, 999), w.rng.IntN(1000), w.rng.IntN(10000))
 	}
 	panic("there is no slot {" + name + "}")
 }
 
-func pick10(rng *rand.Rand) int { return []int{0, 50, 90, 95, 99}[rng.IntN(5)] }
+func cents(rng *rand.Rand) int { return []int{0, 50, 90, 95, 99}[rng.IntN(5)] }
 
 // called names a product as customers do.
 func (w *scribe) called(product int) string {
@@ -256,7 +256,7 @@ func (w *scribe) called(product int) string {
 func (w *scribe) ticket(words int) string {
 	head, sentences := w.story()
 	count := func() int { return len(strings.Fields(strings.Join(sentences, " "))) }
-	for count() < words-10 {
+	for tries := 0; count() < words-10 && tries < 200; tries++ {
 		extra := w.line(pick(w.rng, w.asides()))
 		if extra == "" { // all of a section is said
 			continue
@@ -451,7 +451,7 @@ func (w *scribe) header() (head string, ordered bool) {
 		return w.number
 	}
 	if w.style.form {
-		lines := []string{"Name: " + pick(w.rng, names) + " " + pick(w.rng, surnames)}
+		lines := []string{"Name: " + pick(w.rng, firstNames) + " " + pick(w.rng, lastNames)}
 		if w.chance(0.5) {
 			lines = append(lines, "Product: "+products[w.product].name)
 		}
@@ -493,7 +493,7 @@ func (w *scribe) dress(head string, sentences []string) string {
 			body = w.polite(pick(w.rng, []string{"Hi", "Hello", "Hey", "Hi there", "Good evening", "Moin", "Hallo"})) + pick(w.rng, []string{", ", " ", "! "}) + body
 		}
 		if w.chance(0.4) {
-			body += " " + w.polite(pick(w.rng, []string{"Thanks", "Thanks!", "Thank you", "Cheers", "Thx", "Thanks, " + pick(w.rng, names), ":)"}))
+			body += " " + w.polite(pick(w.rng, []string{"Thanks", "Thanks!", "Thank you", "Cheers", "Thx", "Thanks, " + pick(w.rng, firstNames), ":)"}))
 		}
 		return head + body
 	case w.style.form:
@@ -513,9 +513,9 @@ func (w *scribe) dress(head string, sentences []string) string {
 	} else {
 		greeting += "\n\n"
 	}
-	signature := pick(w.rng, names)
+	signature := pick(w.rng, firstNames)
 	if w.style.formal || w.chance(0.3) {
-		signature += " " + pick(w.rng, surnames)
+		signature += " " + pick(w.rng, lastNames)
 	}
 	out := head + greeting + body + "\n\n" + w.polite(w.line(bye)) + pick(w.rng, []string{",\n", "\n", ", "}) + w.polite(signature)
 	if !w.style.formal && w.chance(0.08) {

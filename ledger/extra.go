@@ -32,17 +32,8 @@ var (
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (i *Intent) UnmarshalJSON(b []byte) error {
-	var p plainIntent
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	extra, err := unknownFields(b, intentFields)
-	if err != nil {
-		return err
-	}
-	*i = Intent(p)
-	i.Extra = extra
-	return nil
+	*i = Intent{}
+	return decodeHead(b, (*plainIntent)(i), &i.Extra, intentFields)
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -52,17 +43,8 @@ func (i Intent) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (e *End) UnmarshalJSON(b []byte) error {
-	var p plainEnd
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	extra, err := unknownFields(b, endFields)
-	if err != nil {
-		return err
-	}
-	*e = End(p)
-	e.Extra = extra
-	return nil
+	*e = End{}
+	return decodeHead(b, (*plainEnd)(e), &e.Extra, endFields)
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -70,17 +52,8 @@ func (e End) MarshalJSON() ([]byte, error) { return withExtra(plainEnd(e), e.Ext
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (v *Verdict) UnmarshalJSON(b []byte) error {
-	var p plainVerdict
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	extra, err := unknownFields(b, verdictFields)
-	if err != nil {
-		return err
-	}
-	*v = Verdict(p)
-	v.Extra = extra
-	return nil
+	*v = Verdict{}
+	return decodeHead(b, (*plainVerdict)(v), &v.Extra, verdictFields)
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -90,17 +63,8 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (o *Override) UnmarshalJSON(b []byte) error {
-	var p plainOverride
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	extra, err := unknownFields(b, overrideFields)
-	if err != nil {
-		return err
-	}
-	*o = Override(p)
-	o.Extra = extra
-	return nil
+	*o = Override{}
+	return decodeHead(b, (*plainOverride)(o), &o.Extra, overrideFields)
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -110,17 +74,8 @@ func (o Override) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (c *Correction) UnmarshalJSON(b []byte) error {
-	var p plainCorrection
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	extra, err := unknownFields(b, correctionFields)
-	if err != nil {
-		return err
-	}
-	*c = Correction(p)
-	c.Extra = extra
-	return nil
+	*c = Correction{}
+	return decodeHead(b, (*plainCorrection)(c), &c.Extra, correctionFields)
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -130,22 +85,24 @@ func (c Correction) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (c *Consent) UnmarshalJSON(b []byte) error {
-	var p plainConsent
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	extra, err := unknownFields(b, consentFields)
-	if err != nil {
-		return err
-	}
-	*c = Consent(p)
-	c.Extra = extra
-	return nil
+	*c = Consent{}
+	return decodeHead(b, (*plainConsent)(c), &c.Extra, consentFields)
 }
 
 // MarshalJSON implements json.Marshaler.
 func (c Consent) MarshalJSON() ([]byte, error) {
 	return withExtra(plainConsent(c), c.Extra, consentFields)
+}
+
+// decodeHead decodes a head into its plain type and what that does not know into
+// extra.
+func decodeHead(b []byte, plain any, extra *map[string]json.RawMessage, known map[string]bool) error {
+	if err := json.Unmarshal(b, plain); err != nil {
+		return err
+	}
+	unknown, err := unknownFields(b, known)
+	*extra = unknown
+	return err
 }
 
 func fieldNames(t reflect.Type) map[string]bool {

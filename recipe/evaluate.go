@@ -74,6 +74,9 @@ func (r *run) evaluate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.judgeHeldout(ctx); err != nil {
+		return err
+	}
 	if err := r.keepEvaluation(ctx, found); err != nil {
 		return err
 	}
@@ -213,6 +216,9 @@ func (r *run) loadEvaluation(context.Context) error {
 		return fmt.Errorf("%s: %w", r.evalPath(), err)
 	}
 	d := &r.report
+	if _, err := readJSON(filepath.Join(r.dir, heldoutFile), &d.Heldout); err != nil {
+		return err
+	}
 	for _, c := range found.Comparisons {
 		rows := make([]report.EvalRow, len(c.Rows))
 		for i, row := range c.Rows {

@@ -154,6 +154,7 @@ budget: {usd: 1}
 prompts:
   - {file: q.jsonl, template: "{{q}}", system: sys.md, shots: shots.jsonl, heldout: {file: gold.jsonl, expect: right}}
 verify: [{regex: '^\s*-?\d+\s*$'}, {exact: {}}]
+curate: {decontaminate: none}
 student_prompt: {system: drop, shots: drop}
 ` + small
 
@@ -244,8 +245,11 @@ func TestAnotherVerifierCostsNothingAndAnotherTemplateEverything(t *testing.T) {
 	d := ownDesk(t)
 	first := d.run(own)
 	verdicts := len(d.records(ledger.KindVerdict))
-	if verdicts != 60 {
-		t.Errorf("%d verdicts on 60 training answers", verdicts)
+	if verdicts != 70 {
+		t.Errorf("%d verdicts on 60 training and 10 held-out answers", verdicts)
+	}
+	if h := first.Report.Heldout; len(h.Teacher) != 2 || h.Teacher[1].Name != "exact" || h.Teacher[1].Pass+h.Teacher[1].Fail != 10 || h.Teacher[1].Skip != 0 || len(h.Student) != 2 {
+		t.Errorf("verifiers on held-out problems: %+v", h)
 	}
 	stricter := strings.Replace(own, "{exact: {}}]", `{exact: {}}, {starlark: odd.star}]`, 1)
 	d.write("odd.star", "def check(answer, problem):\n    return True if int(answer[\"text\"]) % 2 == 1 else \"even\"\n")
@@ -333,7 +337,7 @@ func TestCorrectionsReplaceAnswersAndSurviveANewCuration(t *testing.T) {
 	if second.Report.Spend.Exchanges != first.Report.Spend.Exchanges {
 		t.Error("a correction was paid for")
 	}
-	third := d.run(strings.Replace(odd, "prompts:", "curate: {near_duplicates: 0.99}\nprompts:", 1))
+	third := d.run(strings.Replace(odd, "decontaminate: none", "decontaminate: none, near_duplicates: 1", 1))
 	for _, res := range []*Result{second, third} {
 		set, err := dataset.Open(res.Report.Dataset.Path)
 		if err != nil {

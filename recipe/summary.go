@@ -1,5 +1,7 @@
 package recipe
 
+import "retort/report"
+
 // Summary is what `retort run --json` prints: the figures that a script wants.
 type Summary struct {
 	Run     string             `json:"run"`
@@ -15,7 +17,14 @@ type Summary struct {
 	// Verifiers is what each verifier found, in the recipe's order, and
 	// Corrections how many examples hold a person's answer.
 	Verifiers   []SummaryVerifier `json:"verifiers"`
+	Heldout     SummaryHeldout    `json:"heldout_verifiers"`
 	Corrections int               `json:"corrections,omitempty"`
+}
+
+// SummaryHeldout is what each verifier found on the held-out problems.
+type SummaryHeldout struct {
+	Student []SummaryVerifier `json:"student"`
+	Teacher []SummaryVerifier `json:"teacher"`
 }
 
 // SummaryVerifier counts what one verifier found.
@@ -82,9 +91,8 @@ func (r *Result) Summary() Summary {
 
 		Corrections: d.Corrections,
 	}
-	for _, v := range d.Verifiers {
-		s.Verifiers = append(s.Verifiers, SummaryVerifier{Name: v.Name, Pass: v.Pass, Fail: v.Fail, Skip: v.Skip, Error: v.Error})
-	}
+	s.Verifiers = summarize(d.Verifiers)
+	s.Heldout = SummaryHeldout{Student: summarize(d.Heldout.Student), Teacher: summarize(d.Heldout.Teacher)}
 	for _, e := range d.Eval {
 		s.Eval = append(s.Eval, SummaryEval{Family: e.Family, N: e.N, Measure: e.Measure, Student: e.Student, Teacher: e.Teacher, Diff: e.Diff, CI95: e.DiffCI})
 	}
@@ -96,4 +104,12 @@ func (r *Result) Summary() Summary {
 		s.Beside = append(s.Beside, SummaryBeside{Name: b.Name, Shares: shares})
 	}
 	return s
+}
+
+func summarize(list []report.Verifier) []SummaryVerifier {
+	out := []SummaryVerifier{}
+	for _, v := range list {
+		out = append(out, SummaryVerifier{Name: v.Name, Pass: v.Pass, Fail: v.Fail, Skip: v.Skip, Error: v.Error})
+	}
+	return out
 }

@@ -24,6 +24,8 @@ type Data struct {
 	Leaks    []Leak    `json:"identity_leaks,omitempty"`
 	// Verifiers is what each of the recipe's verifiers found, in its order.
 	Verifiers []Verifier `json:"verifiers,omitempty"`
+	// Heldout is what they found on the held-out problems.
+	Heldout HeldoutVerifiers `json:"heldout_verifiers,omitzero"`
 	// Corrections counts the examples whose answer a person wrote.
 	Corrections int `json:"corrections,omitempty"`
 	// Overrides are what let answers pass that their terms alone hold back.
@@ -87,6 +89,13 @@ type Verifier struct {
 	Skip    int       `json:"skip,omitempty"`    // it could not judge, such as without a right answer
 	Error   int       `json:"error,omitempty"`   // it broke down
 	Samples []Refusal `json:"samples,omitempty"` // the first answers that it failed
+}
+
+// HeldoutVerifiers is what each verifier found about answers to held-out
+// problems.
+type HeldoutVerifiers struct {
+	Student []Verifier `json:"student,omitempty"`
+	Teacher []Verifier `json:"teacher,omitempty"`
 }
 
 // Override is a decision of the terms gate that a person has set aside.
@@ -242,7 +251,7 @@ func SortRefusals(list []Refusal) {
 }
 
 // Counts is what the verifier found, in words.
-func (v *Verifier) Counts() string {
+func (v Verifier) Counts() string {
 	parts := []string{FormatCount(int64(v.Pass)) + " pass", FormatCount(int64(v.Fail)) + " fail"}
 	if v.Skip > 0 {
 		parts = append(parts, FormatCount(int64(v.Skip))+" skipped")

@@ -26,8 +26,11 @@ func sample() *Data {
 			{Name: "multiply", Want: 3000, Asked: 3000, Kept: 3000, Heldout: 500},
 			{Name: "countdown", Want: 8000, Asked: 10200, Kept: 8000, Heldout: 500, Refused: map[string]int{"wrong": 2150, "finish_reason": 50}},
 		},
-		Refusals: []Refusal{{"countdown", "wrong", "Use 3, 4 and 5 to make <b>60</b>.", "3*4+5"}},
-		Leaks:    []Leak{{"openai", 2, "I am ChatGPT"}},
+		Refusals:    []Refusal{{"countdown", "wrong", "Use 3, 4 and 5 to make <b>60</b>.", "3*4+5"}},
+		Verifiers:   []Verifier{{Name: "json_schema:ticket.json", Pass: 9000, Fail: 700, Samples: []Refusal{{"countdown", "json_schema:ticket.json", "Ask <i>this</i>", "no JSON"}}}, {Name: "fields", Pass: 1, Skip: 9699}},
+		Heldout:     HeldoutVerifiers{Student: []Verifier{{Name: "fields", Pass: 411, Fail: 589}}, Teacher: []Verifier{{Name: "fields", Pass: 977, Error: 23}}},
+		Corrections: 50, Overrides: []Override{{Row: "mistral", Actions: "collect, export", Basis: "Letter of 3 May", By: "A. Person"}},
+		Leaks: []Leak{{"openai", 2, "I am ChatGPT"}},
 		Spend: Spend{Exchanges: 14500, Reused: 12, Errors: map[string]int64{"rate_limited": 40}, USD: 1.2345, Reported: "$1.2345", UpperBound: "$0.00",
 			Bill: "$1.2345", BillAgrees: "equal to ours", Budget: 5, Input: 1200000, Output: 2500000},
 		Dataset:  Dataset{Hash: strings.Repeat("cd", 32), Path: ".retort/datasets/cd", Examples: 11000, Tokens: 1200000, TooLong: 1},
@@ -63,7 +66,8 @@ func TestHTMLShowsEverythingAndStandsAlone(t *testing.T) {
 	for _, want := range []string{
 		"89.1%", "92.0%", "multiply", "countdown", "overall", "untrained", "wrong 2,150", "finish_reason 50", "$1.2345 exactly", "equal to ours",
 		"rate_limited 40", "I am ChatGPT", "Name the teacher.", d.Dataset.Hash, d.Model.Hash, "model.safetensors", "A note that a reader must know.",
-		"retort run recipes/quickstart.yaml", "12*30=360", "&lt;script&gt;", "apply_chat_template", "llama-server", "<polyline", "<circle", "1 examples were longer",
+		"retort run recipes/quickstart.yaml", "12*30=360", "9,699", "411 pass, 589 fail", "977 pass, 0 fail, 23 broke down", "50 examples hold an answer", "mistral (collect, export): Letter of 3 May, by A. Person",
+		"&lt;script&gt;", "apply_chat_template", "llama-server", "<polyline", "<circle", "1 examples were longer",
 	} {
 		if !strings.Contains(s, want) {
 			t.Errorf("no %q on the page", want)
@@ -88,10 +92,10 @@ func TestTerminalFitsOnOneScreen(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := b.String()
-	if n := strings.Count(s, "\n"); n > 24 {
+	if n := strings.Count(s, "\n"); n > 28 {
 		t.Errorf("%d lines", n)
 	}
-	for _, want := range []string{"multiply", "97.2%", "−2.8", "refused: wrong 2,150, finish_reason 50", "$1.2345 by reported usage", "equal to ours", "retort chat"} {
+	for _, want := range []string{"multiply", "97.2%", "−2.8", "refused: wrong 2,150, finish_reason 50", "$1.2345 by reported usage", "equal to ours", "retort chat", "json_schema:ticket.json 9,000 pass, 700 fail", "a person wrote", "mistral (collect, export)"} {
 		if !strings.Contains(s, want) {
 			t.Errorf("no %q in:\n%s", want, s)
 		}

@@ -75,7 +75,7 @@ var (
 		"{ago} (my wife|my husband|my partner|my son) ordered {ap} for us",
 		"you have an order of mine for {ap}",
 		"(this is|it is) about the {p} (i ordered|we ordered) {ago}",
-		"my order of {ap} is from {ago}",
+		"i made (an|my) order of {ap} {ago}",
 	}
 	introConsidering = []string{
 		"i am (thinking about|thinking of|considering) buying {ap}",
@@ -100,7 +100,7 @@ var (
 		"[i (got|received) the wrong (colour|size|model|one)]",
 		"the label is right but [instead of (it|my order) there was {aq} in the (box|parcel)]",
 		"[(one part|one screw|the cover|half of it) (is|was) missing]( from the box|)",
-		"~[(the cable|the plug|the remote|the adapter) (is|was) missing]( from the box|)",
+		"~[(the cable|the cord|the adapter|the leaflet) (is|was) missing]( from the box|)",
 		"[(a|one) part was not in the box]",
 	}
 	causeLost = []string{
@@ -232,7 +232,7 @@ var (
 		"(can|could|may) (i|we) [(get|have) (the|a proper|a copy of the) (invoice|receipt|bill)]( for it|)?",
 		"i [(need|would like|want) (the|a proper|a copy of the) (invoice|receipt|bill)]( for it|)",
 		"(please|can you) [(issue|make out|write) (the|an) invoice]( in the name of my company|)",
-		"[the (invoice|receipt) (should|must|has to) (show|name|carry) (my company|our company|the vat)]",
+		"[the (invoice|receipt) (should|must|has to) (show|name) (my company|our company|the vat)]",
 		"where (can|do) i [(find|download) (the|my) (invoice|receipt)]?",
 		"i am [still (missing|waiting for) (the|my) (invoice|receipt)]",
 		"(please|could you) [send (the|my) (invoice|receipt) (by mail|again|as a pdf|to my accountant)]",
@@ -252,7 +252,7 @@ var (
 		"[can i (wash it|leave it outside|take it apart)]?",
 		"[how often (should|must|do) i (clean|oil|air|check) it]?",
 		"[what is the (small|second|round) (button|lever|knob|hook) for]?",
-		"i cannot find out [how to (open|adjust|carry|store) it]",
+		"i cannot find out [how to (open|adjust|close|store) it]",
 		"[which (cleaner|oil|spray) (is|would be) (right|safe) for it]?",
 	}
 	wantPresale = []string{ // information from sales

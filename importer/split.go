@@ -17,6 +17,9 @@ const (
 // is longer.
 const batchSize = 1 << 20
 
+// firstRead is how much of a file is read at first: most are short.
+const firstRead = 64 << 10
+
 // longRow is the length from which memory is not kept with that of other batches.
 const longRow = 4 * batchSize
 
@@ -184,7 +187,7 @@ func (s *splitter) larger() []byte {
 		}
 	}
 	most := max(int(s.max)+2*batchSize, cap(s.buf)+batchSize) // a row under way is never longer
-	return make([]byte, 0, max(batchSize, min(2*cap(s.buf), most)))
+	return make([]byte, 0, max(firstRead, min(2*cap(s.buf), most)))
 }
 
 // next returns the next batch, or nil at the end. spare is memory for what is
@@ -234,6 +237,10 @@ func (s *splitter) cut(b *batch, spare []byte) {
 	rest := s.buf[keep:]
 	b.data, b.base = s.buf[:keep], s.base
 	s.base += int64(keep)
+	if s.ended {
+		s.buf = rest
+		return
+	}
 	if cap(spare) < len(rest)+1 || cap(spare) < batchSize {
 		spare = make([]byte, 0, max(batchSize, 2*len(rest)))
 	}

@@ -277,11 +277,13 @@ func (r *run) walk(ctx context.Context, template exchange.Request, s *promptSour
 			guesses++
 		}
 	}
-	if s.want >= 0 && guesses > 0 && rate < 1 {
+	if s.want >= 0 && guesses > 0 {
 		// Of so many acceptances, the questions needed vary as a negative
-		// binomial; and the rate itself is known from so many answers only.
-		d.vary = guesses * (1 - rate) / rate
-		d.vary += guesses * guesses * (1 - rate) / (rate * float64(max(1, seen)))
+		// binomial; and the rate itself is known from so many answers only,
+		// even where all of them were accepted.
+		n := float64(max(1, seen))
+		p := (rate*n + 0.5) / (n + 1)
+		d.vary = guesses*(1-p)/p + guesses*guesses*(1-p)/(p*n)
 	}
 	return d, nil
 }

@@ -492,3 +492,25 @@ func FuzzFileRows(f *testing.F) {
 		}
 	})
 }
+
+// The file was written by pyarrow 26 with what other writers use and ours does
+// not: dictionaries, large strings, nested lists, maps, data pages of the second
+// version, groups of two rows.
+func TestParquetOfOtherWritersIsRead(t *testing.T) {
+	c, err := File("testdata/pyarrow.parquet", FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const same = `"ts":"2025-01-02T03:04:05.678901Z","tsn":"2025-01-02T03:04:05Z","d":"2025-01-02","dec":-1.25,`
+	const last = `"b":"x","u8":255,"tm":"01:02:03","fs":[1,2]}`
+	for i, want := range []string{
+		`{"prompt":"Hi ü","id":1,"cat":"x","msgs":[{"role":"user","content":"Hi"}],"nested":[["a"],[]],"m":{"k":1,"l":2},` + same + `"f":null,"f32":0.1,` + last,
+		`{"prompt":"b","id":2,"cat":"y","msgs":[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"z"}],"nested":null,"m":{},` + same + `"f":1.5,"f32":1.5,` + last,
+		`{"prompt":"c","id":3,"cat":"x","msgs":[{"role":"user","content":"c"}],"nested":[],"m":null,` + same + `"f":null,"f32":null,` + last,
+		`{"prompt":"d","id":4,"cat":null,"msgs":[{"role":"user","content":"d"}],"nested":[[null,"b"],null],"m":{"z":null},` + same + `"f":1e+300,"f32":3,` + last,
+	} {
+		if d := cmp.Diff(want, string(c.Problems()[i].Fields)); d != "" {
+			t.Errorf("row %d:\n%s", i+1, d)
+		}
+	}
+}

@@ -138,12 +138,19 @@ func assembleOne(out []byte, c *parquet.Column, leaves [][]parquet.Value, def, r
 		return parquetValue(out, c, leaves[0][0])
 	}
 	inner := c.Columns()
-	if _, list := logical(c).(*format.ListType); list && len(inner) == 1 && inner[0].Repeated() {
+	if len(inner) == 1 && inner[0].Repeated() {
 		item := inner[0]
-		if items := item.Columns(); len(items) == 1 { // (LIST) { repeated group list { element } }
-			item = items[0]
+		switch logical(c).(type) {
+		case *format.ListType:
+			if items := item.Columns(); len(items) == 1 { // (LIST) { repeated group list { element } }
+				item = items[0]
+			}
+			return assembleList(out, inner[0], item, leaves, def, rep)
+		case *format.MapType:
+			if len(item.Columns()) == 2 { // (MAP) { repeated group key_value { key; value } }
+				return assembleMap(out, item, leaves, def, rep)
+			}
 		}
-		return assembleList(out, inner[0], item, leaves, def, rep)
 	}
 	out = append(out, '{')
 	for i, f := range inner {
@@ -196,6 +203,37 @@ func assembleList(out []byte, repeated, item *parquet.Column, leaves [][]parquet
 		}
 	}
 	return append(out, ']'), nil
+}
+
+// assembleMap appends a map as an object; keys that are no texts are written
+// as JSON.
+func assembleMap(out []byte, pairs *parquet.Column, leaves [][]parquet.Value, def, rep int) ([]byte, error) {
+	list, err := assembleList(nil, pairs, pairs, leaves, def, rep)
+	if err != nil {
+		return nil, err
+	}
+	var items []map[string]json.RawMessage
+	if err := json.Unmarshal(list, &items); err != nil {
+		return nil, err
+	}
+	key, value := pairs.Columns()[0].Name(), pairs.Columns()[1].Name()
+	seen := map[string]bool{}
+	out = append(out, '{')
+	for i, item := range items {
+		name, err := templateText(item[key])
+		if err != nil {
+			return nil, err
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("the key %q is there twice", name)
+		}
+		seen[name] = true
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, encode(name)...), ':'), item[value]...)
+	}
+	return append(out, '}'), nil
 }
 
 func logical(c *parquet.Column) format.LogicalTypeValue {
@@ -256,14 +294,9 @@ func integer(t format.LogicalTypeValue, v parquet.Value) []byte {
 	case *format.DateType:
 		return encode(time.Unix(n*24*60*60, 0).UTC().Format(time.DateOnly))
 	case *format.TimestampType:
-		at := time.Unix(0, n)
-		switch t.Unit.Value.(type) {
-		case *format.MilliSeconds:
-			at = time.UnixMilli(n)
-		case *format.MicroSeconds:
-			at = time.UnixMicro(n)
-		}
-		return encode(at.UTC().Format(time.RFC3339Nano))
+		return encode(since1970(t.Unit.Value, n).Format(time.RFC3339Nano))
+	case *format.TimeType:
+		return encode(since1970(t.Unit.Value, n).Format("15:04:05.999999999"))
 	case *format.IntType:
 		switch {
 		case t.IsSigned:
@@ -274,6 +307,16 @@ func integer(t format.LogicalTypeValue, v parquet.Value) []byte {
 		}
 	}
 	return strconv.AppendInt(nil, n, 10)
+}
+
+func since1970(unit format.TimeUnitValue, n int64) time.Time {
+	switch unit.(type) {
+	case *format.MilliSeconds:
+		return time.UnixMilli(n).UTC()
+	case *format.MicroSeconds:
+		return time.UnixMicro(n).UTC()
+	}
+	return time.Unix(0, n).UTC()
 }
 
 // decimal writes an unscaled number with that many places after the point.

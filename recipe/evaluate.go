@@ -223,7 +223,7 @@ func (r *run) loadEvaluation(context.Context) error {
 		rows := make([]report.EvalRow, len(c.Rows))
 		for i, row := range c.Rows {
 			rows[i] = report.EvalRow{
-				Family: row.Family, N: row.N, Measure: string(row.Measure), Student: row.Student, StudentCI: row.StudentCI,
+				Family: row.Family, N: row.N, Excluded: row.Excluded, Measure: string(row.Measure), Student: row.Student, StudentCI: row.StudentCI,
 				Teacher: row.Other, TeacherCI: row.OtherCI, Diff: row.Diff, DiffCI: row.DiffCI, P: row.P,
 				StudentTokens: row.StudentTokens, TeacherTokens: row.OtherTokens, TeacherUSD: row.OtherUSD,
 			}
@@ -262,6 +262,9 @@ func (r *run) notes() []string {
 			}
 		case row.Family == report.Overall && row.Student < 0.5*row.Teacher:
 			out = append(out, fmt.Sprintf("The student has learned little: it answers %s of the held-out problems right, less than half of what its teacher does. More examples or more training may help; for open questions a student of this size, taught from nothing, will not do.", report.FormatPercent(row.Student)))
+		}
+		if row.Excluded > 0 && row.Family != report.Overall {
+			out = append(out, fmt.Sprintf("Left out of the comparison on %s: %d of the held-out problems, to which student or teacher gave no answer, such as where the prompt is longer than the student's context of %d tokens.", row.Family, row.Excluded, r.Student.Context))
 		}
 		if row.N < 100 && row.Family == report.Overall {
 			out = append(out, fmt.Sprintf("Only %d held-out problems: the intervals are wide.", row.N))

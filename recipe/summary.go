@@ -62,13 +62,15 @@ type SummaryModel struct {
 // SummaryEval is one row of the evaluation. Without right answers, Student is
 // the share of agreement with the teacher and Measure says so.
 type SummaryEval struct {
-	Family  string     `json:"family"`
-	N       int        `json:"n"`
-	Measure string     `json:"measure"`
-	Student float64    `json:"student"`
-	Teacher float64    `json:"teacher"`
-	Diff    float64    `json:"diff"`
-	CI95    [2]float64 `json:"ci95"`
+	Family string `json:"family"`
+	N      int    `json:"n"`
+	// Excluded problems are those that one of the two gave no answer to.
+	Excluded int        `json:"excluded,omitempty"`
+	Measure  string     `json:"measure"`
+	Student  float64    `json:"student"`
+	Teacher  float64    `json:"teacher"`
+	Diff     float64    `json:"diff"`
+	CI95     [2]float64 `json:"ci95"`
 }
 
 // SummaryBeside is another contestant's shares on the same problems.
@@ -94,7 +96,7 @@ func (r *Result) Summary() Summary {
 	s.Verifiers = summarize(d.Verifiers)
 	s.Heldout = SummaryHeldout{Student: summarize(d.Heldout.Student), Teacher: summarize(d.Heldout.Teacher)}
 	for _, e := range d.Eval {
-		s.Eval = append(s.Eval, SummaryEval{Family: e.Family, N: e.N, Measure: e.Measure, Student: e.Student, Teacher: e.Teacher, Diff: e.Diff, CI95: e.DiffCI})
+		s.Eval = append(s.Eval, SummaryEval{Family: e.Family, N: e.N, Excluded: e.Excluded, Measure: e.Measure, Student: e.Student, Teacher: e.Teacher, Diff: e.Diff, CI95: e.DiffCI})
 	}
 	for _, b := range d.Beside {
 		shares := map[string]float64{}

@@ -174,7 +174,8 @@ type File struct {
 type EvalRow struct {
 	Family        string     `json:"family"`
 	N             int        `json:"n"`
-	Measure       string     `json:"measure"` // "accuracy", or "agreement with the teacher" where nothing is known to be right
+	Excluded      int        `json:"excluded,omitempty"` // problems that one of the two gave no answer to, such as prompts longer than the student's context
+	Measure       string     `json:"measure"`            // "accuracy", or "agreement with the teacher" where nothing is known to be right
 	Student       float64    `json:"student"`
 	StudentCI     [2]float64 `json:"student_ci95"`
 	Teacher       float64    `json:"teacher"`

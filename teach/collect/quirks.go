@@ -186,8 +186,8 @@ var providers = []Quirks{
 	{
 		Name: "llamacpp", Title: "llama.cpp", BaseURL: "http://127.0.0.1:8080/v1", Wires: []Wire{WireChat, WireResponses, WireMessages},
 		Reasoning: "reasoning_content, unless reasoning_format is none",
-		Notes:     "serves one model and answers to any name; error codes are numbers",
-		Source:    "README of its server",
+		Notes:     "serves one model and answers to any name; error codes are numbers; a JSON schema is kept to on the chat wire alone",
+		Source:    "README of its server; tried with the server of xllamacpp",
 	},
 	{
 		Name: "ollama", Title: "Ollama", BaseURL: "http://127.0.0.1:11434/v1", Wires: []Wire{WireChat, WireResponses, WireMessages},

@@ -98,7 +98,6 @@ type finding struct {
 	reason, detail string
 	read           string // what agreement compares; "" leaves it to others
 	rank           int    // of read: the highest counts
-	verdict        *task.Verdict
 }
 
 // Ranks of what judges read: the more a verifier knows of what matters in an

@@ -227,7 +227,6 @@ func (f form) between(h *hostile, layout string) string {
 	good := func(n int) io.Reader { return f.body(n, f.main, "x", "") }
 	bad := f.body(2, firstOf(h.main, f.main), firstOf(h.text, "x"), h.more)
 	if strings.Contains(h.main, "⟪") {
-		bad = f.body(2, f.main, "x", "")
 		before, after, _ := strings.Cut(strings.NewReplacer("r-N", "r-2", "V", "").Replace(f.row), "M")
 		bad = io.MultiReader(strings.NewReader(before), expand(h.main), strings.NewReader(after))
 	}

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"retort/teach/collect"
 	"retort/teach/verify"
 	"retort/terms"
 )
@@ -20,7 +21,9 @@ func (r *Recipe) fillDefaults() {
 	if t.Reference != nil {
 		orDefault(&t.Model, t.Reference.ModelName())
 	}
-	if t.Request.Temperature == nil {
+	// Newer models behind the messages wire refuse a temperature: none is sent
+	// there unless the recipe asks for it.
+	if t.Request.Temperature == nil && t.wire() != collect.WireMessages {
 		v := 0.7
 		t.Request.Temperature = &v
 	}

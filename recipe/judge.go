@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"retort/exchange"
 	"retort/ledger"
@@ -90,8 +91,8 @@ func (r *run) recordVerdicts(ctx context.Context) error {
 	out := batch{ctx: ctx, to: r.store}
 	for _, name := range r.order {
 		id, j := name.exchange, r.judgements[name]
-		if r.held.judged[id] {
-			continue
+		if r.held.judged[id] || slices.ContainsFunc(j.checks, func(c ledger.Check) bool { return c.Reason == verify.ReasonCancelled }) {
+			continue // known, or an interruption cut it short: that is no verdict
 		}
 		rec, err := ledger.NewVerdict(ledger.Verdict{
 			Exchange: id, Run: r.name, Rules: r.verifiers.Hash(), Correct: j.verdict.Correct, Reason: j.verdict.Reason, Checks: j.checks,

@@ -44,10 +44,7 @@ func (r *Recipe) identify() (*teacher, error) {
 	if err != nil {
 		return nil, r.src.errorf("teacher.provider", "%v", err)
 	}
-	t.quirks, t.wire = quirks, quirks.Wire()
-	if r.Teacher.Wire != "" {
-		t.wire = collect.Wire(r.Teacher.Wire)
-	}
+	t.quirks, t.wire = quirks, r.Teacher.wire()
 	if cfg := r.Teacher.Reference; cfg != nil {
 		t.provider, t.endpoint = reference.Provider, t.wire.Endpoint(cfg.Endpoint())
 	} else {
@@ -71,10 +68,23 @@ func (r *Recipe) identify() (*teacher, error) {
 	if t.price, err = r.price(t); err != nil {
 		return nil, err
 	}
+	t.price = t.quirks.Price(t.price) // so that a plan's worst case is what the collector reserves
 	if r.Budget.USD == nil && !t.price.Free() {
 		return nil, r.src.errorf("budget", "the teacher costs money (price %s): say how much may be spent, such as `budget: {usd: 2}`", t.price.ID)
 	}
 	return t, nil
+}
+
+// wire is the wire that the recipe names, else the provider's own.
+func (t *Teacher) wire() collect.Wire {
+	if t.Wire != "" {
+		return collect.Wire(t.Wire)
+	}
+	quirks, err := collect.QuirksOf(t.Provider, t.BaseURL)
+	if err != nil { // reported where the teacher is identified
+		return collect.WireChat
+	}
+	return quirks.Wire()
 }
 
 // asked reports whether there is a teacher to ask.
@@ -123,7 +133,10 @@ func (r *Recipe) budget() (*meter.Budget, error) {
 
 // request makes the request that every prompt of the recipe shares.
 func (r *Recipe) request(t *teacher) (exchange.Request, error) {
-	params := map[string]any{"temperature": *r.Teacher.Request.Temperature}
+	params := map[string]any{}
+	if p := r.Teacher.Request.Temperature; p != nil {
+		params["temperature"] = *p
+	}
 	if p := r.Teacher.Request.TopP; p != nil {
 		params["top_p"] = *p
 	}

@@ -61,7 +61,7 @@ func (r *Recipe) validateTeacher() error {
 	}
 	q := &t.Request
 	switch {
-	case *q.Temperature < 0 || *q.Temperature > 2:
+	case q.Temperature != nil && (*q.Temperature < 0 || *q.Temperature > 2):
 		return bad("teacher.request.temperature", "%v is not between 0 and 2", *q.Temperature)
 	case q.TopP != nil && (*q.TopP <= 0 || *q.TopP > 1):
 		return bad("teacher.request.top_p", "%v is not above 0 and at most 1", *q.TopP)

@@ -107,10 +107,11 @@ func exitCode(ctx context.Context, err error) int {
 	var mismatch *dataset.MismatchError
 	var changed *export.MismatchError
 	var mistake *recipe.Error
+	var unknown *recipe.UnknownRunError
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), errors.As(err, &mistake):
+	case errors.As(err, &usage), errors.As(err, &mistake), errors.As(err, &unknown):
 		return exitUsage
 	case errors.As(err, &over):
 		return exitBudget

@@ -35,7 +35,7 @@ func TestRunsAreListedShownAndReportedAgain(t *testing.T) {
 			t.Errorf("chat %s: code %d: %s", model, r.code, r.stderr)
 		}
 	}
-	if r := retort(t, ws, "chat", "other"); r.code != exitFailed || !strings.Contains(r.stderr, s.Run) {
+	if r := retort(t, ws, "chat", "other"); r.code != exitUsage || !strings.Contains(r.stderr, s.Run) {
 		t.Errorf("chat with an unknown model: code %d, want the runs that there are: %s", r.code, r.stderr)
 	}
 

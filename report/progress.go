@@ -34,8 +34,12 @@ type Progress struct {
 	w    io.Writer
 	now  func() time.Time
 
+	// mu serialises what callers do. A bar draws itself in a goroutine of its
+	// own, which answers no call while it does, so what it draws is behind
+	// another lock, shown, under which no bar is ever called.
 	mu    sync.Mutex
-	spend string
+	shown sync.Mutex
+	spend string // behind shown
 	bars  *mpb.Progress
 	stage *Stage
 }
@@ -52,9 +56,9 @@ func NewProgress(w io.Writer, mode ProgressMode) *Progress {
 // Spend records what the run has spent so far.
 func (p *Progress) Spend(sum exchange.PicoSum) {
 	text := FormatUSD(sum.USD())
-	p.mu.Lock()
+	p.shown.Lock()
 	p.spend = text
-	p.mu.Unlock()
+	p.shown.Unlock()
 }
 
 // Log prints one line above the bars.
@@ -92,13 +96,15 @@ type Stage struct {
 	name     string
 	unit     string
 	started  time.Time
-	lastLine time.Time
-	total    int64
-	done     int64
-	base     int64 // done at the start: work of an earlier run, which says nothing about the rate
-	note     string
-	ended    bool
+	base     int64     // done at the start: work of an earlier run, which says nothing about the rate
+	lastLine time.Time // behind Progress.mu
 	bar      *mpb.Bar
+
+	// Behind Progress.shown; changed under Progress.mu as well.
+	total int64
+	done  int64
+	note  string
+	ended bool
 }
 
 // Stage starts a stage of total units (0: unknown), of which already are done
@@ -117,15 +123,11 @@ func (p *Progress) Stage(name string, already, total int64, unit string) *Stage 
 	p.stage = s
 	switch p.mode {
 	case ProgressPlain:
-		fmt.Fprintln(p.w, s.lineLocked(now))
+		fmt.Fprintln(p.w, s.line(now))
 	case ProgressBars:
 		s.bar = p.bars.AddBar(max(total, 1),
 			mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return fmt.Sprintf("%-9s ", name) })),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				return " " + s.tailLocked(p.now())
-			})))
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + s.tail(p.now()) })))
 		s.bar.SetCurrent(already)
 	}
 	return s
@@ -141,16 +143,18 @@ func (s *Stage) Set(done int64, note string) {
 	if s.ended {
 		return
 	}
+	p.shown.Lock()
 	s.done = done
 	if note != "" {
 		s.note = note
 	}
+	p.shown.Unlock()
 	switch {
 	case p.mode == ProgressBars:
 		s.bar.SetCurrent(min(done, max(s.total, 1)-1)) // the last unit is taken by end, which completes the bar
 	case p.mode == ProgressPlain && now.Sub(s.lastLine) >= plainEvery:
 		s.lastLine = now
-		fmt.Fprintln(p.w, s.lineLocked(now))
+		fmt.Fprintln(p.w, s.line(now))
 	}
 }
 
@@ -158,7 +162,9 @@ func (s *Stage) Set(done int64, note string) {
 func (s *Stage) Grow(total int64) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
+	s.p.shown.Lock()
 	s.total = total
+	s.p.shown.Unlock()
 	if s.bar != nil && !s.ended {
 		s.bar.SetTotal(max(total, 1), false)
 	}
@@ -174,21 +180,24 @@ func (s *Stage) end(summary string, complete bool) {
 		p.mu.Unlock()
 		return
 	}
-	s.ended = true
 	if p.stage == s {
 		p.stage = nil
 	}
+	p.shown.Lock()
+	s.ended = true
 	if summary != "" {
 		s.note = summary
 	}
+	p.shown.Unlock()
 	line := fmt.Sprintf("%-9s %s  %s", s.name, FormatDuration(p.now().Sub(s.started)), s.note)
 	if p.mode == ProgressPlain {
 		fmt.Fprintln(p.w, strings.TrimRight(line, " "))
 	}
+	total := max(s.total, 1)
 	p.mu.Unlock()
 	if s.bar != nil {
 		if complete {
-			s.bar.SetCurrent(max(s.total, 1)) // a stage that counts nothing is full too
+			s.bar.SetCurrent(total) // a stage that counts nothing is full too
 			s.bar.SetTotal(-1, true)
 		} else {
 			s.bar.Abort(false)
@@ -196,13 +205,15 @@ func (s *Stage) end(summary string, complete bool) {
 	}
 }
 
-// lineLocked is the whole plain line of the stage.
-func (s *Stage) lineLocked(now time.Time) string {
-	return fmt.Sprintf("%-9s %s", s.name, s.tailLocked(now))
+// line is the whole plain line of the stage.
+func (s *Stage) line(now time.Time) string {
+	return fmt.Sprintf("%-9s %s", s.name, s.tail(now))
 }
 
-// tailLocked is what follows the bar: counts, rate, spend, time left, note.
-func (s *Stage) tailLocked(now time.Time) string {
+// tail is what follows the bar: counts, rate, spend, time left, note.
+func (s *Stage) tail(now time.Time) string {
+	s.p.shown.Lock()
+	defer s.p.shown.Unlock()
 	var parts []string
 	elapsed := now.Sub(s.started)
 	if s.ended {

@@ -2,9 +2,13 @@ package report
 
 import (
 	"bytes"
+	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/vbauerster/mpb/v8"
 
 	"retort/exchange"
 )
@@ -67,6 +71,41 @@ func TestBarsEndAndLogLinesStayAbove(t *testing.T) {
 	unfinished := p.Stage("eval", 0, 0, "answers")
 	unfinished.Set(3, "")
 	p.Close() // must not hang
+}
+
+// A bar that draws itself while somebody reports progress must not wait for
+// whom it keeps waiting.
+func TestBarsAreDrawnWhileManyReport(t *testing.T) {
+	p := NewProgress(io.Discard, ProgressBars)
+	p.bars = mpb.New(mpb.WithOutput(io.Discard), mpb.WithAutoRefresh(), mpb.WithRefreshRate(50*time.Microsecond), mpb.PopCompletedMode())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20 {
+			s := p.Stage("collect", 1, 1000, "answers")
+			var wg sync.WaitGroup
+			for k := range 4 {
+				wg.Go(func() {
+					for i := range 250 {
+						p.Spend(exchange.PicoSum{})
+						s.Set(int64(4*i+k), "a note")
+						if i%50 == 0 {
+							s.Grow(int64(1000 + i))
+							p.Log("line %d", i)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			s.Done("done")
+		}
+		p.Close()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("progress hangs")
+	}
 }
 
 func TestFormats(t *testing.T) {

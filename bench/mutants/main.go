@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -61,6 +62,11 @@ func main() {
 		fail(err)
 	}
 	all = append(all, syncs...)
+	if rooms := os.Args[1:]; len(rooms) > 0 { // only what is in them
+		all = slices.DeleteFunc(all, func(m mutant) bool {
+			return !slices.ContainsFunc(rooms, func(room string) bool { return strings.HasPrefix(m.file, room) })
+		})
+	}
 	caught := 0
 	for _, m := range all {
 		ok, err := catch(root, m)

@@ -3,10 +3,14 @@ package ledger
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // The heads keep what they do not know: each decodes into itself and a map of
@@ -94,10 +98,20 @@ func (c Consent) MarshalJSON() ([]byte, error) {
 	return withExtra(plainConsent(c), c.Extra, consentFields)
 }
 
+// headOptions read heads as leniently as they were written: what the ledger has
+// is kept, also where JSON's fine print was not.
+var headOptions = jsonv2.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
 // decodeHead decodes a head into its plain type and what that does not know into
-// extra.
+// extra. Most heads know all their fields and are read in one go: a ledger is
+// read whole before a run asks anything.
 func decodeHead(b []byte, plain any, extra *map[string]json.RawMessage, known map[string]bool) error {
-	if err := json.Unmarshal(b, plain); err != nil {
+	err := jsonv2.Unmarshal(b, plain, headOptions, jsonv2.RejectUnknownMembers(true))
+	if !errors.Is(err, jsonv2.ErrUnknownName) {
+		return err
+	}
+	reflect.ValueOf(plain).Elem().SetZero()
+	if err := jsonv2.Unmarshal(b, plain, headOptions); err != nil {
 		return err
 	}
 	unknown, err := unknownFields(b, known)
@@ -117,9 +131,6 @@ func fieldNames(t reflect.Type) map[string]bool {
 }
 
 func unknownFields(b []byte, known map[string]bool) (map[string]json.RawMessage, error) {
-	if allKnown(b, known) {
-		return nil, nil
-	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(b, &all); err != nil {
 		return nil, err
@@ -129,38 +140,6 @@ func unknownFields(b []byte, known map[string]bool) (map[string]json.RawMessage,
 		return nil, nil
 	}
 	return all, nil
-}
-
-// allKnown reports whether every field of an object is known, going over its
-// bytes once. b is valid JSON. A name that is written with an escape counts as
-// unknown, so that it is looked at with care.
-func allKnown(b []byte, known map[string]bool) bool {
-	depth, name := 0, false // name: the next string at depth 1 is a field's name
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '{', '[':
-			depth++
-			name = depth == 1 && b[i] == '{'
-		case '}', ']':
-			depth--
-		case ',':
-			name = depth == 1
-		case '"':
-			start := i + 1
-			escaped := false
-			for i++; i < len(b) && b[i] != '"'; i++ {
-				if b[i] == '\\' {
-					escaped = true
-					i++
-				}
-			}
-			if name && depth == 1 && (escaped || i >= len(b) || !known[string(b[start:i])]) {
-				return false
-			}
-			name = false
-		}
-	}
-	return true
 }
 
 // withExtra encodes v, whose encoding is an object, and appends the unknown

@@ -20,7 +20,13 @@ import (
 // end is delivered nevertheless, since it was paid for. Memory is bounded by
 // the exchanges that are open at one time. The exchange belongs to fn.
 func Exchanges(ctx context.Context, r Reader, fn func(*exchange.Exchange) error) error {
-	return joined(ctx, r, func(o *opened) error { return fn(o.exchange) })
+	return joined(ctx, r, true, func(o *opened) error { return fn(o.exchange) })
+}
+
+// Answers is Exchanges without the response bodies, which are most of a ledger's
+// bytes: what was parsed of them is in the answer.
+func Answers(ctx context.Context, r Reader, fn func(*exchange.Exchange) error) error {
+	return joined(ctx, r, false, func(o *opened) error { return fn(o.exchange) })
 }
 
 // opened is an exchange of which not all records have been read.
@@ -29,6 +35,7 @@ type opened struct {
 	fragments []fragment
 	order     int  // of its first record
 	erased    bool // one of its bodies was erased
+	bodies    bool // the response body is wanted
 	extra     map[string]json.RawMessage
 }
 
@@ -37,8 +44,8 @@ type fragment struct {
 	body []byte
 }
 
-// joined is Exchanges, with the fields that the heads do not know.
-func joined(ctx context.Context, r Reader, fn func(*opened) error) error {
+// joined is Exchanges, with the fields that the heads do not know, or Answers.
+func joined(ctx context.Context, r Reader, bodies bool, fn func(*opened) error) error {
 	pending := make(map[exchange.ID]*opened)
 	order := 0
 	err := r.Scan(ctx, func(rec Record) error {
@@ -49,7 +56,7 @@ func joined(ctx context.Context, r Reader, fn func(*opened) error) error {
 		}
 		o := pending[rec.Exchange]
 		if o == nil {
-			o = &opened{exchange: &exchange.Exchange{ID: rec.Exchange}, order: order}
+			o = &opened{exchange: &exchange.Exchange{ID: rec.Exchange}, order: order, bodies: bodies}
 			order++
 			pending[rec.Exchange] = o
 		}
@@ -94,6 +101,9 @@ func (o *opened) add(rec Record) error {
 		o.intent(head)
 		o.exchange.RequestBody = slices.Clone(rec.Body)
 	case KindFragment:
+		if !o.bodies {
+			return nil
+		}
 		var head Fragment
 		if err := json.Unmarshal(rec.Head, &head); err != nil {
 			return err
@@ -133,7 +143,7 @@ func (o *opened) end(h End) {
 		FirstByte: h.Times.FirstByte,
 		LastByte:  h.Times.LastByte,
 	}
-	if h.ResponseBytes > 0 && !o.erased && h.ResponseBytes != int64(len(e.ResponseBody)) {
+	if h.ResponseBytes > 0 && o.bodies && !o.erased && h.ResponseBytes != int64(len(e.ResponseBody)) {
 		if e.ErrorText != "" {
 			e.ErrorText += "; "
 		}

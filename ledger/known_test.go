@@ -2,15 +2,20 @@ package ledger
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
-// TestAFieldIsFoundUnknownAsTheDecoderFindsIt holds the pass over the bytes
-// against the decoder, on objects of all kinds.
-func TestAFieldIsFoundUnknownAsTheDecoderFindsIt(t *testing.T) {
-	known := map[string]bool{"a": true, "b": true, "": true}
+// TestAHeadIsReadAndWhatItDoesNotKnowIsKept holds the quick way of reading a
+// head against the standard library's decoder, on objects of all kinds.
+func TestAHeadIsReadAndWhatItDoesNotKnowIsKept(t *testing.T) {
+	type plain struct {
+		A any `json:"a"`
+		B any `json:"b"`
+	}
+	known := map[string]bool{"a": true, "b": true}
 	var value func(depth int) *rapid.Generator[any]
 	name := rapid.SampledFrom([]string{"a", "b", "c", "", "x,y", `q"`, `\`, "{", "]", ":"})
 	value = func(depth int) *rapid.Generator[any] {
@@ -34,19 +39,54 @@ func TestAFieldIsFoundUnknownAsTheDecoderFindsIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := true
-		for field := range object {
-			want = want && known[field]
+		var got plain
+		var extra map[string]json.RawMessage
+		if err := decodeHead(b, &got, &extra, known); err != nil {
+			t.Fatalf("%s: %v", b, err)
 		}
-		if got := allKnown(b, known); got != want {
-			t.Fatalf("%s: all known %v, want %v", b, got, want)
+		var want map[string]any
+		if err := json.Unmarshal(b, &want); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, plain{want["a"], want["b"]}) {
+			t.Fatalf("%s: read as %v", b, got)
+		}
+		delete(want, "a")
+		delete(want, "b")
+		if len(extra) != len(want) {
+			t.Fatalf("%s: kept %s", b, extra)
+		}
+		for name, raw := range extra {
+			var v any
+			if err := json.Unmarshal(raw, &v); err != nil || !reflect.DeepEqual(v, want[name]) {
+				t.Fatalf("%s: kept %s of %q (%v)", b, raw, name, err)
+			}
 		}
 	})
-	// An escaped name is looked at with care.
-	if extra, err := unknownFields([]byte(`{"\u0061":1}`), known); err != nil || extra != nil {
-		t.Errorf("an escaped name that is known: %v, %v", extra, err)
+}
+
+// TestAHeadIsReadLeniently: what JSON's fine print forbids is read all the same.
+func TestAHeadIsReadLeniently(t *testing.T) {
+	for _, c := range []struct {
+		head, model string
+		extra       int
+	}{
+		{`{"model":"\ud800"}`, "\ufffd", 0},
+		{"{\"model\":\"\xff\"}", "\ufffd", 0},
+		{`{"\u006dodel":"m"}`, "m", 0},
+		{`{"model":"first","model":"last"}`, "last", 0},
+		{`{"model":"first","new":1,"model":"last","new":2}`, "last", 1},
+		{`{"model":null}`, "", 0},
+	} {
+		var h Intent
+		if err := h.UnmarshalJSON([]byte(c.head)); err != nil || h.Model != c.model || len(h.Extra) != c.extra {
+			t.Errorf("%q: %q, %d kept, %v", c.head, h.Model, len(h.Extra), err)
+		}
 	}
-	if extra, err := unknownFields([]byte(`{"\u0063":1}`), known); err != nil || string(extra["c"]) != "1" {
-		t.Errorf("an escaped name that is not known: %v, %v", extra, err)
+	var h Intent
+	for _, bad := range []string{`{"model":`, `[]`, `{"model":1}`, `{"key":"no key"}`, `{"model":"m"} {}`} {
+		if err := h.UnmarshalJSON([]byte(bad)); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
 	}
 }

@@ -283,3 +283,30 @@ func TestExportsReportAFailedWrite(t *testing.T) {
 		t.Errorf("Parquet: %v", err)
 	}
 }
+
+// TestAnswersAreExchangesWithoutResponseBodies, whole ones and cut off ones.
+func TestAnswersAreExchangesWithoutResponseBodies(t *testing.T) {
+	done, cut := sample(), sample()
+	done.ID, cut.ID = idAt(1), idAt(2)
+	recs := append(records(t, done), records(t, cut)[:2]...)
+	var want, got []*exchange.Exchange
+	read := func(from func(context.Context, Reader, func(*exchange.Exchange) error) error, into *[]*exchange.Exchange) {
+		if err := from(t.Context(), memory(recs), func(e *exchange.Exchange) error {
+			*into = append(*into, e)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read(Exchanges, &want)
+	read(Answers, &got)
+	for _, e := range want {
+		if len(e.ResponseBody) == 0 {
+			t.Fatalf("exchange %s has no response body to leave out", e.ID)
+		}
+		e.ResponseBody = nil
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-exchanges +answers):\n%s", diff)
+	}
+}

@@ -76,7 +76,8 @@ func parseHead(rec Record, want Kind, into any) error {
 // Corrections reads which exchanges people have corrected: by the corrected
 // exchange's id, the exchange of origin human whose answer stands in its place.
 // Of several corrections of one exchange the last counts, and a correction of a
-// correction counts for what the first one corrected.
+// correction counts for what the first one corrected. Response bodies are left
+// out, as by Answers.
 func Corrections(ctx context.Context, r Reader) (map[exchange.ID]*exchange.Exchange, error) {
 	by := map[exchange.ID]exchange.ID{}
 	human := map[exchange.ID]*exchange.Exchange{}
@@ -88,7 +89,7 @@ func Corrections(ctx context.Context, r Reader) (map[exchange.ID]*exchange.Excha
 		by[c.Exchange] = c.Human
 		return err
 	}
-	err := Exchanges(ctx, Watch(r, see), func(e *exchange.Exchange) error {
+	err := Answers(ctx, Watch(r, see), func(e *exchange.Exchange) error {
 		if e.Origin == exchange.OriginHuman && e.OK() {
 			human[e.ID] = e
 		}

@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -107,12 +108,15 @@ func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange
 			endpoints[s.imported.endpoint] = true
 		}
 	}
+	// A large ledger leaves much garbage and little else: collecting it each
+	// time that a small heap has doubled would take a fifth of the time.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	corrected := false
 	remarks := ledger.Watch(from, func(rec ledger.Record) error {
 		corrected = corrected || rec.Kind == ledger.KindCorrection
 		return h.remark(r, rec)
 	})
-	err := ledger.Exchanges(ctx, remarks, func(e *exchange.Exchange) error {
+	err := ledger.Answers(ctx, remarks, func(e *exchange.Exchange) error {
 		if e.Run == r.name && e.Origin == exchange.OriginAPI {
 			h.account.add(e)
 			charge(e.Cost)

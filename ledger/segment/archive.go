@@ -165,34 +165,100 @@ func readArchive(ctx context.Context, fs vfs.FS, dir, name string, src source, c
 		return end, check.finish(false, 0, hash{}, 0)
 	}
 	end.parse(file, src, check)
-	at := int64(0)
-	for i, group := range file.RowGroups() {
-		var delivery error
+	at, err := follow(ctx, file.RowGroups(), check)
+	if err != nil {
+		return end, err
+	}
+	return end, check.finish(true, end.records, end.last, at)
+}
+
+// decoded is what became of one row: an entry, or what is broken at it.
+type decoded struct {
+	entry  *entry
+	at     int64
+	broken string
+}
+
+// batchBytes bounds the bodies of rows that are handed on together.
+const batchBytes = 1 << 20
+
+// follow gives the rows of all groups to check and returns how many there are.
+// Decoding goes on beside the checking and whatever is done with the records,
+// a few batches ahead: each takes about half of the time.
+func follow(ctx context.Context, groups []parquet.RowGroup, check *checker) (rows int64, err error) {
+	ahead, stop := context.WithCancel(ctx)
+	batches := make(chan []decoded, 2)
+	var all int64
+	go func() {
+		defer close(batches)
+		all = decodeGroups(ahead, groups, batches)
+	}()
+	defer func() { // the file is the caller's again only when decoding has ended
+		stop()
+		for range batches {
+		}
+	}()
+	for batch := range batches {
+		for _, d := range batch {
+			if d.broken != "" {
+				check.breakAt(d.at, d.broken, false)
+			} else if err := check.add(d.entry, d.at); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return all, ctx.Err()
+}
+
+// decodeGroups decodes the rows of all groups in order. A group that cannot be
+// read ends with what is broken.
+func decodeGroups(ctx context.Context, groups []parquet.RowGroup, out chan<- []decoded) (at int64) {
+	var batch []decoded
+	size := 0
+	add := func(d decoded) error {
+		batch = append(batch, d)
+		if d.entry != nil {
+			size += len(d.entry.rec.Body)
+		}
+		if len(batch) < readRows && size < batchBytes {
+			return nil
+		}
+		select {
+		case out <- batch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		batch, size = nil, 0
+		return nil
+	}
+	for i, group := range groups {
 		n := int64(0)
 		err := guard(func() error {
 			return readGroup(ctx, group, func(r *row) error {
-				e, err := fromRow(r)
+				d := decoded{at: at + n}
 				n++
+				e, err := fromRow(r)
 				if err != nil {
-					check.breakAt(at+n-1, err.Error(), false)
-					return nil
+					d.broken = err.Error()
+				} else {
+					d.entry = e
 				}
-				delivery = check.add(e, at+n-1)
-				return delivery
+				return add(d)
 			})
 		})
-		if delivery != nil {
-			return end, delivery
-		}
-		if ctx.Err() != nil {
-			return end, ctx.Err()
+		if err != nil && ctx.Err() == nil {
+			err = add(decoded{at: at + n, broken: fmt.Sprintf("row group %d: %v", i, err)})
 		}
 		if err != nil {
-			check.breakAt(at+n, fmt.Sprintf("row group %d: %v", i, err), false)
+			return at // nobody listens any more
 		}
 		at += group.NumRows()
 	}
-	return end, check.finish(true, end.records, end.last, at)
+	select {
+	case out <- batch:
+	case <-ctx.Done():
+	}
+	return at
 }
 
 // parse reads the metadata.

@@ -142,9 +142,8 @@ func Correct(ctx context.Context, r ledger.Reader, name string, rows []Correctio
 	if err != nil {
 		return nil, count, err
 	}
-	err = ledger.Exchanges(ctx, r, func(e *exchange.Exchange) error {
+	err = ledger.Answers(ctx, r, func(e *exchange.Exchange) error {
 		if _, ok := wanted[e.ID]; ok {
-			e.ResponseBody = nil // long, and not needed
 			wanted[e.ID] = e
 		}
 		return nil

@@ -73,7 +73,7 @@ func ReviewRefused(ctx context.Context, r ledger.Reader, run string, fn func(Rev
 	if err != nil {
 		return n, err
 	}
-	err = ledger.Exchanges(ctx, r, func(e *exchange.Exchange) error {
+	err = ledger.Answers(ctx, r, func(e *exchange.Exchange) error {
 		v, judged := verdicts[e.ID]
 		switch {
 		case !judged || e.Origin == exchange.OriginHuman || run != "" && e.Run != run && v.Run != run:

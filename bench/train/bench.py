@@ -1,18 +1,21 @@
-"""Trains the same student with our engine and with PyTorch eager, compares the losses
-step by step, and then the speed in alternating blocks. Called by ./run; see README.md."""
+"""Trains the same student with our engine and with PyTorch, compares the losses step by
+step, and then the speed in alternating blocks. Called by ./run; see README.md."""
 
 import argparse
 import json
 import math
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import typing
 from importlib.metadata import version
 
+import numpy
 import torch
 from safetensors.torch import load_file
 
@@ -24,24 +27,29 @@ QUIET = 0.85  # of the best probe: below, a measurement does not count
 OTHERS = 0.03  # of all cores' time: used by others above it, a measurement does not count
 PROBE = 2048  # rows and columns
 SETTLE = 0.05  # seconds for the other side's threads to stop spinning
+BF16_KERNELS = ("avx512bf16", "amx")  # ours with which bfloat16 is faster
+OUR_PRECISIONS = (("fp32",), ("fp32", "bf16"))
+FINALISTS = 2  # layouts that are also compiled
 
-# Figure: preset, optimiser, steps over which losses must agree. A mixture's router
-# turns rounding into another choice of experts, sooner or later.
-CASES = {
-    "quickstart_eager": ("tiny-dense", "muon", 20),
-    "quickstart_adamw_eager": ("tiny-dense", "adamw", 20),
-    "moe_eager": ("tiny-moe", "muon", 10),
-}
+# Student: steps over which losses must agree. A mixture's router turns rounding into
+# another choice of experts, sooner or later.
+STUDENTS = {"mla": 20, "moe": 10, "quickstart": 20}
+EVEN_LAYOUTS = ("padded", "padded+wide", "packed+mask+wide")  # of sequences of one length
 DENSE_LAYOUTS = ("padded", "padded+wide", "packed", "packed+wide", "packed+mask", "packed+mask+wide")
-MOE_LAYOUTS = ("packed", "packed+wide")  # experts are given no padding
+MOE_LAYOUTS = ("packed", "packed+wide", "packed+batched", "packed+wide+batched")  # experts are given no padding
 
 
 class Ours:
     """Our engine, in a process of its own that rests between blocks."""
 
-    def __init__(self, binary, work, preset, optimizer):
-        self.process = subprocess.Popen([binary, "-preset", preset, "-optimizer", optimizer, "-threads", str(THREADS), "-dir", work],
+    def __init__(self, binary, work, student, precision="fp32", experts=False):
+        self.process = subprocess.Popen([binary, "-student", student, "-threads", str(THREADS), "-precision", precision, "-dir", work] + ["-experts"] * experts,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def rate(self, steps):
+        """Tokens a second over so many steps."""
+        b = self.block(steps)
+        return b["tokens"] / b["seconds"]
 
     def block(self, steps):
         try:
@@ -52,6 +60,14 @@ class Ours:
         if not line:
             sys.exit(f"our side ended with {self.process.wait()}")
         return json.loads(line)
+
+    def peak(self):
+        """Most memory that was ever resident, in MiB, as far as Linux tells."""
+        try:
+            with open(f"/proc/{self.process.pid}/status") as f:
+                return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
+        except OSError:
+            return math.nan
 
     def close(self):
         self.process.stdin.close()
@@ -66,14 +82,21 @@ class Probe:
     def __init__(self):
         self.a = torch.randn(PROBE, PROBE)
         self.out = torch.empty(PROBE, PROBE)
-        self.best = 0.0
-        for _ in range(5):
-            self()
+        a, out = self.a.numpy(), self.out.numpy()
+        products = {"MKL": lambda: torch.mm(self.a, self.a, out=self.out), "OpenBLAS": lambda: numpy.matmul(a, a, out=out)}
+        rates = {name: max(self.rate(product) for _ in range(6)) for name, product in products.items()}
+        self.name = max(rates, key=rates.get)
+        self.product, self.best = products[self.name], rates[self.name]
+        print("large matrix products: " + ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()), flush=True)
+
+    @staticmethod
+    def rate(product):
+        began = time.perf_counter()
+        product()
+        return 2 * PROBE**3 / (time.perf_counter() - began)
 
     def __call__(self):
-        began = time.perf_counter()
-        torch.mm(self.a, self.a, out=self.out)
-        rate = 2 * PROBE**3 / (time.perf_counter() - began)
+        rate = self.rate(self.product)
         self.best = max(self.best, rate)
         return rate
 
@@ -118,35 +141,87 @@ def timed(trainer, steps):
     return time.perf_counter() - began
 
 
-def fastest_layout(setup, weights, layouts, probe, passes, limit):
-    """Returns the layout in which PyTorch is fastest here, by its best step of several
-    passes over all layouts, of which only those on a quiet machine count: threads that wait
-    for a busy core would else choose. None if there was no such pass."""
-    trainers = {layout: Trainer(setup, weights, layout) for layout in layouts}
-    for trainer in trainers.values():
-        timed(trainer, 1)
-    best, tried, counted = dict.fromkeys(layouts, math.inf), 0, 0
+class Variant(typing.NamedTuple):
+    """A way for PyTorch to do the step."""
+
+    layout: str
+    way: str = "eager"
+    precision: str = "fp32"
+
+    def __str__(self):
+        return f"{self.way} {self.precision} {self.layout}"
+
+
+def best_steps(setup, weights, variants, probe, passes, limit):
+    """Returns each variant's best step in seconds, of several passes over all of them of
+    which only those on a quiet machine count: threads that wait for a busy core would else
+    choose. Empty if there was no such pass. A variant that fails is said and left out."""
+    trainers = {}
+    for v in variants:
+        try:
+            t = Trainer(setup, weights, v.layout, v.way, v.precision)
+            began = time.monotonic()
+            timed(t, 3)
+            if v.way == "compile":
+                print(f"  {v}: compiled and first steps in {time.monotonic() - began:.0f} s", flush=True)
+            trainers[v] = t
+        except Exception as e:
+            print(f"  {v}: does not run: {type(e).__name__}: {str(e).strip().splitlines()[0]}", flush=True)
+    best, tried, counted = dict.fromkeys(trainers, math.inf), 0, 0
     end = time.monotonic() + limit
     while counted < passes and (tried == 0 or time.monotonic() < end):
         before, watch = probe(), Watch()
-        took = {layout: timed(trainer, 1) for layout, trainer in trainers.items()}
+        took = {v: timed(trainer, 1) for v, trainer in trainers.items()}
         tried += 1
         if watch.others() <= OTHERS and min(before, probe()) >= QUIET * probe.best:
             counted += 1
-            best = {layout: min(best[layout], took[layout]) for layout in layouts}
-    print(f"  PyTorch's best step by layout, {counted} of {tried} passes counted: "
-          + ", ".join(f"{k} {1e3 * v:.1f} ms" for k, v in best.items() if counted), flush=True)
-    return min(best, key=best.get) if counted else None
+            best = {v: min(best[v], took[v]) for v in best}
+    print(f"  best step of {counted} counted passes of {tried}: " + ", ".join(f"{v} {1e3 * t:.1f} ms" for v, t in best.items() if counted), flush=True)
+    return best if counted else {}
+
+
+def fastest(setup, weights, probe, passes, limit):
+    """Returns PyTorch's fastest way in fp32 and in any precision, or None: all layouts
+    eager, and the best of them compiled."""
+    c = setup["config"]
+    lengths = {len(s["Tokens"]) for s in setup["data"]}
+    layouts = MOE_LAYOUTS if c["first_k_dense_replace"] < c["num_hidden_layers"] else EVEN_LAYOUTS if len(lengths) == 1 else DENSE_LAYOUTS
+    found = {}
+    for precision in ("fp32", "bf16"):
+        eager = best_steps(setup, weights, [Variant(l, "eager", precision) for l in layouts], probe, passes, limit)
+        if not eager:
+            return None
+        finalists = sorted(eager, key=eager.get)[:FINALISTS]
+        found |= eager | best_steps(setup, weights, [v._replace(way="compile") for v in finalists], probe, passes, limit)
+    single = {v: t for v, t in found.items() if v.precision == "fp32"}
+    return min(single, key=single.get), min(found, key=found.get)
+
+
+def peak(setup_file, weights_file, variant):
+    """Most memory that PyTorch has resident over a few steps, in MiB, in a process of its own."""
+    out = subprocess.run([sys.executable, __file__, "--peak", json.dumps([setup_file, weights_file, *variant])], stdout=subprocess.PIPE, check=True)
+    return float(out.stdout.split()[-1])
+
+
+def measure_peak(spec):
+    setup_file, weights_file, *variant = json.loads(spec)
+    torch.set_num_threads(THREADS)
+    with open(setup_file) as f:
+        trainer = Trainer(json.load(f), load_file(weights_file), *variant)
+    timed(trainer, 5)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def compare_losses(ours, trainer, steps):
     """Does the first steps on both sides and returns the largest difference of losses.
-    Theirs on one thread: it is not timed, and would take minutes on a busy machine."""
+    Theirs on one thread: it is not timed, and
+    would take minutes on a busy machine. Experts are ours on both sides: a router turns
+    rounding into another choice, and the steps after it into other steps."""
     block = ours.block(steps)
     worst = 0.0
     torch.set_num_threads(1)
     for i, (loss, norm) in enumerate(zip(block["losses"], block["norms"])):
-        theirs, their_norm = trainer.step()
+        theirs, their_norm = trainer.step(block["experts"][i] if "experts" in block else None)
         difference = abs(loss - theirs) if math.isfinite(theirs) else math.inf
         worst = max(worst, difference)
         if i in (0, 1, 4, steps // 2, steps - 1):
@@ -159,34 +234,32 @@ def compare_losses(ours, trainer, steps):
 
 
 class Round(typing.NamedTuple):
-    ours: float  # tokens/s
-    theirs: float
-    probe: float  # the lowest of three
+    rates: dict  # tokens/s
+    probe: float  # the lowest
     others: float  # share of the cores
 
     def counts(self, probe):
         return self.probe >= QUIET * probe.best and self.others <= OTHERS
 
 
-def compare_speed(ours, trainer, probe, name, rounds, seconds, limit):
-    """Alternates blocks of about so many seconds, probing the machine around each. Returns
-    a Round for each."""
-    tokens = trainer.batch.tokens
-    ours_steps = max(2, round(seconds / (ours.block(3)["seconds"] / 3)))
-    their_steps = max(2, round(seconds / (timed(trainer, 3) / 3)))
+def compare_speed(sides, pids, probe, rounds, seconds, limit):
+    """Alternates blocks of about so many seconds of each side, probing the machine around
+    each. A side does so many steps and returns tokens a second. Returns Rounds."""
+    steps = {}
+    for name, side in sides.items():
+        began = time.monotonic()
+        side(3)
+        steps[name] = max(2, round(seconds / ((time.monotonic() - began) / 3)))
     found, end = [], time.monotonic() + limit
     while sum(r.counts(probe) for r in found) < rounds and time.monotonic() < end:
-        before, watch = probe(), Watch(ours.process.pid)
-        time.sleep(SETTLE)
-        block = ours.block(ours_steps)
-        our_rate = block["tokens"] / block["seconds"]
-        between = probe()
-        time.sleep(SETTLE)
-        their_rate = tokens * their_steps / timed(trainer, their_steps)
-        others, after = watch.others(), probe()
-        found.append(Round(our_rate, their_rate, min(before, between, after), others))
-        print(f"  round {len(found):2}: ours {our_rate:7.0f} tokens/s, theirs {their_rate:7.0f}, ratio {our_rate / their_rate:5.2f}, "
-              f"probes {before / 1e9:.0f} {between / 1e9:.0f} {after / 1e9:.0f} GFLOP/s, others {others:.1%}", flush=True)
+        probes, watch, rates = [probe()], Watch(*pids), {}
+        for name, side in sides.items():
+            time.sleep(SETTLE)
+            rates[name] = side(steps[name])
+            probes.append(probe())
+        found.append(Round(rates, min(probes), watch.others()))
+        print(f"  round {len(found):2}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
+              + f" tokens/s, probes at least {min(probes) / 1e9:.0f} GFLOP/s, others {found[-1].others:.1%}{'' if found[-1].counts(probe) else ', not counted'}", flush=True)
     return found
 
 
@@ -197,7 +270,7 @@ def machine():
             if line.startswith("model name"):
                 name = line.split(":", 1)[1].strip()
             if line.startswith("flags"):
-                flags = " ".join(f for f in line.split() if f in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile"))
+                flags = " ".join(f for f in line.split() if f in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"))
                 break
     except OSError:
         pass
@@ -208,73 +281,117 @@ def load_average():
     return " ".join(f"{x:.2f}" for x in os.getloadavg())
 
 
+def ratio(counted, ours, theirs):
+    found = [r.rates[ours] / r.rates[theirs] for r in counted]
+    return round(statistics.median(found), 3), [round(min(found), 3), round(max(found), 3)]
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.rounds, self.seconds, self.limit = (5, 1.0, 60) if args.quick else (9, 2.0, 180)
+        self.passes = (5, 15) if args.quick else (15, 60)
+        self.probe = None if args.losses else Probe()
+        self.figures, self.spread, self.lines, self.wrong = {}, {}, [], []
+
+    def student(self, name):
+        print(f"{name}:", flush=True)
+        args, work = self.args, os.path.join(self.args.work, name)  # weights stay mapped
+        files = [os.path.join(work, f) for f in ("setup.json", "weights.safetensors")]
+        os.mkdir(work)
+        ours = Ours(args.binary, work, name)
+        ours.block(1)  # by now the files are there
+        ours.close()
+        with open(files[0]) as f:
+            setup = json.load(f)
+        weights = load_file(files[1])
+        ours = Ours(args.binary, self.again(work), name, experts=True)
+        worst = compare_losses(ours, Trainer(setup, weights, "packed"), STUDENTS[name])
+        ours.close()
+        if worst > TOLERANCE:
+            self.wrong.append(name)
+        elif not args.losses:
+            self.speed(name, setup, weights, files, worst)
+
+    @staticmethod
+    def again(work):
+        """A directory for weights that are already there and still mapped."""
+        return tempfile.mkdtemp(dir=work)
+
+    def speed(self, name, setup, weights, files, worst):
+        chosen = fastest(setup, weights, self.probe, *self.passes)
+        text = f"{name}: {setup['params'] / 1e6:.2f} M parameters, {setup['active_params'] / 1e6:.2f} M active, kernel {setup['kernel']}, losses differ by {worst:.1e} at most over {STUDENTS[name]} steps"
+        if not chosen:
+            self.lines.append(text + "; not timed: the machine was too busy to find PyTorch's fastest way")
+            return
+
+        def their_side(trainer):
+            return lambda steps: trainer.batch.tokens * steps / timed(trainer, steps)
+
+        ours = {p: Ours(self.args.binary, self.again(os.path.dirname(files[0])), name, p) for p in OUR_PRECISIONS[setup["kernel"] in BF16_KERNELS]}
+        sides = {f"ours {p}": side.rate for p, side in ours.items()}
+        for v in dict.fromkeys(chosen):
+            sides[str(v)] = their_side(Trainer(setup, weights, v.layout, v.way, v.precision))
+        found = compare_speed(sides, [side.process.pid for side in ours.values()], self.probe, self.rounds, self.seconds, self.limit)
+        peaks = [side.peak() for side in ours.values()]
+        for side in ours.values():
+            side.close()
+        counted = [r for r in found if r.counts(self.probe)]
+        text += f"; {len(counted)} of {len(found)} rounds counted"
+        if not counted:
+            self.lines.append(text + ": no figure, the machine was busy throughout")
+            return
+        if len(counted) < self.rounds:
+            text += f" (too busy for {self.rounds})"
+        median = {side: statistics.median(r.rates[side] for r in counted) for side in sides}
+        text += "; tokens/s: " + ", ".join(f"{side} {rate:.0f}" for side, rate in median.items())
+        single, best = map(str, chosen)
+        our_best = max((side for side in sides if side.startswith("ours ")), key=median.get)
+        for figure, mine, theirs in ((f"{name}_fp32", "ours fp32", single), (f"{name}_best", our_best, best)):
+            self.figures[figure], self.spread[figure] = ratio(counted, mine, theirs)
+            text += f"; {figure} {self.figures[figure]} {self.spread[figure]}"
+        flops = setup["flops"] / sum(len(s["Tokens"]) - 1 for s in setup["data"]) * median["ours fp32"]
+        self.figures[f"{name}_sgemm_share"] = round(flops / self.probe.best, 3)
+        text += f"; {flops / 1e9:.0f} useful GFLOP/s, {flops / self.probe.best:.0%} of the best {self.probe.name} product"
+        theirs = min(peak(*files, v) for v in dict.fromkeys(chosen))
+        self.figures[f"{name}_memory"] = round(max(peaks) / theirs, 3)
+        self.lines.append(text + f"; at most {max(peaks):.0f} MiB resident, theirs {theirs:.0f}")
+
+    def report(self, first):
+        self.lines.insert(0, first)
+        if self.probe:
+            self.lines.append(f"best probe {self.probe.best / 1e9:.0f} GFLOP/s ({self.probe.name}, {PROBE}×{PROBE}); load average at the end {load_average()}")
+        for line in self.lines[1:]:
+            print(line)
+        if self.args.record and self.figures:
+            with open(self.args.record, "a") as f:
+                f.write("\n## train\n\n" + "".join(f"- {line}\n" for line in self.lines))
+        for name in self.wrong:
+            print(f"{name}: the two sides do not compute the same step; nothing was timed", file=sys.stderr)
+        print(json.dumps({"bench": "train", "figures": self.figures, "spread": self.spread}), flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(prog="bench/train/run")
     p.add_argument("--quick", action="store_true", help="fewer and shorter blocks")
-    p.add_argument("--only", choices=CASES, action="append", help="this figure alone (may be repeated)")
+    p.add_argument("--only", choices=STUDENTS, action="append", help="this student alone (may be repeated)")
     p.add_argument("--losses", action="store_true", help="compare losses alone, and time nothing")
     p.add_argument("--record", metavar="FILE", help=argparse.SUPPRESS)
-    p.add_argument("--binary", required=True, help=argparse.SUPPRESS)
-    p.add_argument("--work", required=True, help=argparse.SUPPRESS)
+    p.add_argument("--binary", help=argparse.SUPPRESS)
+    p.add_argument("--work", help=argparse.SUPPRESS)
+    p.add_argument("--peak", help=argparse.SUPPRESS)
     args = p.parse_args()
-    rounds, seconds, limit = (5, 1.0, 40) if args.quick else (9, 2.0, 120)
-
+    if args.peak:
+        return measure_peak(args.peak)
     torch.manual_seed(1)
     torch.set_num_threads(THREADS)
-    lines = [f"{machine()}; torch {version('torch')}, eager, fp32, {THREADS} threads on both sides; load average at the start {load_average()}"]
-    print(lines[0])
-    figures, spread, wrong = {}, {}, []
-    results, details, fastest = {}, {}, {}
-    probe = None if args.losses else Probe()
-    for name in args.only or CASES:
-        preset, optimizer, steps = CASES[name]
-        print(f"{name}: {preset}, {optimizer}", flush=True)
-        ours = Ours(args.binary, args.work, preset, optimizer)
-        ours.block(1)  # by now the files are there
-        ours.close()
-        with open(os.path.join(args.work, "setup.json")) as f:
-            setup = json.load(f)
-        weights = load_file(os.path.join(args.work, "weights.safetensors"))
-        layouts = DENSE_LAYOUTS if preset == "tiny-dense" else MOE_LAYOUTS
-        if not args.losses and preset not in fastest:
-            fastest[preset] = fastest_layout(setup, weights, layouts, probe, *((5, 15) if args.quick else (15, 60)))
-        layout = fastest.get(preset) or layouts[0]
-
-        trainer = Trainer(setup, weights, layout)
-        ours = Ours(args.binary, args.work, preset, optimizer)
-        worst = compare_losses(ours, trainer, steps)
-        if worst > TOLERANCE:
-            wrong.append(name)
-        elif args.losses:
-            pass
-        elif not fastest[preset]:
-            print("  not timed: the machine was too busy to find PyTorch's fastest layout")
-        else:
-            results[name] = compare_speed(ours, trainer, probe, name, rounds, seconds, limit)
-            details[name] = f"{trainer.batch.tokens} tokens in {trainer.batch.count} sequences, kernel {setup['kernel']}, theirs {layout}, losses differ by {worst:.1e} at most over {steps} steps"
-        ours.close()
-
-    for name, found in results.items():
-        counted = [r for r in found if r.counts(probe)]
-        text = f"{name}: {details[name]}; {len(counted)} of {len(found)} rounds counted"
-        if counted:
-            ratios = [r.ours / r.theirs for r in counted]
-            figures[name] = round(statistics.median(ratios), 3)
-            spread[name] = [round(min(ratios), 3), round(max(ratios), 3)]
-            text += (f"; ours {statistics.median(r.ours for r in counted):.0f} tokens/s, theirs {statistics.median(r.theirs for r in counted):.0f}; "
-                     f"ratio {figures[name]} {spread[name]}")
-        if len(counted) < rounds:
-            text += f"; the machine was too busy for {rounds}" if counted else ": no figure, the machine was busy throughout"
-        lines.append(text)
-    lines.append(f"best probe {probe.best / 1e9:.0f} GFLOP/s; load average at the end {load_average()}" if probe else "nothing was timed")
-    print("\n".join(lines[1:]))
-    if args.record and figures:
-        with open(args.record, "a") as f:
-            f.write("\n## train\n\n" + "".join(f"- {line}\n" for line in lines))
-    for name in wrong:
-        print(f"{name}: the two sides do not compute the same step; nothing was timed", file=sys.stderr)
-    print(json.dumps({"bench": "train", "figures": figures, "spread": spread}), flush=True)
-    sys.exit(1 if wrong else 0)
+    first = f"{machine()}; torch {version('torch')}, {THREADS} threads on both sides; load average at the start {load_average()}"
+    print(first)
+    bench = Bench(args)
+    for name in args.only or STUDENTS:
+        bench.student(name)
+    bench.report(first)
+    sys.exit(1 if bench.wrong else 0)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,15 @@ class Batch:
     packed        the tokens alone; queries, keys and values are padded for attention
     packed+mask   the tokens alone; attention over all of them with a block-diagonal mask
 
-    A layout ending in +wide gives values zeros up to the width of the keys, without which
-    PyTorch's fused attention does not take them."""
+    A layout with +wide gives values zeros up to the width of the keys, without which
+    PyTorch's fused attention does not take them. Experts take their tokens one expert after
+    the other, or with +batched all at once, each padded to the busiest."""
 
     def __init__(self, sequences, layout):
-        self.wide = layout.endswith("+wide")
-        self.kind = layout.removesuffix("+wide")
+        self.kind, *options = layout.split("+")
+        if "mask" in options:
+            self.kind += "+mask"
+        self.wide, self.batched = "wide" in options, "batched" in options
         lengths = [len(s["Tokens"]) - 1 for s in sequences]
         self.count, self.longest, self.tokens = len(lengths), max(lengths), sum(lengths)
         grid = torch.full((self.count, self.longest), -1)
@@ -69,8 +72,13 @@ class Batch:
 
 
 def rotate(x, turn):
-    """Turns the pairs (x₀, x₁), (x₂, x₃), … of [rows, heads, width]."""
-    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
+    """Turns the pairs (x₀, x₁), (x₂, x₃), … of [rows, heads, width]. turn is a complex
+    number a pair, or the tuple of its cosine and sine, which the compiler can fuse."""
+    if isinstance(turn, tuple):
+        (cos, sin), (a, b) = turn, x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
 
 
 def linear(rows, cols):
@@ -124,25 +132,38 @@ class Mixture(nn.Module):
         self.experts, self.k, self.scaling = c["n_routed_experts"], c["num_experts_per_tok"], c["routed_scaling_factor"]
         self.gate = linear(self.experts, d)
         self.register_buffer("bias", torch.zeros(self.experts))
+        self.replay = None  # the choices to take instead of its own
         self.gate_proj, self.up_proj = (nn.Parameter(torch.empty(self.experts, w, d)) for _ in range(2))
         self.down_proj = nn.Parameter(torch.empty(self.experts, d, w))
         self.shared_experts = MLP(d, w * c["n_shared_experts"])
 
     def forward(self, x, batch):
         score = self.gate(x).sigmoid()
-        chosen = (score.detach() + self.bias).topk(self.k, -1).indices
+        chosen = (score.detach() + self.bias).topk(self.k, -1).indices if self.replay is None else self.replay
         weight = score.gather(1, chosen)
         weight = weight / (weight.sum(-1, keepdim=True) + 1e-20) * self.scaling
         order = chosen.flatten().argsort(stable=True)
         self.load = chosen.flatten().bincount(minlength=self.experts)
         token = order // self.k
+        run = self.run_batched if batch.batched else self.run_each
+        out = run(x[token], chosen.flatten()[order]) * weight.flatten()[order, None]
+        self.balance = self.balance_loss(score, batch)
+        shared = self.shared_experts(x)
+        return shared.index_add(0, token, out.to(shared.dtype))
+
+    def run_each(self, rows, _):
         parts = []
-        for e, rows in enumerate(x[token].split(self.load.tolist())):
+        for e, rows in enumerate(rows.split(self.load.tolist())):
             if len(rows):
                 parts.append(F.linear(F.silu(F.linear(rows, self.gate_proj[e])) * F.linear(rows, self.up_proj[e]), self.down_proj[e]))
-        out = torch.cat(parts) * weight.flatten()[order, None]
-        self.balance = self.balance_loss(score, batch)
-        return self.shared_experts(x).index_add(0, token, out)
+        return torch.cat(parts)
+
+    def run_batched(self, rows, expert):
+        busiest = int(self.load.max())
+        place = torch.arange(len(rows)) + (torch.arange(self.experts) * busiest - self.load.cumsum(0) + self.load)[expert]
+        x = rows.new_zeros(self.experts * busiest, rows.shape[1]).index_copy(0, place, rows).view(self.experts, busiest, -1)
+        x = torch.bmm(F.silu(torch.bmm(x, self.gate_proj.mT)) * torch.bmm(x, self.up_proj.mT), self.down_proj.mT)
+        return x.flatten(0, 1)[place]
 
     def balance_loss(self, score, batch):
         def by_sequence(rows):
@@ -205,10 +226,11 @@ class Student(nn.Module):
         if missing := own.keys() - taken:
             raise ValueError(f"no weights for {sorted(missing)}")
 
-    def forward(self, batch):
-        """Returns the mean cross-entropy over the response, and the mixture's balance loss."""
-        angle = batch.position[:, None] * self.frequency
-        turn = torch.polar(torch.ones_like(angle), angle)[:, None]
+    def forward(self, batch, real=False):
+        """Returns the mean cross-entropy over the response, and the mixture's balance loss.
+        real: rotary positions by real numbers, not complex ones."""
+        angle = (batch.position[:, None] * self.frequency)[:, None]
+        turn = (angle.cos(), angle.sin()) if real else torch.polar(torch.ones_like(angle), angle)
         x = self.embed_tokens(batch.ids)
         for layer in self.layers:
             x = layer(x, batch, turn)
@@ -216,16 +238,34 @@ class Student(nn.Module):
         return F.cross_entropy(logits, batch.targets), sum(m.balance for m in self.mixtures)
 
 
-class Muon:
-    """Momentum, orthogonalised by five Newton–Schulz iterations in fp32; matrices of one
-    shape, experts included, go through them as one batch."""
+def orthogonalise(grad, moment, momentum, dtype):
+    """Moves the momentum of a stack of matrices and returns its five Newton–Schulz
+    iterations, which work in dtype."""
+    moment.lerp_(grad, 1 - momentum)
+    x = grad.lerp(moment, momentum).to(dtype)
+    rows, cols = x.shape[1:]
+    if rows > cols:
+        x = x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        a = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    if rows > cols:
+        x = x.mT
+    return x.to(grad.dtype)
 
-    def __init__(self, params, momentum=0.95):
+
+class Muon:
+    """Momentum, orthogonalised by five Newton–Schulz iterations; matrices of one shape,
+    experts included, go through them as one batch."""
+
+    def __init__(self, params, compiled, dtype, momentum=0.95):
         shapes = {}
         for p in params:
             shapes.setdefault(p.shape[-2:], []).append(p)
         self.groups = [(group, torch.zeros_like(self.stack(group))) for group in shapes.values()]
-        self.momentum = momentum
+        self.momentum, self.dtype = momentum, dtype
+        self.orthogonalise = torch.compile(orthogonalise, dynamic=False) if compiled else orthogonalise
 
     @staticmethod
     def stack(tensors):
@@ -234,26 +274,19 @@ class Muon:
     @torch.no_grad()
     def step(self, lr):
         for params, moment in self.groups:
-            grad = self.stack([p.grad for p in params])
-            moment.lerp_(grad, 1 - self.momentum)
-            x = grad.lerp_(moment, self.momentum)
+            x = self.orthogonalise(self.stack([p.grad for p in params]), moment, self.momentum, self.dtype)
             rows, cols = x.shape[1:]
-            if rows > cols:
-                x = x.mT
-            x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-            for _ in range(5):
-                a = x @ x.mT
-                x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-            if rows > cols:
-                x = x.mT
             updates = [u if p.dim() == 3 else u[0] for p, u in zip(params, x.split([1 if p.dim() == 2 else len(p) for p in params]))]
             torch._foreach_add_(params, updates, alpha=-lr * math.sqrt(max(1, rows / cols)))
 
 
 class Trainer:
-    """The whole step: forward, backward, clipping, optimisers, router biases."""
+    """The whole step: forward, backward, clipping, optimisers, router biases. way is
+    eager or compile; precision fp32, or bf16 for autocast and a Muon in bfloat16."""
 
-    def __init__(self, setup, weights, layout):
+    def __init__(self, setup, weights, layout, way="eager", precision="fp32"):
+        self.way, self.precision = way, precision
+        compiled, low = way == "compile", precision == "bf16"
         self.options, self.warmup = setup["options"], setup["warmup_steps"]
         self.model = Student(setup["config"])
         self.model.load(weights)
@@ -263,16 +296,22 @@ class Trainer:
             hidden = "_proj" in name
             (matrices if hidden and self.options["Optimizer"] == "muon" else others).append(p)
         assert self.options["WeightDecay"] == 0
-        self.muon = Muon(matrices) if matrices else None
+        self.muon = Muon(matrices, compiled, torch.bfloat16 if low else torch.float32) if matrices else None
         self.adamw = torch.optim.AdamW(others, lr=0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0, fused=True)
         self.params = matrices + others
         self.done = 0
+        self.forward = torch.compile(self.model, dynamic=False) if compiled else self.model
+        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=low)
 
-    def step(self):
-        """Returns loss and norm of the gradient."""
+    def step(self, experts=None):
+        """Returns loss and norm of the gradient. experts are the choices of the mixtures'
+        routers, if not their own."""
+        for m, chosen in zip(self.model.mixtures, experts or ()):
+            m.replay = torch.tensor(chosen).view(-1, m.k)
         self.done += 1
         rate = min(1, self.done / self.warmup)
-        loss, balance = self.model(self.batch)
+        with self.autocast:
+            loss, balance = self.forward(self.batch, real=self.way == "compile")
         (loss + balance).backward()
         norm = nn.utils.clip_grad_norm_(self.params, self.options["ClipNorm"], foreach=True)
         for group in self.adamw.param_groups:
@@ -284,4 +323,5 @@ class Trainer:
             p.grad = None
         for m in self.model.mixtures:
             m.move_bias()
+            m.replay = None
         return loss.item(), norm.item()

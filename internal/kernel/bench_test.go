@@ -66,7 +66,7 @@ func BenchmarkDecode(b *testing.B) {
 				x, w := random(rng, m*k), PackB(NT, n, k, random(rng, n*k), k)
 				c := make([]float32, m*n)
 				for b.Loop() {
-					GemmPackedSerial(m, x, k, w, c, n, false)
+					GemmPackedSerial(m, x, k, w, c, n, false, nil)
 				}
 				gflops(b, 2*float64(m*n*k))
 			})

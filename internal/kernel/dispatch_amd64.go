@@ -19,6 +19,10 @@ func supported(isa ISA) bool {
 		return x.HasAVX2 && x.HasFMA && x.HasBMI2
 	case AVX512:
 		return supported(AVX2) && x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW
+	case AVX512BF16:
+		return supported(AVX512) && x.HasAVX512BF16
+	case AMX:
+		return supported(AVX512BF16) && x.HasAMXTile && x.HasAMXBF16 && tilesPermitted()
 	}
 	return false
 }
@@ -33,7 +37,7 @@ func multiplyPanel(m, n, k int, a []float32, step, rs, ks int, b, c []float32, l
 	if accumulate {
 		add = 1
 	}
-	switch active {
+	switch vectors {
 	case AVX512:
 		panelAVX512(m, n, k, first(a), step, rs, ks, first(b), first(c), ldc, add)
 	case AVX2:
@@ -44,7 +48,7 @@ func multiplyPanel(m, n, k int, a []float32, step, rs, ks int, b, c []float32, l
 }
 
 func packRows(panel, b []float32, ldb, n, k int) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		packRowsAVX512(first(panel), first(b), ldb, n, k)
 	case AVX2:
@@ -58,7 +62,7 @@ func packRows(panel, b []float32, ldb, n, k int) {
 // columns, [k, mr] each, that begin step elements apart; the vectorSlack elements
 // behind each may be overwritten.
 func packTiles(tiles []float32, step int, a []float32, lda, m, k int) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		packTilesAVX512(first(tiles), step, first(a), lda, m, k)
 	case AVX2:
@@ -71,7 +75,7 @@ func packTiles(tiles []float32, step int, a []float32, lda, m, k int) {
 // packColumns transposes whole vectors of rows in assembly, and what is left
 // of them, and of k beyond a multiple of 4, in Go.
 func packColumns(panel, b []float32, ldb, n, k int) {
-	if active == Portable {
+	if vectors == Portable {
 		packColumnsPortable(panel, b, ldb, n, k, tile.nr)
 		return
 	}
@@ -82,7 +86,7 @@ func packColumns(panel, b []float32, ldb, n, k int) {
 	}
 	j := 0
 	for ; k4 > 0 && j+half <= n; j += half {
-		if active == AVX512 {
+		if vectors == AVX512 {
 			packColumnsAVX512(first(panel[j:]), first(b[j*ldb:]), ldb, k4)
 		} else {
 			packColumnsAVX2(first(panel[j:]), first(b[j*ldb:]), ldb, k4)
@@ -101,7 +105,7 @@ func packColumns(panel, b []float32, ldb, n, k int) {
 }
 
 func dot(x, y []float32) float32 {
-	switch active {
+	switch vectors {
 	case AVX512:
 		return dotAVX512(first(x), first(y), len(x))
 	case AVX2:
@@ -111,7 +115,7 @@ func dot(x, y []float32) float32 {
 }
 
 func dot3(x, y, z []float32) float32 {
-	switch active {
+	switch vectors {
 	case AVX512:
 		return dot3AVX512(first(x), first(y), first(z), len(x))
 	case AVX2:
@@ -121,7 +125,7 @@ func dot3(x, y, z []float32) float32 {
 }
 
 func maximum(x []float32) float32 {
-	switch active {
+	switch vectors {
 	case AVX512:
 		return maximumAVX512(first(x), len(x))
 	case AVX2:
@@ -131,7 +135,7 @@ func maximum(x []float32) float32 {
 }
 
 func axpy(y []float32, a float32, x []float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		axpyAVX512(first(y), a, first(x), len(y))
 	case AVX2:
@@ -142,7 +146,7 @@ func axpy(y []float32, a float32, x []float32) {
 }
 
 func scaleVector(x []float32, a float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		scaleAVX512(first(x), a, len(x))
 	case AVX2:
@@ -153,7 +157,7 @@ func scaleVector(x []float32, a float32) {
 }
 
 func add(dst, x, y []float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		addAVX512(first(dst), first(x), first(y), len(dst))
 	case AVX2:
@@ -164,7 +168,7 @@ func add(dst, x, y []float32) {
 }
 
 func mul(dst, x, y []float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		mulAVX512(first(dst), first(x), first(y), len(dst))
 	case AVX2:
@@ -175,7 +179,7 @@ func mul(dst, x, y []float32) {
 }
 
 func mulScale(dst, x, y []float32, a float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		mulScaleAVX512(first(dst), first(x), first(y), a, len(dst))
 	case AVX2:
@@ -186,7 +190,7 @@ func mulScale(dst, x, y []float32, a float32) {
 }
 
 func exp(dst, x []float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		expAVX512(first(dst), first(x), len(dst))
 	case AVX2:
@@ -197,7 +201,7 @@ func exp(dst, x []float32) {
 }
 
 func expSum(dst, x []float32, a, b float32) float32 {
-	switch active {
+	switch vectors {
 	case AVX512:
 		return expSumAVX512(first(dst), first(x), len(dst), a, b)
 	case AVX2:
@@ -207,7 +211,7 @@ func expSum(dst, x []float32, a, b float32) float32 {
 }
 
 func scoreGrad(dp, p []float32, d, a float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		scoreGradAVX512(first(dp), first(p), d, a, len(dp))
 	case AVX2:
@@ -218,7 +222,7 @@ func scoreGrad(dp, p []float32, d, a float32) {
 }
 
 func sigmoid(dst, x []float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		sigmoidAVX512(first(dst), first(x), len(dst))
 	case AVX2:
@@ -229,7 +233,7 @@ func sigmoid(dst, x []float32) {
 }
 
 func swiGLU(dst, gate, up []float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		swiGLUAVX512(first(dst), first(gate), first(up), len(dst))
 	case AVX2:
@@ -240,7 +244,7 @@ func swiGLU(dst, gate, up []float32) {
 }
 
 func swiGLUGrad(dgate, dup, dy, gate, up []float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		swiGLUGradAVX512(first(dgate), first(dup), first(dy), first(gate), first(up), len(dgate))
 	case AVX2:
@@ -251,7 +255,7 @@ func swiGLUGrad(dgate, dup, dy, gate, up []float32) {
 }
 
 func rmsNormGrad(dx, dw, dy, x, w []float32, rstd, along float32) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		rmsNormGradAVX512(first(dx), first(dw), first(dy), first(x), first(w), len(dx), rstd, along)
 	case AVX2:
@@ -262,7 +266,7 @@ func rmsNormGrad(dx, dw, dy, x, w []float32, rstd, along float32) {
 }
 
 func adamW(w, g, m, v []float32, o *adamWArgs) {
-	switch active {
+	switch vectors {
 	case AVX512:
 		adamWAVX512(first(w), first(g), first(m), first(v), len(w), &o.gradScale)
 	case AVX2:
@@ -277,7 +281,7 @@ func rotaryInterleaved(x, cos, sin []float32, inverse bool) {
 	if inverse {
 		sign = -1
 	}
-	switch active {
+	switch vectors {
 	case AVX512:
 		whole = len(cos) &^ 7
 		rotaryInterleavedAVX512(first(x), first(cos), first(sin), whole, sign)
@@ -293,7 +297,7 @@ func rotaryHalf(x, cos, sin []float32, inverse bool) {
 	if inverse {
 		sign = -1
 	}
-	switch active {
+	switch vectors {
 	case AVX512:
 		rotaryHalfAVX512(first(x), first(x[h:]), first(cos), first(sin), h, sign)
 	case AVX2:

@@ -4,22 +4,25 @@
 // pool that spreads them over cores.
 //
 // It is not a tensor library: there are no shapes beyond what a call states,
-// no autograd and no other type than float32. Matrices are row-major slices
-// with a leading dimension ("ld", the distance in elements between the starts
-// of two rows, at least the row's width). Vectors are slices.
+// no autograd and no other type than float32, to which products may round their
+// operands (Precision). Matrices are row-major slices with a leading dimension
+// ("ld", the distance in elements between the starts of two rows, at least the
+// row's width). Vectors are slices.
 //
 // Each kernel has three implementations: AVX-512 and AVX2+FMA in assembly that
 // internal/kernel/asm generates, and portable Go, which is the reference the
-// others are tested against. The best that processor and operating system
-// support is chosen at start-up; the environment variable RETORT_KERNEL
-// (avx512, avx2 or portable) forces one. Err reports a choice that the machine
-// cannot honour.
+// others are tested against. Products of bfloat16 have two more, by AVX512-BF16
+// and by AMX; elsewhere they are those of rounded float32. The best that
+// processor and operating system support is chosen at start-up; the environment
+// variable RETORT_KERNEL (amx, avx512bf16, avx512, avx2 or portable) forces one.
+// Err reports a choice that the machine cannot honour.
 //
 // # Determinism
 //
 // With one instruction set, results are the same bits for any number of
 // threads: every element of a product is one chain of multiply-adds over k in
-// ascending order, whatever tile or worker computes it, and reductions over
+// ascending order (of pairs in bfloat16), whatever tile or worker computes it,
+// and reductions over
 // rows are taken in blocks of fixed size that are combined in order.
 //
 // # Errors

@@ -37,6 +37,9 @@ type Group struct {
 	LDB     int
 	C       []float32
 	LDC     int
+
+	// Precision BF16 is there for TN, gradients; a packed B has its own.
+	Precision Precision
 }
 
 // Gemm sets C to the product that op names, or adds it if accumulate. Each
@@ -59,6 +62,9 @@ func (p *Pool) GroupedGemm(op Op, groups []Group, accumulate bool) {
 	j := &p.gemm
 	j.reset(op, accumulate)
 	for i := range groups {
+		if groups[i].Precision != F32 && op != TN {
+			panic(fmt.Sprintf("kernel: grouped %v product in %v", op, groups[i].Precision))
+		}
 		j.add(groups[i], nil)
 	}
 	j.run()
@@ -76,47 +82,75 @@ func (p *Pool) GemmPacked(m int, a []float32, lda int, b *PackedB, c []float32, 
 }
 
 // GemmSerial is Gemm on the calling goroutine, for use inside Run.
-func GemmSerial(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool, s *Scratch) {
-	g := Group{M: m, N: n, K: k, A: a, LDA: lda, B: b, LDB: ldb, C: c, LDC: ldc}
+func GemmSerial(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool, precision Precision, s *Scratch) {
+	g := Group{M: m, N: n, K: k, A: a, LDA: lda, B: b, LDB: ldb, C: c, LDC: ldc, Precision: precision}
 	if !prepare(op, &g, accumulate, false) {
 		return
 	}
-	if op != TN {
-		s.packed = grow(s.packed, packedLen(g.N, g.K))
-		packPanels(op, s.packed, g.B, g.LDB, g.N, g.K, 0, panels(g.N))
-		multiplyPacked(&g, s.packed, span{0, g.M, 0, panels(g.N)}, accumulate)
-		return
+	all := span{0, g.M, 0, panels(g.N)}
+	switch {
+	case op == TN && precision == BF16 && FastBF16():
+		multiplyTNBF16(&g, all, accumulate, s)
+	case op == TN:
+		multiplyTN(&g, all, accumulate, s)
+	default:
+		s.packed.precision = precision
+		s.packed.Repack(op, g.N, g.K, g.B, g.LDB, s)
+		s.packed.multiply(&g, all, accumulate, s)
 	}
-	multiplyTN(&g, span{0, g.M, 0, panels(g.N)}, accumulate, s)
 }
 
-// GemmPackedSerial is GemmPacked on the calling goroutine.
-func GemmPackedSerial(m int, a []float32, lda int, b *PackedB, c []float32, ldc int, accumulate bool) {
+// GemmPackedSerial is GemmPacked on the calling goroutine. s may be nil where b
+// is float32.
+func GemmPackedSerial(m int, a []float32, lda int, b *PackedB, c []float32, ldc int, accumulate bool, s *Scratch) {
 	g := Group{M: m, N: b.n, K: b.k, A: a, LDA: lda, C: c, LDC: ldc}
 	b.check()
 	if prepare(NN, &g, accumulate, true) {
-		multiplyPacked(&g, b.data, span{0, g.M, 0, panels(g.N)}, accumulate)
+		b.multiply(&g, span{0, g.M, 0, panels(g.N)}, accumulate, s)
+	}
+}
+
+// multiply computes the part of C that s covers.
+func (p *PackedB) multiply(g *Group, s span, accumulate bool, scratch *Scratch) {
+	switch {
+	case p.precision == F32:
+		multiplyPacked(g, p.data, s, accumulate)
+	case FastBF16():
+		multiplyPackedBF16(g, p.data16, s, accumulate, scratch)
+	default:
+		part := *g
+		part.A, part.LDA = scratch.roundedRows(g.A[s.r0*g.LDA:], g.LDA, s.r1-s.r0, g.K), g.K
+		part.C = g.C[s.r0*g.LDC:]
+		multiplyPacked(&part, p.data, span{0, s.r1 - s.r0, s.p0, s.p1}, accumulate)
 	}
 }
 
 // PackedB is a right-hand operand laid out for the kernels: blocks of at most
-// blockK rows, each a row of panels that are tile.nr columns wide.
+// blockK rows, each a row of panels that are tile.nr columns wide. Its zero value
+// holds nothing, in float32.
 type PackedB struct {
-	n, k int
-	isa  ISA
-	data []float32
+	n, k      int
+	isa       ISA
+	precision Precision
+	data      []float32 // also of a bfloat16 that is emulated
+	data16    []uint16
 }
+
+// NewPackedB makes an empty one for products in the given precision, which
+// rounds the other operand too.
+func NewPackedB(p Precision) *PackedB { return &PackedB{precision: p} }
 
 // PackB lays out the right operand of an NN (B [k, n]) or NT (B [n, k])
 // product for use by GemmPacked any number of times.
 func PackB(op Op, n, k int, b []float32, ldb int) *PackedB {
 	p := new(PackedB)
-	p.Repack(op, n, k, b, ldb)
+	p.Repack(op, n, k, b, ldb, nil)
 	return p
 }
 
-// Repack replaces what p holds, reusing its memory.
-func (p *PackedB) Repack(op Op, n, k int, b []float32, ldb int) {
+// Repack replaces what p holds, reusing its memory. Of s it needs only what no
+// other goroutine uses meanwhile; it may be nil for float32.
+func (p *PackedB) Repack(op Op, n, k int, b []float32, ldb int, s *Scratch) {
 	rows, cols := k, n
 	switch op {
 	case NN:
@@ -127,8 +161,16 @@ func (p *PackedB) Repack(op Op, n, k int, b []float32, ldb int) {
 	}
 	checkMatrix("B", b, rows, cols, ldb)
 	p.n, p.k, p.isa = n, k, active
+	if p.precision == BF16 && FastBF16() {
+		p.data16 = grow(p.data16, packedLenBF16(n, k))
+		packPanelsBF16(op, p.data16, b, ldb, n, k, s)
+		return
+	}
 	p.data = grow(p.data, packedLen(n, k))
 	packPanels(op, p.data, b, ldb, n, k, 0, panels(n))
+	if p.precision == BF16 {
+		roundBF16(p.data, p.data)
+	}
 }
 
 // Shape is the n and k that p was packed with.
@@ -226,7 +268,7 @@ func (j *gemmJob) add(g Group, b *PackedB) {
 		}
 		j.used += packedLen(g.N, g.K)
 	}
-	height, cols := j.cut(g.M, all)
+	height, cols := j.cut(g.M, all, g.Precision)
 	for r := 0; r < g.M; r += height {
 		for c := range cols {
 			j.parts = append(j.parts, gemmPart{item, span{r, min(r+height, g.M), c * all / cols, (c + 1) * all / cols}})
@@ -238,9 +280,13 @@ func (j *gemmJob) add(g Group, b *PackedB) {
 // height and how many there are side by side. It looks for the least time of
 // the busiest worker, in units of one tile times one panel. The number of
 // threads is considered: an element's bits do not depend on its part.
-func (j *gemmJob) cut(m, panels int) (height, cols int) {
+func (j *gemmJob) cut(m, panels int, precision Precision) (height, cols int) {
 	threads := j.pool.Threads()
-	all := (m + tile.mr - 1) / tile.mr
+	mr, tilePack, panelPack, multiply := tile.mr, 0.25, 0.4, 1.0
+	if precision == BF16 && FastBF16() { // multiplying is fast, packing is not
+		mr, tilePack, panelPack, multiply = tileRows, 1, 1, 0.25
+	}
+	all := (m + mr - 1) / mr
 	if j.op != TN && m >= 4*threads*blockM {
 		return blockM, 1
 	}
@@ -249,18 +295,18 @@ func (j *gemmJob) cut(m, panels int) (height, cols int) {
 		for r := 1; r <= min(all, max(8, threads)); r++ {
 			tiles, wide := (all+r-1)/r, (panels+c-1)/c
 			rounds := (r*c + threads - 1) / threads
-			time := float64(tiles * wide)
+			time := multiply * float64(tiles*wide)
 			if j.op == TN {
 				// Packing a tile or a panel costs this share of multiplying it.
-				time += 0.25*float64(tiles) + 0.4*float64(wide)
+				time += tilePack*float64(tiles) + panelPack*float64(wide)
 			}
 			// A little for each part, and for more than cache likes at once.
 			time += 0.5
-			if tiles*tile.mr > 2*blockM {
+			if tiles*mr > 2*blockM {
 				time *= 1.1
 			}
 			if time *= float64(rounds); time < least {
-				least, height, cols = time, tiles*tile.mr, c
+				least, height, cols = time, tiles*mr, c
 			}
 		}
 	}
@@ -285,7 +331,9 @@ func (j *gemmJob) multiplyOne(part, worker int) {
 	g := &j.items[p.item]
 	switch {
 	case g.packed != nil:
-		multiplyPacked(&g.Group, g.packed.data, p.span, j.accumulate)
+		g.packed.multiply(&g.Group, p.span, j.accumulate, j.pool.scratch[worker])
+	case j.op == TN && g.Precision == BF16 && FastBF16():
+		multiplyTNBF16(&g.Group, p.span, j.accumulate, j.pool.scratch[worker])
 	case j.op == TN:
 		multiplyTN(&g.Group, p.span, j.accumulate, j.pool.scratch[worker])
 	default:
@@ -296,6 +344,9 @@ func (j *gemmJob) multiplyOne(part, worker int) {
 // prepare checks a product and reports whether there is anything to multiply;
 // where k is 0 it sets C itself. packed says that B is not in g.
 func prepare(op Op, g *Group, accumulate, packed bool) bool {
+	if g.Precision > BF16 {
+		panic(fmt.Sprintf("kernel: %v product in precision %d", op, g.Precision))
+	}
 	if g.M < 0 || g.N < 0 || g.K < 0 {
 		panic(fmt.Sprintf("kernel: %v product of negative size %d×%d×%d", op, g.M, g.N, g.K))
 	}
@@ -364,11 +415,17 @@ func multiplyTN(g *Group, s span, accumulate bool, scratch *Scratch) {
 		kc := min(blockK, g.K-k0)
 		step := kc*tile.mr + vectorSlack
 		packTiles(scratch.tiles, step, g.A[k0*g.LDA+s.r0:], g.LDA, rows, kc)
+		if g.Precision == BF16 {
+			roundBF16(scratch.tiles, scratch.tiles)
+		}
 		for p := s.p0; p < s.p1; p++ {
 			j := p * tile.nr
 			n := min(tile.nr, g.N-j)
 			panel := scratch.panel[:kc*tile.nr]
 			packRows(panel, g.B[k0*g.LDB+j:], g.LDB, n, kc)
+			if g.Precision == BF16 {
+				roundBF16(panel, panel)
+			}
 			multiplyPanel(rows, n, kc,
 				scratch.tiles, step, 1, tile.mr,
 				panel,
@@ -399,16 +456,22 @@ func packPanels(op Op, dst, b []float32, ldb, n, k, p0, p1 int) {
 // Scratch is working memory for serial kernels. Its zero value is ready; it
 // grows to what is asked of it and is then reused. One goroutine at a time.
 type Scratch struct {
-	packed []float32 // a packed B
+	packed PackedB   // a B that is used once
 	panel  []float32 // one panel of B of a TN product
 	tiles  []float32 // and the tiles of A
 	attn   []float32 // tiles of attention
+
+	rounded []float32 // an A rounded to bfloat16, where the machine has no instructions for it
+	rows16  []uint16  // a block of A as bfloat16
+	narrow  []uint16  // an operand on its way to bfloat16's layout
+	panel16 []uint16  // one panel of B of a TN product of bfloat16
+	edge    []float32 // a tile that C has no room for
 }
 
 // grow returns a slice of length n, of undefined content, that reuses x.
-func grow(x []float32, n int) []float32 {
+func grow[T float32 | uint16](x []T, n int) []T {
 	if cap(x) < n {
-		return make([]float32, n, n+n/4)
+		return make([]T, n, n+n/4)
 	}
 	return x[:n]
 }

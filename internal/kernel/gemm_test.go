@@ -90,6 +90,7 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 				k = 250 + rng.IntN(300) // several blocks of k
 			}
 			op := Op(rng.IntN(3))
+			precision := Precision(rng.IntN(2))
 			accumulate := rng.IntN(2) == 0
 			var a, b []float32
 			var lda, ldb int
@@ -104,7 +105,13 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 				b, ldb = matrix(rng, mem, k, n)
 			}
 			c, ldc := matrix(rng, mem, m, n)
-			name := fmt.Sprintf("%v %d×%d×%d ld %d %d %d accumulate %v", op, m, n, k, lda, ldb, ldc, accumulate)
+			name := fmt.Sprintf("%v %v %d×%d×%d ld %d %d %d accumulate %v", op, precision, m, n, k, lda, ldb, ldc, accumulate)
+			ra, rb := a, b // as the product takes them
+			if precision == BF16 {
+				ra, rb = make([]float32, len(a)), make([]float32, len(b))
+				roundBF16(ra, a)
+				roundBF16(rb, b)
+			}
 
 			want := make([]float64, len(c))
 			slack := make([]float64, len(c))
@@ -121,14 +128,14 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 					for l := range k {
 						var x, y float32
 						if op == TN {
-							x = a[l*lda+i]
+							x = ra[l*lda+i]
 						} else {
-							x = a[i*lda+l]
+							x = ra[i*lda+l]
 						}
 						if op == NT {
-							y = b[j*ldb+l]
+							y = rb[j*ldb+l]
 						} else {
-							y = b[l*ldb+j]
+							y = rb[l*ldb+j]
 						}
 						sum += float64(x) * float64(y)
 						size += math.Abs(float64(x) * float64(y))
@@ -139,21 +146,31 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 			}
 
 			results := make([][]float32, 0, 5)
+			s := new(Scratch)
+			got := copied(mem, c)
+			GemmSerial(op, m, n, k, a, lda, b, ldb, got, ldc, accumulate, precision, s)
+			results = append(results, got)
 			for _, p := range pools {
 				got := copied(mem, c)
-				p.Gemm(op, m, n, k, a, lda, b, ldb, got, ldc, accumulate)
-				results = append(results, got)
-			}
-			got := copied(mem, c)
-			GemmSerial(op, m, n, k, a, lda, b, ldb, got, ldc, accumulate, new(Scratch))
-			results = append(results, got)
-			if op != TN {
-				packed := PackB(op, n, k, b, ldb)
-				got := copied(mem, c)
-				pools[1].GemmPacked(m, a, lda, packed, got, ldc, accumulate)
+				switch {
+				case precision == F32:
+					p.Gemm(op, m, n, k, a, lda, b, ldb, got, ldc, accumulate)
+				case op == TN:
+					p.GroupedGemm(op, []Group{{M: m, N: n, K: k, A: a, LDA: lda, B: b, LDB: ldb, C: got, LDC: ldc, Precision: precision}}, accumulate)
+				}
+				if precision == F32 || op == TN {
+					results = append(results, got)
+				}
+				if op == TN {
+					continue
+				}
+				packed := NewPackedB(precision)
+				packed.Repack(op, n, k, b, ldb, s)
+				got = copied(mem, c)
+				p.GemmPacked(m, a, lda, packed, got, ldc, accumulate)
 				results = append(results, got)
 				got = copied(mem, c)
-				GemmPackedSerial(m, a, lda, packed, got, ldc, accumulate)
+				GemmPackedSerial(m, a, lda, packed, got, ldc, accumulate, s)
 				results = append(results, got)
 			}
 			for i, w := range want { // those between the rows' ends included
@@ -164,7 +181,7 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 			for r, other := range results[1:] {
 				for i := range other {
 					if math.Float32bits(other[i]) != math.Float32bits(results[0][i]) {
-						t.Fatalf("%s: element %d is %v by way %d and %v by one thread", name, i, other[i], r+1, results[0][i])
+						t.Fatalf("%s: element %d is %v by way %d and %v by one goroutine", name, i, other[i], r+1, results[0][i])
 					}
 				}
 			}
@@ -175,8 +192,6 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 func TestGroupedGemmIsGemmOfEach(t *testing.T) {
 	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
 		mem := newArena(t)
-		one := NewPool(1)
-		defer one.Close()
 		for _, threads := range []int{1, 2, 4} {
 			p := NewPool(threads)
 			defer p.Close()
@@ -185,6 +200,9 @@ func TestGroupedGemmIsGemmOfEach(t *testing.T) {
 				var want [][]float32
 				for range 5 {
 					g := Group{M: dim(rng, 120), N: dim(rng, 100), K: dim(rng, 300)}
+					if op == TN {
+						g.Precision = Precision(rng.IntN(2))
+					}
 					ar, ac, br, bc := g.M, g.K, g.K, g.N
 					if op == TN {
 						ar, ac = ac, ar
@@ -196,7 +214,7 @@ func TestGroupedGemmIsGemmOfEach(t *testing.T) {
 					g.B, g.LDB = matrix(rng, mem, br, bc)
 					g.C, g.LDC = matrix(rng, mem, g.M, g.N)
 					c := copied(mem, g.C)
-					one.Gemm(op, g.M, g.N, g.K, g.A, g.LDA, g.B, g.LDB, c, g.LDC, true)
+					GemmSerial(op, g.M, g.N, g.K, g.A, g.LDA, g.B, g.LDB, c, g.LDC, true, g.Precision, new(Scratch))
 					groups, want = append(groups, g), append(want, c)
 				}
 				p.GroupedGemm(op, groups, true)
@@ -255,10 +273,10 @@ func TestRowsDoNotDependOnTheirNumber(t *testing.T) {
 		const rows, n, k = 64, 75, 300
 		x, w := random(rng, rows*k), PackB(NT, n, k, random(rng, n*k), k)
 		want := make([]float32, rows*n)
-		GemmPackedSerial(rows, x, k, w, want, n, false)
+		GemmPackedSerial(rows, x, k, w, want, n, false, nil)
 		for m := 1; m < rows; m++ {
 			got := make([]float32, m*n)
-			GemmPackedSerial(m, x[(rows-m)*k:], k, w, got, n, false)
+			GemmPackedSerial(m, x[(rows-m)*k:], k, w, got, n, false, nil)
 			sameBits(t, fmt.Sprintf("%d rows", m), got, want[(rows-m)*n:])
 		}
 	})
@@ -294,7 +312,7 @@ func TestPackedForAnotherISAPanics(t *testing.T) {
 	use(all[0])
 	b := PackB(NN, 2, 2, make([]float32, 4), 2)
 	use(all[1])
-	panics(t, "using it", func() { GemmPackedSerial(1, make([]float32, 2), 2, b, make([]float32, 2), 2, false) })
+	panics(t, "using it", func() { GemmPackedSerial(1, make([]float32, 2), 2, b, make([]float32, 2), 2, false, nil) })
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
@@ -304,19 +322,25 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		const n = 100
 		x, y, z, w := random(rng, n*n), random(rng, n*n), random(rng, n*n), random(rng, n)
 		packed := PackB(NT, n, n, x, n)
-		groups := []Group{{n, n, n, x, n, y, n, z, n}, {1, n, n, x, n, y, n, z, n}}
+		groups := []Group{{n, n, n, x, n, y, n, z, n, F32}, {1, n, n, x, n, y, n, z, n, F32}}
+		low := []Group{{n, n, n, x, n, y, n, z, n, BF16}}
+		rounded := NewPackedB(BF16)
 		s := new(Scratch)
 		noop := func(int, int) {}
 		allocs := testing.AllocsPerRun(10, func() {
 			for op := NN; op <= TN; op++ {
 				p.Gemm(op, n, n, n, x, n, y, n, z, n, false)
 				p.GroupedGemm(op, groups[:1], false)
-				GemmSerial(op, n, n, n, x, n, y, n, z, n, true, s)
+				GemmSerial(op, n, n, n, x, n, y, n, z, n, true, F32, s)
+				GemmSerial(op, n, n, n, x, n, y, n, z, n, true, BF16, s)
 			}
 			p.GroupedGemm(NN, groups[1:], false)
-			packed.Repack(NT, n, n, x, n)
+			p.GroupedGemm(TN, low, false)
+			packed.Repack(NT, n, n, x, n, nil)
+			rounded.Repack(NN, n, n, x, n, s)
+			GemmPackedSerial(3, x, n, rounded, z, n, false, s)
 			p.GemmPacked(n, x, n, packed, z, n, false)
-			GemmPackedSerial(3, x, n, packed, z, n, false)
+			GemmPackedSerial(3, x, n, packed, z, n, false, nil)
 			AttentionForward(n, 64, 32, x, n, y, n, y, n, z, n, w, 1, s)
 			AttentionBackward(n, 32, 16, x, n, x, n, x, n, x, n, w, x, n, z, n, y, n, z[50:], n, 1, s)
 			p.Run(9, noop)

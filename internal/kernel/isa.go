@@ -11,9 +11,11 @@ type ISA uint8
 
 // The instruction sets, from slow to fast.
 const (
-	Portable ISA = iota // plain Go, on every machine
-	AVX2                // AVX2 and FMA
-	AVX512              // AVX-512 F, VL, BW and DQ
+	Portable   ISA = iota // plain Go, on every machine
+	AVX2                  // AVX2 and FMA
+	AVX512                // AVX-512 F, VL, BW and DQ
+	AVX512BF16            // the same, and products of bfloat16 by AVX512-BF16
+	AMX                   // the same, and products of bfloat16 by AMX tiles
 )
 
 // String is the name that RETORT_KERNEL uses.
@@ -25,6 +27,10 @@ func (i ISA) String() string {
 		return "avx2"
 	case AVX512:
 		return "avx512"
+	case AVX512BF16:
+		return "avx512bf16"
+	case AMX:
+		return "amx"
 	}
 	return fmt.Sprintf("ISA(%d)", uint8(i))
 }
@@ -33,9 +39,10 @@ func (i ISA) String() string {
 const EnvVar = "RETORT_KERNEL"
 
 var (
-	active ISA
-	tile   tiling
-	envErr error
+	active  ISA
+	vectors ISA // what everything but products of bfloat16 is done with
+	tile    tiling
+	envErr  error
 )
 
 func init() {
@@ -58,11 +65,16 @@ func Err() error { return envErr }
 // Active is the instruction set in use.
 func Active() ISA { return active }
 
+// FastBF16 reports whether products of bfloat16 are faster than those of float32
+// with the instruction set in use. Elsewhere they are done with operands that
+// are rounded, by the kernels for float32.
+func FastBF16() bool { return active >= AVX512BF16 }
+
 // Available lists the instruction sets that this machine supports, slowest
 // first.
 func Available() []ISA {
-	all := make([]ISA, 0, 3)
-	for isa := Portable; isa <= AVX512; isa++ {
+	all := make([]ISA, 0, 5)
+	for isa := Portable; isa <= AMX; isa++ {
 		if supported(isa) {
 			all = append(all, isa)
 		}
@@ -72,7 +84,7 @@ func Available() []ISA {
 
 // Parse turns a name as String gives it into an instruction set.
 func Parse(name string) (ISA, error) {
-	for isa := Portable; isa <= AVX512; isa++ {
+	for isa := Portable; isa <= AMX; isa++ {
 		if name == isa.String() {
 			return isa, nil
 		}
@@ -91,8 +103,8 @@ func Use(isa ISA) error {
 }
 
 func use(isa ISA) {
-	active = isa
-	tile = tilings[isa]
+	active, vectors = isa, min(isa, AVX512)
+	tile = tilings[vectors]
 }
 
 func best() ISA {

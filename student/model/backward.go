@@ -22,8 +22,8 @@ func (p *Pass) normPart(layer, part int) []float32 {
 func (p *Pass) headGrad(part, worker int) {
 	d, v := p.config.Hidden, p.config.VocabSize
 	from, to := part*blockRows, min((part+1)*blockRows, len(p.lossAt))
-	dxn := p.work[worker].dxn
-	kernel.GemmPackedSerial(to-from, p.logits[from*v:], v, p.backward.head, dxn, d, false)
+	dxn, s := p.work[worker].dxn, p.pool.Scratch(worker)
+	kernel.GemmPackedSerial(to-from, p.logits[from*v:], v, p.backward.head, dxn, d, false, s)
 	dw := p.normPart(p.config.Layers, part)[:d]
 	for i := from; i < to; i++ {
 		at := int(p.lossAt[i]) * d
@@ -39,28 +39,28 @@ func (p *Pass) mlpGrad(part, worker int) {
 	c, x, m, work := &p.config, &p.act[p.layer], &p.backward.layer[p.layer], &p.work[worker]
 	d := c.Hidden
 	if c.isMoE(p.layer) {
-		mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, d, from, to)
+		mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, d, from, to, p.pool.Scratch(worker))
 		return
 	}
-	mlpBackward(&x.dense, m.dense, p.flow.dx[from*d:], work.dxn, work.dh, d, from, to)
-	p.outGrad(part, work.dxn)
+	mlpBackward(&x.dense, m.dense, p.flow.dx[from*d:], work.dxn, work.dh, d, from, to, p.pool.Scratch(worker))
+	p.outGrad(part, work.dxn, p.pool.Scratch(worker))
 }
 
 // mlpBackward replaces gateUp of rows [from, to) by its gradient and sets dx to
 // that of the input; dy and dx begin at row from.
-func mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, d, from, to int) {
+func mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, d, from, to int, s *kernel.Scratch) {
 	n, w := to-from, a.width
-	kernel.GemmPackedSerial(n, dy, d, m.down, dh, w, false)
+	kernel.GemmPackedSerial(n, dy, d, m.down, dh, w, false, s)
 	for i := from; i < to; i++ {
 		row := a.gateUp[i*2*w : (i+1)*2*w]
 		kernel.SwiGLUGrad(row[:w], row[w:], dh[(i-from)*w:][:w], row[:w], row[w:])
 	}
-	kernel.GemmPackedSerial(n, a.gateUp[from*2*w:], 2*w, m.gateUp, dx, d, false)
+	kernel.GemmPackedSerial(n, a.gateUp[from*2*w:], 2*w, m.gateUp, dx, d, false, s)
 }
 
 // outGrad takes the gradient of the MLP's normed input (dxn, which begins at the
 // block's first row) to the residual stream after attention and to its output.
-func (p *Pass) outGrad(part int, dxn []float32) {
+func (p *Pass) outGrad(part int, dxn []float32, s *kernel.Scratch) {
 	from, to := p.rows(part)
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
 	d, o := c.Hidden, c.oWidth()
@@ -69,7 +69,7 @@ func (p *Pass) outGrad(part int, dxn []float32) {
 	for i := from; i < to; i++ {
 		kernel.RMSNormGrad(f.dx1[i*d:(i+1)*d], dw, dxn[(i-from)*d:][:d], x.x1[i*d:(i+1)*d], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
 	}
-	kernel.GemmPackedSerial(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, false)
+	kernel.GemmPackedSerial(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, false, s)
 }
 
 // attentionGrad differentiates attention of one head over one sequence.
@@ -91,19 +91,19 @@ func (p *Pass) attentionGrad(part, worker int) {
 // residual stream before attention.
 func (p *Pass) inputGrad(part, worker int) {
 	from, to := p.rows(part)
-	c, x, f, work := &p.config, &p.act[p.layer], &p.flow, &p.work[worker]
+	c, x, f, work, s := &p.config, &p.act[p.layer], &p.flow, &p.work[worker], p.pool.Scratch(worker)
 	w, m, norms := &p.model.w.layer[p.layer], &p.backward.layer[p.layer], p.normPart(p.layer, part)
 	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
 	for i := from; i < to; i++ {
 		p.keyGrad(i)
 	}
-	kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false)
+	kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false, s)
 	normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, norms[2*d:][:latent], x.cRstd, latent, from, to)
 	if c.QLoraRank > 0 {
-		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false)
+		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false, s)
 		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, norms[2*d+latent:][:qIn], x.qRstd, qIn, from, to)
 	}
-	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false)
+	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false, s)
 	copy(f.dx[from*d:to*d], f.dx1[from*d:])
 	for i := from; i < to; i++ {
 		kernel.RMSNormGrad(f.dx[i*d:(i+1)*d], norms[:d], work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
@@ -140,7 +140,7 @@ func normGradRows(dx, x []float32, ld int, dy, w, dw, rstd []float32, n, from, t
 
 // addGroup plans dw += dyᵀ·x over rows: dw [out, in], dy [rows, out], x [rows, in].
 func (p *Pass) addGroup(dw []float32, out int, dy []float32, lddy int, x []float32, in, rows int) {
-	p.groups = append(p.groups, kernel.Group{M: out, N: in, K: rows, A: dy, LDA: lddy, B: x, LDB: in, C: dw, LDC: in})
+	p.groups = append(p.groups, kernel.Group{M: out, N: in, K: rows, A: dy, LDA: lddy, B: x, LDB: in, C: dw, LDC: in, Precision: p.precision})
 }
 
 func (p *Pass) addMLPGroup(g mlpWeights[float32], a *mlpActivations, dy, x []float32, from, rows int) {
@@ -159,6 +159,7 @@ func (p *Pass) addMLPGroups() {
 		return
 	}
 	p.addGroup(g.router, c.RoutedExperts, f.dscore, c.RoutedExperts, x.x1n, c.Hidden, t)
+	p.groups[len(p.groups)-1].Precision = kernel.F32
 	p.addMLPGroup(g.shared, &x.shared, f.dx, x.x1n, 0, t)
 	for e := range g.expert {
 		from, to := x.route.bounds(e)

@@ -28,12 +28,12 @@ func (d *Decoder) project(layer int, w *decodeWork, from, to int) {
 	for i := from; i < to; i++ {
 		kernel.RMSNorm(w.xn[(i-from)*n:][:n], r.x[i*n:(i+1)*n], lw.attnNorm, float32(c.NormEps))
 	}
-	kernel.GemmPackedSerial(to-from, w.xn, n, m.in, w.in, in, false)
+	kernel.GemmPackedSerial(to-from, w.xn, n, m.in, w.in, in, false, nil)
 	if c.QLoraRank > 0 {
 		for i := range to - from {
 			kernel.RMSNorm(w.qn[i*qIn:(i+1)*qIn], w.in[i*in:][:qIn], lw.qNorm, latentEps)
 		}
-		kernel.GemmPackedSerial(to-from, w.qn, qIn, m.qB, r.q[from*qw:], qw, false)
+		kernel.GemmPackedSerial(to-from, w.qn, qIn, m.qB, r.q[from*qw:], qw, false, nil)
 	}
 	for i := from; i < to; i++ {
 		row, q := w.in[(i-from)*in:][:in], r.q[i*qw:(i+1)*qw]
@@ -58,7 +58,7 @@ func (d *Decoder) readLatents(layer int, w *decodeWork, from, to int) {
 	c, r := &d.config, &d.rows
 	qw, cw, latent, n := c.qWidth(), c.cacheWidth(), c.KVLoraRank, to-from
 	for h := range c.Heads {
-		kernel.GemmPackedSerial(n, r.q[from*qw+h*c.qkDim():], qw, d.heads[layer][h].uk, w.qAbsorbed[h*cw:], c.Heads*cw, false)
+		kernel.GemmPackedSerial(n, r.q[from*qw+h*c.qkDim():], qw, d.heads[layer][h].uk, w.qAbsorbed[h*cw:], c.Heads*cw, false, nil)
 		for i := range n {
 			copy(w.qAbsorbed[(i*c.Heads+h)*cw+latent:][:c.RopeDim], r.q[(from+i)*qw+h*c.qkDim()+c.NopeDim:])
 		}
@@ -78,7 +78,7 @@ func (d *Decoder) readLatents(layer int, w *decodeWork, from, to int) {
 		}
 	}
 	for h := range c.Heads {
-		kernel.GemmPackedSerial(n, w.read[h*latent:], c.Heads*latent, d.heads[layer][h].uv, r.out[from*c.oWidth()+h*c.VDim:], c.oWidth(), false)
+		kernel.GemmPackedSerial(n, w.read[h*latent:], c.Heads*latent, d.heads[layer][h].uv, r.out[from*c.oWidth()+h*c.VDim:], c.oWidth(), false, nil)
 	}
 }
 
@@ -88,19 +88,19 @@ func (d *Decoder) readPiece(part, worker int) {
 	p, h := d.pieces[part/c.Heads], part%c.Heads
 	cw, qw, nv, o := c.cacheWidth(), c.qWidth(), c.NopeDim+c.VDim, c.oWidth()
 	rows := d.cached(d.layer, p.slot)
-	kernel.GemmPackedSerial(r.pos[p.to-1]+1, rows, cw, d.heads[d.layer][h].expand, w.kv, nv, false)
+	kernel.GemmPackedSerial(r.pos[p.to-1]+1, rows, cw, d.heads[d.layer][h].expand, w.kv, nv, false, nil)
 	for from := p.from; from < p.to; from += blockRows {
 		to := min(from+blockRows, p.to)
 		n, keys, ld := to-from, r.pos[to-1]+1, d.maxContext
 		q := r.q[from*qw+h*c.qkDim():]
-		kernel.GemmSerial(kernel.NT, n, keys, c.NopeDim, q, qw, w.kv, nv, w.score, ld, false, s)
-		kernel.GemmSerial(kernel.NT, n, keys, c.RopeDim, q[c.NopeDim:], qw, rows[c.KVLoraRank:], cw, w.score, ld, true, s)
+		kernel.GemmSerial(kernel.NT, n, keys, c.NopeDim, q, qw, w.kv, nv, w.score, ld, false, kernel.F32, s)
+		kernel.GemmSerial(kernel.NT, n, keys, c.RopeDim, q[c.NopeDim:], qw, rows[c.KVLoraRank:], cw, w.score, ld, true, kernel.F32, s)
 		for i := range n {
 			row, see := w.score[i*ld:][:keys], r.pos[from+i]+1
 			kernel.Softmax(row[:see])
 			clear(row[see:])
 		}
-		kernel.GemmSerial(kernel.NN, n, c.VDim, keys, w.score, ld, w.kv[c.NopeDim:], nv, r.out[from*o+h*c.VDim:], o, false, s)
+		kernel.GemmSerial(kernel.NN, n, c.VDim, keys, w.score, ld, w.kv[c.NopeDim:], nv, r.out[from*o+h*c.VDim:], o, false, kernel.F32, s)
 	}
 }
 
@@ -109,17 +109,17 @@ func (d *Decoder) finish(layer int, w *decodeWork, from, to int) {
 	c, r, lw, m := &d.config, &d.rows, &d.model.w.layer[layer], &d.packed.layer[layer]
 	n, o := c.Hidden, c.oWidth()
 	x := r.x[from*n : to*n]
-	kernel.GemmPackedSerial(to-from, r.out[from*o:], o, m.out, x, n, true)
+	kernel.GemmPackedSerial(to-from, r.out[from*o:], o, m.out, x, n, true, nil)
 	for i := range to - from {
 		kernel.RMSNorm(w.xn[i*n:(i+1)*n], x[i*n:(i+1)*n], lw.ffnNorm, float32(c.NormEps))
 	}
 	if !c.isMoE(layer) {
 		w.mlp.width = c.Intermediate
-		mlpForward(&w.mlp, m.dense, w.xn, x, n, 0, to-from)
+		mlpForward(&w.mlp, m.dense, w.xn, x, n, 0, to-from, nil)
 		return
 	}
 	w.mlp.width = c.sharedWidth()
-	mlpForward(&w.mlp, m.shared, w.xn, x, n, 0, to-from)
+	mlpForward(&w.mlp, m.shared, w.xn, x, n, 0, to-from, nil)
 	d.route(layer, w, x, to-from)
 }
 
@@ -127,7 +127,7 @@ func (d *Decoder) finish(layer int, w *decodeWork, from, to int) {
 func (d *Decoder) route(layer int, w *decodeWork, x []float32, rows int) {
 	c, m := &d.config, &d.packed.layer[layer]
 	n, e, k := c.Hidden, c.RoutedExperts, c.TopK
-	kernel.GemmPackedSerial(rows, w.xn, n, m.router, w.router, e, false)
+	kernel.GemmPackedSerial(rows, w.xn, n, m.router, w.router, e, false, nil)
 	score := w.router[:rows*e]
 	kernel.Sigmoid(score, score)
 	for i := range rows {
@@ -147,7 +147,7 @@ func (d *Decoder) route(layer int, w *decodeWork, x []float32, rows int) {
 		}
 		y := w.ys[:len(w.picked)*n]
 		clear(y)
-		mlpForward(&w.mlp, m.expert[expert], w.xs, y, n, 0, len(w.picked))
+		mlpForward(&w.mlp, m.expert[expert], w.xs, y, n, 0, len(w.picked), nil)
 		for j, i := range w.picked {
 			row := int(i) / k
 			kernel.Axpy(x[row*n:(row+1)*n], w.weight[i], y[j*n:(j+1)*n])

@@ -98,7 +98,7 @@ func NewDecoder(m *Model, pool *kernel.Pool, slots, maxContext int) *Decoder {
 		model: m, pool: pool, config: c, slots: slots, maxContext: maxContext,
 		scale:  float32(1 / math.Sqrt(float64(c.qkDim()))),
 		rope:   newRopeTable(c, maxContext),
-		packed: newPacking(m, kernel.NT),
+		packed: newPacking(m, kernel.NT, kernel.F32),
 		heads:  make([][]headWeights, c.Layers),
 		cache:  make([][]float32, c.Layers),
 		length: make([]int, slots),
@@ -285,7 +285,7 @@ func (d *Decoder) stepRows(part, worker int) {
 		d.norm(w.xn[(i-from)*d.config.Hidden:], i)
 	}
 	v := d.config.VocabSize
-	kernel.GemmPackedSerial(to-from, w.xn, d.config.Hidden, d.packed.head, d.logits[from*v:], v, false)
+	kernel.GemmPackedSerial(to-from, w.xn, d.config.Hidden, d.packed.head, d.logits[from*v:], v, false, nil)
 }
 
 // beginRows, readPiece and afterRows are a round of prompt reading: rows in
@@ -308,5 +308,5 @@ func (d *Decoder) afterRows(part, worker int) {
 func (d *Decoder) headRow(part, worker int) {
 	w, v := &d.work[worker], d.config.VocabSize
 	d.norm(w.xn, d.pieces[part].to-1)
-	kernel.GemmPackedSerial(1, w.xn, d.config.Hidden, d.packed.head, d.logits[(d.first+part)*v:], v, false)
+	kernel.GemmPackedSerial(1, w.xn, d.config.Hidden, d.packed.head, d.logits[(d.first+part)*v:], v, false, nil)
 }

@@ -78,10 +78,10 @@ func gate(choice []int32, weight, score, bias []float32, scale float32) {
 }
 
 // chooseExperts scores rows [from, to) of the layer's normed input.
-func (p *Pass) chooseExperts(from, to int) {
+func (p *Pass) chooseExperts(from, to int, s *kernel.Scratch) {
 	c, x := &p.config, &p.act[p.layer]
 	e, k, d := c.RoutedExperts, c.TopK, c.Hidden
-	kernel.GemmPackedSerial(to-from, x.x1n[from*d:], d, p.forward.layer[p.layer].router, x.score[from*e:], e, false)
+	kernel.GemmPackedSerial(to-from, x.x1n[from*d:], d, p.forward.layer[p.layer].router, x.score[from*e:], e, false, s)
 	score := x.score[from*e : to*e]
 	kernel.Sigmoid(score, score)
 	for i := from; i < to; i++ {
@@ -151,7 +151,7 @@ func (p *Pass) balanceOf(s int) float64 {
 }
 
 // runExperts computes the outputs of a block of one expert's tokens.
-func (p *Pass) runExperts(part, _ int) {
+func (p *Pass) runExperts(part, worker int) {
 	t := p.tasks[part]
 	c, x := &p.config, &p.act[p.layer]
 	d := c.Hidden
@@ -161,12 +161,12 @@ func (p *Pass) runExperts(part, _ int) {
 	}
 	y := p.flow.ys[t.from*d : t.to*d]
 	clear(y)
-	mlpForward(&x.expert, p.forward.layer[p.layer].expert[t.expert], x.xs, y, d, t.from, t.to)
+	mlpForward(&x.expert, p.forward.layer[p.layer].expert[t.expert], x.xs, y, d, t.from, t.to, p.pool.Scratch(worker))
 }
 
 // combine adds the experts' weighted outputs to the residual stream of a block
 // and prepares the next layer's attention.
-func (p *Pass) combine(part, _ int) {
+func (p *Pass) combine(part, worker int) {
 	from, to := p.rows(part)
 	c, x := &p.config, &p.act[p.layer]
 	d := c.Hidden
@@ -177,14 +177,14 @@ func (p *Pass) combine(part, _ int) {
 		}
 	}
 	if p.layer+1 < c.Layers {
-		p.beforeAttention(p.layer+1, from, to)
+		p.beforeAttention(p.layer+1, from, to, p.pool.Scratch(worker))
 	}
 }
 
 // expertGrad takes the gradient of the residual stream through a block of one
 // expert's tokens: to its input, and to the weight that the router gave.
 func (p *Pass) expertGrad(part, worker int) {
-	t := p.tasks[part]
+	t, s := p.tasks[part], p.pool.Scratch(worker)
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
 	m := p.backward.layer[p.layer].expert[t.expert]
 	d, w, n, dh := c.Hidden, c.MoEIntermediate, t.to-t.from, p.work[worker].dh
@@ -193,7 +193,7 @@ func (p *Pass) expertGrad(part, worker int) {
 		copy(f.dys[r*d:(r+1)*d], f.dx[token*d:])
 	}
 	// With y = weight·down·h: the gradient of weight is dy·(down·h) = (downᵀ·dy)·h.
-	kernel.GemmPackedSerial(n, f.dys[t.from*d:], d, m.down, dh, w, false)
+	kernel.GemmPackedSerial(n, f.dys[t.from*d:], d, m.down, dh, w, false, s)
 	for r := t.from; r < t.to; r++ {
 		weight := x.weight[x.route.choice[r]]
 		g, h, row := dh[(r-t.from)*w:][:w], x.expert.h[r*w:(r+1)*w], x.expert.gateUp[r*2*w:(r+1)*2*w]
@@ -202,12 +202,13 @@ func (p *Pass) expertGrad(part, worker int) {
 		kernel.SwiGLUGrad(row[:w], row[w:], g, row[:w], row[w:])
 		kernel.Scale(h, weight) // for the gradient of down
 	}
-	kernel.GemmPackedSerial(n, x.expert.gateUp[t.from*2*w:], 2*w, m.gateUp, f.ys[t.from*d:], d, false)
+	kernel.GemmPackedSerial(n, x.expert.gateUp[t.from*2*w:], 2*w, m.gateUp, f.ys[t.from*d:], d, false, s)
 }
 
 // moeGrad gathers what the experts and the router send back to the normed input
 // of a block and goes on to attention.
-func (p *Pass) moeGrad(part, _ int) {
+func (p *Pass) moeGrad(part, worker int) {
+	s := p.pool.Scratch(worker)
 	from, to := p.rows(part)
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
 	d, e := c.Hidden, c.RoutedExperts
@@ -218,8 +219,8 @@ func (p *Pass) moeGrad(part, _ int) {
 		}
 		p.gateGrad(i)
 	}
-	kernel.GemmPackedSerial(to-from, f.dscore[from*e:], e, p.backward.layer[p.layer].router, f.dx1n[from*d:], d, true)
-	p.outGrad(part, f.dx1n[from*d:])
+	kernel.GemmPackedSerial(to-from, f.dscore[from*e:], e, p.backward.layer[p.layer].router, f.dx1n[from*d:], d, true, s)
+	p.outGrad(part, f.dx1n[from*d:], s)
 }
 
 // gateGrad sets the gradient of one token's router logits, from the weights of

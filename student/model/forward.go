@@ -8,27 +8,27 @@ func (p *Pass) rows(part int) (from, to int) {
 }
 
 // embed starts the residual stream and prepares the first layer's attention.
-func (p *Pass) embed(part, _ int) {
+func (p *Pass) embed(part, worker int) {
 	from, to := p.rows(part)
 	d := p.config.Hidden
 	for i := from; i < to; i++ {
 		copy(p.act[0].x[i*d:(i+1)*d], p.model.w.embed[int(p.batch.Tokens[i])*d:])
 	}
-	p.beforeAttention(0, from, to)
+	p.beforeAttention(0, from, to, p.pool.Scratch(worker))
 }
 
 // beforeAttention computes queries, keys and values of rows [from, to).
-func (p *Pass) beforeAttention(layer, from, to int) {
+func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	c, x, w, m := &p.config, &p.act[layer], &p.model.w.layer[layer], &p.forward.layer[layer]
 	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
 	normRows(x.xn, x.x, w.attnNorm, x.rstd, d, d, from, to, float32(c.NormEps))
-	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false)
+	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false, s)
 	if c.QLoraRank > 0 {
 		normRows(x.qn, x.in, w.qNorm, x.qRstd, in, qIn, from, to, latentEps)
-		kernel.GemmPackedSerial(n, x.qn[from*qIn:], qIn, m.qB, x.q[from*x.ldq:], x.ldq, false)
+		kernel.GemmPackedSerial(n, x.qn[from*qIn:], qIn, m.qB, x.q[from*x.ldq:], x.ldq, false, s)
 	}
 	normRows(x.cn, x.in[qIn:], w.kvNorm, x.cRstd, in, latent, from, to, latentEps)
-	kernel.GemmPackedSerial(n, x.cn[from*latent:], latent, m.kvB, x.kv[from*c.kvWidth():], c.kvWidth(), false)
+	kernel.GemmPackedSerial(n, x.cn[from*latent:], latent, m.kvB, x.kv[from*c.kvWidth():], c.kvWidth(), false, s)
 	for i := from; i < to; i++ {
 		cos, sin := p.rope.at(int(p.position[i]))
 		shared := x.in[i*in+qIn+latent:][:c.RopeDim]
@@ -66,23 +66,24 @@ func (p *Pass) attend(part, worker int) {
 
 // afterAttention adds attention and MLP to the residual stream. In a layer with
 // experts only the shared one is added here.
-func (p *Pass) afterAttention(part, _ int) {
+func (p *Pass) afterAttention(part, worker int) {
+	s := p.pool.Scratch(worker)
 	from, to := p.rows(part)
 	c, x, w, m := &p.config, &p.act[p.layer], &p.model.w.layer[p.layer], &p.forward.layer[p.layer]
 	d, n := c.Hidden, to-from
 	x1, next := x.x1[from*d:to*d], p.stream(p.layer + 1)[from*d:to*d]
 	copy(x1, x.x[from*d:])
-	kernel.GemmPackedSerial(n, x.out[from*c.oWidth():], c.oWidth(), m.out, x1, d, true)
+	kernel.GemmPackedSerial(n, x.out[from*c.oWidth():], c.oWidth(), m.out, x1, d, true, s)
 	normRows(x.x1n, x.x1, w.ffnNorm, x.rstd1, d, d, from, to, float32(c.NormEps))
 	copy(next, x1)
 	if c.isMoE(p.layer) {
-		p.chooseExperts(from, to)
-		mlpForward(&x.shared, m.shared, x.x1n, next, d, from, to)
+		p.chooseExperts(from, to, s)
+		mlpForward(&x.shared, m.shared, x.x1n, next, d, from, to, s)
 		return
 	}
-	mlpForward(&x.dense, m.dense, x.x1n, next, d, from, to)
+	mlpForward(&x.dense, m.dense, x.x1n, next, d, from, to, s)
 	if p.layer+1 < c.Layers {
-		p.beforeAttention(p.layer+1, from, to)
+		p.beforeAttention(p.layer+1, from, to, s)
 	}
 }
 
@@ -96,19 +97,20 @@ func (p *Pass) stream(layer int) []float32 {
 
 // mlpForward adds to y (a block that begins at row from) the SwiGLU of rows
 // [from, to) of x.
-func mlpForward(a *mlpActivations, m packedMLP, x, y []float32, d, from, to int) {
+func mlpForward(a *mlpActivations, m packedMLP, x, y []float32, d, from, to int, s *kernel.Scratch) {
 	n, w := to-from, a.width
-	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, a.gateUp[from*2*w:], 2*w, false)
+	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, a.gateUp[from*2*w:], 2*w, false, s)
 	for i := from; i < to; i++ {
 		row := a.gateUp[i*2*w : (i+1)*2*w]
 		kernel.SwiGLU(a.h[i*w:(i+1)*w], row[:w], row[w:])
 	}
-	kernel.GemmPackedSerial(n, a.h[from*w:], w, m.down, y, d, true)
+	kernel.GemmPackedSerial(n, a.h[from*w:], w, m.down, y, d, true, s)
 }
 
 // runHead computes logits of a block of loss positions and, unless they are
 // wanted themselves, their loss and its gradient in place.
-func (p *Pass) runHead(part, _ int) {
+func (p *Pass) runHead(part, worker int) {
+	s := p.pool.Scratch(worker)
 	c := &p.config
 	d, v := c.Hidden, c.VocabSize
 	from, to := part*blockRows, min((part+1)*blockRows, len(p.lossAt))
@@ -116,7 +118,7 @@ func (p *Pass) runHead(part, _ int) {
 		x := p.last[int(p.lossAt[i])*d:][:d]
 		p.finalRstd[i] = kernel.RMSNorm(p.final[i*d:(i+1)*d], x, p.model.w.norm, float32(c.NormEps))
 	}
-	kernel.GemmPackedSerial(to-from, p.final[from*d:], d, p.forward.head, p.logits[from*v:], v, false)
+	kernel.GemmPackedSerial(to-from, p.final[from*d:], d, p.forward.head, p.logits[from*v:], v, false, s)
 	if p.scoreOnly {
 		return
 	}

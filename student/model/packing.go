@@ -6,11 +6,13 @@ import "retort/internal/kernel"
 // y = x·Wᵀ (NT: forward) or dx = dy·W (NN: backward). It copies: after the
 // weights have changed it must be refreshed.
 type packing struct {
-	op    kernel.Op
-	jobs  []packJob
-	one   func(part, worker int)
-	layer []packedLayer
-	head  *kernel.PackedB
+	op        kernel.Op
+	precision kernel.Precision
+	pool      *kernel.Pool // that packs
+	jobs      []packJob
+	one       func(part, worker int)
+	layer     []packedLayer
+	head      *kernel.PackedB
 }
 
 type packedLayer struct {
@@ -29,9 +31,11 @@ type packJob struct {
 	to      *kernel.PackedB
 }
 
-func newPacking(m *Model, op kernel.Op) *packing {
+// newPacking prepares a model's matrices for products in the given precision,
+// routers in float32 always: a choice of experts is not to hang on rounding.
+func newPacking(m *Model, op kernel.Op, precision kernel.Precision) *packing {
 	c := m.config
-	p := &packing{op: op, layer: make([]packedLayer, c.Layers)}
+	p := &packing{op: op, precision: precision, layer: make([]packedLayer, c.Layers)}
 	for i := range p.layer {
 		w, l := &m.w.layer[i], &p.layer[i]
 		l.in = p.add(w.in, c.inWidth(), c.Hidden)
@@ -44,7 +48,7 @@ func newPacking(m *Model, op kernel.Op) *packing {
 			l.dense = p.addMLP(w.dense, c.Hidden)
 			continue
 		}
-		l.router = p.add(w.router, c.RoutedExperts, c.Hidden)
+		l.router = p.addIn(kernel.F32, w.router, c.RoutedExperts, c.Hidden)
 		l.expert = make([]packedMLP, c.RoutedExperts)
 		for e := range l.expert {
 			l.expert[e] = p.addMLP(w.expert[e], c.Hidden)
@@ -52,19 +56,23 @@ func newPacking(m *Model, op kernel.Op) *packing {
 		l.shared = p.addMLP(w.shared, c.Hidden)
 	}
 	p.head = p.add(m.w.head, c.VocabSize, c.Hidden)
-	p.one = func(part, _ int) {
-		j := &p.jobs[part]
+	p.one = func(part, worker int) {
+		j, s := &p.jobs[part], p.pool.Scratch(worker)
 		if n, k := j.out, j.in; op == kernel.NT {
-			j.to.Repack(op, n, k, j.from, k)
+			j.to.Repack(op, n, k, j.from, k, s)
 		} else {
-			j.to.Repack(op, k, n, j.from, k)
+			j.to.Repack(op, k, n, j.from, k, s)
 		}
 	}
 	return p
 }
 
 func (p *packing) add(w []float32, out, in int) *kernel.PackedB {
-	b := new(kernel.PackedB)
+	return p.addIn(p.precision, w, out, in)
+}
+
+func (p *packing) addIn(precision kernel.Precision, w []float32, out, in int) *kernel.PackedB {
+	b := kernel.NewPackedB(precision)
 	p.jobs = append(p.jobs, packJob{out: out, in: in, from: w, to: b})
 	return b
 }
@@ -74,4 +82,7 @@ func (p *packing) addMLP(w mlpWeights[float32], d int) packedMLP {
 }
 
 // refresh packs the weights as they are now.
-func (p *packing) refresh(pool *kernel.Pool) { pool.Run(len(p.jobs), p.one) }
+func (p *packing) refresh(pool *kernel.Pool) {
+	p.pool = pool
+	pool.Run(len(p.jobs), p.one)
+}

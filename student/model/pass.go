@@ -25,6 +25,7 @@ type Pass struct {
 	scale     float32 // of attention scores
 	rope      ropeTable
 	balance   float64 // weight of the balance loss
+	precision kernel.Precision
 
 	forward, backward *packing
 	grad              []float32 // arena of the gradients, laid out as the weights
@@ -68,19 +69,26 @@ type regions struct {
 // balanceWeight is DeepSeek-V3's weight of the sequence-level balance loss.
 const balanceWeight = 1e-4
 
-// NewPass makes a pass over m for batches of up to maxTokens tokens. The pool
-// stays the caller's.
+// NewPass makes a pass over m for batches of up to maxTokens tokens, in float32.
+// The pool stays the caller's.
 func NewPass(m *Model, pool *kernel.Pool, maxTokens int) *Pass {
+	return NewPassIn(kernel.F32, m, pool, maxTokens)
+}
+
+// NewPassIn is NewPass with the operands of products with weights rounded to the
+// given precision, weights and gradients themselves being float32. Routers,
+// norms and attention's own products keep float32.
+func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxTokens int) *Pass {
 	c := m.config
 	if maxTokens < 1 {
 		panic(fmt.Sprintf("model: a pass for %d tokens", maxTokens))
 	}
 	p := &Pass{
-		model: m, pool: pool, config: c, maxTokens: maxTokens, balance: balanceWeight,
+		model: m, pool: pool, config: c, maxTokens: maxTokens, balance: balanceWeight, precision: precision,
 		scale:      float32(1 / math.Sqrt(float64(c.qkDim()))),
 		rope:       newRopeTable(c, min(maxTokens, c.MaxPositions)),
-		forward:    newPacking(m, kernel.NT),
-		backward:   newPacking(m, kernel.NN),
+		forward:    newPacking(m, kernel.NT, precision),
+		backward:   newPacking(m, kernel.NN, precision),
 		grad:       make([]float32, len(m.arena)),
 		act:        make([]activations, c.Layers),
 		work:       make([]workspace, pool.Threads()),
@@ -148,6 +156,17 @@ func (p *Pass) BalanceLoss() float64 { return p.auxiliary }
 // ExpertLoad says how many tokens of the last forward pass went to each expert,
 // one row a layer, empty for dense layers; valid until the next call.
 func (p *Pass) ExpertLoad() [][]int { return p.loads }
+
+// ExpertChoices are the experts that the last forward pass chose, one row a
+// layer, [tokens · experts a token], the best scored first; empty for dense
+// layers; valid until the next call.
+func (p *Pass) ExpertChoices() [][]int32 {
+	all := make([][]int32, len(p.act))
+	for i := p.config.DenseLayers; i < p.config.Layers; i++ {
+		all[i] = p.act[i].choice[:len(p.batch.Tokens)*p.config.TopK]
+	}
+	return all
+}
 
 // Grads are the gradients, one for each of the model's Parameters, in order.
 func (p *Pass) Grads() []Tensor {

@@ -193,15 +193,31 @@ func TestPackingIsInvisible(t *testing.T) {
 	}
 }
 
+// onEveryPath runs a test with each precision, and products in bfloat16 with
+// each kind of instruction that the machine has for them.
+func onEveryPath(t *testing.T, test func(t *testing.T, precision kernel.Precision)) {
+	t.Run("fp32", func(t *testing.T) { test(t, kernel.F32) })
+	was := kernel.Active()
+	defer kernel.Use(was)
+	for _, isa := range kernel.Available() {
+		if err := kernel.Use(isa); err != nil {
+			t.Fatal(err)
+		}
+		if kernel.FastBF16() || isa == was {
+			t.Run("bf16 "+isa.String(), func(t *testing.T) { test(t, kernel.BF16) })
+		}
+	}
+}
+
 func TestThreadsDoNotChangeABit(t *testing.T) {
-	for _, test := range oddModels {
-		t.Run(test.name, func(t *testing.T) {
+	onEveryPath(t, func(t *testing.T, precision kernel.Precision) {
+		for _, test := range oddModels {
 			m := testModel(t, test.config, 9)
 			b := testBatch(test.config, 10, 101, 40, 150, 60)
 			var loss float64
 			var grads []float32
 			for _, threads := range []int{1, 2, 3, 7} {
-				p := NewPass(m, testPool(t, threads), 400)
+				p := NewPassIn(precision, m, testPool(t, threads), 400)
 				got, err := p.Forward(b)
 				if err != nil {
 					t.Fatal(err)
@@ -210,11 +226,48 @@ func TestThreadsDoNotChangeABit(t *testing.T) {
 				if threads == 1 {
 					loss, grads = got, p.grad
 				} else if got != loss || !slices.Equal(p.grad, grads) {
-					t.Errorf("loss or gradients with %d threads differ from those with 1", threads)
+					t.Errorf("%s: loss or gradients with %d threads differ from those with 1", test.name, threads)
 				}
 			}
-		})
-	}
+		}
+	})
+}
+
+// TestRoundedProductsStayClose: bfloat16 has 8 bits of significand, so results
+// are off by thousandths, and gradients point the same way.
+func TestRoundedProductsStayClose(t *testing.T) {
+	onEveryPath(t, func(t *testing.T, precision kernel.Precision) {
+		for _, test := range oddModels {
+			m := testModel(t, test.config, 9)
+			b := testBatch(test.config, 10, 101, 40, 150, 60)
+			exact, rounded := NewPass(m, testPool(t, 2), 400), NewPassIn(precision, m, testPool(t, 2), 400)
+			want, err := exact.Forward(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			exact.Backward()
+			got, err := rounded.Forward(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rounded.Backward()
+			near(t, test.name+": loss", got, want, 5e-3)
+			along := float64(kernel.Dot(exact.grad, rounded.grad))
+			cosine := along / math.Sqrt(kernel.SumSquares(exact.grad)*kernel.SumSquares(rounded.grad))
+			// A router that chooses another expert for a token sends its gradient
+			// there.
+			least := 0.999
+			if test.config.DenseLayers < test.config.Layers {
+				least = 0.98
+			}
+			if !(cosine >= least) {
+				t.Errorf("%s: the cosine of the gradients is %v", test.name, cosine)
+			}
+			if precision != kernel.F32 && slices.Equal(exact.grad, rounded.grad) {
+				t.Errorf("%s: nothing was rounded", test.name)
+			}
+		}
+	})
 }
 
 func TestGradientsAccumulateUntilZeroed(t *testing.T) {
@@ -242,6 +295,23 @@ func TestGradientsAccumulateUntilZeroed(t *testing.T) {
 	}
 }
 
+func TestExpertChoicesAreTheLoad(t *testing.T) {
+	m := testModel(t, odd(experts), 9)
+	p := NewPass(m, testPool(t, 2), 200)
+	if _, err := p.Forward(testBatch(m.config, 10, 120, 80)); err != nil {
+		t.Fatal(err)
+	}
+	for layer, choices := range p.ExpertChoices() {
+		got := make([]int, len(p.ExpertLoad()[layer]))
+		for _, e := range choices {
+			got[e]++
+		}
+		if !slices.Equal(got, p.ExpertLoad()[layer]) {
+			t.Errorf("layer %d: choices come to %v, the load is %v", layer, got, p.ExpertLoad()[layer])
+		}
+	}
+}
+
 func TestExpertLoadCountsEveryChoice(t *testing.T) {
 	m := testModel(t, odd(experts), 9)
 	b := testBatch(m.config, 10, 120, 80)
@@ -265,22 +335,24 @@ func TestExpertLoadCountsEveryChoice(t *testing.T) {
 }
 
 func TestAStepAllocatesNothing(t *testing.T) {
-	for _, test := range oddModels {
-		m := testModel(t, test.config, 9)
-		b := testBatch(m.config, 10, 120, 80)
-		p := NewPass(m, testPool(t, 1), 200)
-		step := func() {
-			if _, err := p.Forward(b); err != nil {
-				t.Fatal(err)
+	onEveryPath(t, func(t *testing.T, precision kernel.Precision) {
+		for _, test := range oddModels {
+			m := testModel(t, test.config, 9)
+			b := testBatch(m.config, 10, 120, 80)
+			p := NewPassIn(precision, m, testPool(t, 1), 200)
+			step := func() {
+				if _, err := p.Forward(b); err != nil {
+					t.Fatal(err)
+				}
+				p.Backward()
+				p.ZeroGrads()
 			}
-			p.Backward()
-			p.ZeroGrads()
+			step()
+			if n := testing.AllocsPerRun(5, step); n != 0 {
+				t.Errorf("%s: a step allocates %v times", test.name, n)
+			}
 		}
-		step()
-		if n := testing.AllocsPerRun(5, step); n != 0 {
-			t.Errorf("%s: a step allocates %v times", test.name, n)
-		}
-	}
+	})
 }
 
 func TestABadBatchIsRefused(t *testing.T) {

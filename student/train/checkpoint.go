@@ -327,7 +327,7 @@ func checkpoints(dir string) ([]int, error) {
 // step, the data and the options.
 func identity(m *model.Model, data []Sequence, o Options) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "retort training 1\nmodel %s\nepochs %d tokens %d batch %d optimizer %s\n", m.Hash(), o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer)
+	fmt.Fprintf(h, "retort training 1\nmodel %s\nepochs %d tokens %d batch %d optimizer %s precision %s\n", m.Hash(), o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer, o.Precision)
 	fmt.Fprintf(h, "rates %x %x shares %x %x clip %x decay %x seed %d\n", o.LR, o.MuonLR, o.WarmupShare, o.DecayShare, o.ClipNorm, o.WeightDecay, o.Seed)
 	var buf []byte
 	for _, s := range data {

@@ -42,13 +42,14 @@ type param struct {
 // into units whose results depend on nothing but their own numbers, so the
 // weights do not depend on how many workers share them.
 type optimizer struct {
-	pool    *kernel.Pool
-	params  []param
-	updates []unit      // the units of a step, the dearest first
-	norms   []unit      // gradient pieces whose squares are summed apart
-	sums    []float64   // those sums
-	scratch [][]float32 // by worker: four matrices for Newton–Schulz
-	now     rates       // of the step being done
+	pool      *kernel.Pool
+	precision kernel.Precision // of Newton–Schulz's products
+	params    []param
+	updates   []unit      // the units of a step, the dearest first
+	norms     []unit      // gradient pieces whose squares are summed apart
+	sums      []float64   // those sums
+	scratch   [][]float32 // by worker: four matrices for Newton–Schulz
+	now       rates       // of the step being done
 
 	update, square func(part, worker int) // bound once: a step allocates nothing
 }
@@ -77,11 +78,11 @@ const chunk = 1 << 14
 // is meant for matrices that map hidden activations to hidden activations;
 // embeddings, output head and router, whose rows stand for tokens and experts,
 // are left to AdamW.
-func newOptimizer(params []model.Parameter, grads []model.Tensor, kind string, pool *kernel.Pool) (*optimizer, error) {
+func newOptimizer(params []model.Parameter, grads []model.Tensor, kind string, precision kernel.Precision, pool *kernel.Pool) (*optimizer, error) {
 	if len(params) != len(grads) {
 		return nil, fmt.Errorf("optimiser: %d parameters but %d gradients", len(params), len(grads))
 	}
-	o := &optimizer{pool: pool, params: make([]param, len(params))}
+	o := &optimizer{pool: pool, precision: precision, params: make([]param, len(params))}
 	largest := 0
 	for i, t := range params {
 		if len(t.Data) != len(grads[i].Data) {
@@ -170,7 +171,7 @@ func (o *optimizer) muon(p *param, scratch []float32, gemm *kernel.Scratch) {
 	clear(x)
 	kernel.Axpy(x, muonMomentum, p.m)
 	kernel.Axpy(x, (1-muonMomentum)*o.now.scale, p.g)
-	x = newtonSchulz(x, rows, cols, scratch, gemm)
+	x = newtonSchulz(x, rows, cols, scratch, o.precision, gemm)
 	kernel.Scale(p.w, 1-o.now.muon*o.now.decay)
 	kernel.Axpy(p.w, -o.now.muon*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), x)
 }
@@ -178,25 +179,25 @@ func (o *optimizer) muon(p *param, scratch []float32, gemm *kernel.Scratch) {
 // newtonSchulz returns about the nearest semi-orthogonal matrix to x
 // [rows, cols], which is the start of scratch; the result lies in scratch too.
 // With rows > cols it works from the right, on the smaller of the two products.
-func newtonSchulz(x []float32, rows, cols int, scratch []float32, s *kernel.Scratch) []float32 {
+func newtonSchulz(x []float32, rows, cols int, scratch []float32, precision kernel.Precision, s *kernel.Scratch) []float32 {
 	n, m := rows*cols, min(rows, cols)
 	next, a, b := scratch[n:2*n], scratch[2*n:2*n+m*m], scratch[3*n:3*n+m*m]
 	kernel.Scale(x, float32(1/(math.Sqrt(kernel.SumSquares(x))+muonEps)))
 	for range muonSteps {
 		if rows <= cols { // A = XXᵀ
-			kernel.GemmSerial(kernel.NT, m, m, cols, x, cols, x, cols, a, m, false, s)
+			kernel.GemmSerial(kernel.NT, m, m, cols, x, cols, x, cols, a, m, false, precision, s)
 		} else { // A = XᵀX
-			kernel.GemmSerial(kernel.TN, m, m, rows, x, cols, x, cols, a, m, false, s)
+			kernel.GemmSerial(kernel.TN, m, m, rows, x, cols, x, cols, a, m, false, precision, s)
 		}
-		kernel.GemmSerial(kernel.NN, m, m, m, a, m, a, m, b, m, false, s)
+		kernel.GemmSerial(kernel.NN, m, m, m, a, m, a, m, b, m, false, precision, s)
 		kernel.Scale(b, muonC)
 		kernel.Axpy(b, muonB, a)
 		copy(next, x)
 		kernel.Scale(next, muonA)
 		if rows <= cols { // aX + BX
-			kernel.GemmSerial(kernel.NN, m, cols, m, b, m, x, cols, next, cols, true, s)
+			kernel.GemmSerial(kernel.NN, m, cols, m, b, m, x, cols, next, cols, true, precision, s)
 		} else { // aX + XB
-			kernel.GemmSerial(kernel.NN, rows, m, m, x, cols, b, m, next, cols, true, s)
+			kernel.GemmSerial(kernel.NN, rows, m, m, x, cols, b, m, next, cols, true, precision, s)
 		}
 		x, next = next, x
 	}

@@ -29,7 +29,7 @@ func TestNewtonSchulzOrthogonalises(t *testing.T) {
 		rows, cols := shape[0], shape[1]
 		scratch := make([]float32, 4*rows*cols)
 		copy(scratch, randoms(3, rows*cols))
-		x := newtonSchulz(scratch[:rows*cols], rows, cols, scratch, new(kernel.Scratch))
+		x := newtonSchulz(scratch[:rows*cols], rows, cols, scratch, kernel.F32, new(kernel.Scratch))
 
 		// Of XXᵀ or XᵀX, the smaller, the trace is the sum of squared singular
 		// values; the quintic leaves each singular value near 1.
@@ -66,7 +66,7 @@ func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	w, g := randoms(1, rows*cols), randoms(2, rows*cols)
 	before := slices.Clone(w)
 	o, err := newOptimizer([]model.Parameter{parameter("w", model.KindMatrix, w, rows, cols)},
-		[]model.Tensor{{Name: "w", Shape: []int{rows, cols}, Data: g}}, "muon", pool)
+		[]model.Tensor{{Name: "w", Shape: []int{rows, cols}, Data: g}}, "muon", kernel.F32, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	// The momentum starts at 0, so the first direction is that of the gradient.
 	scratch := make([]float32, 4*rows*cols)
 	copy(scratch, g)
-	u := newtonSchulz(scratch[:rows*cols], rows, cols, scratch, new(kernel.Scratch))
+	u := newtonSchulz(scratch[:rows*cols], rows, cols, scratch, kernel.F32, new(kernel.Scratch))
 	for i := range w {
 		want := float64(before[i])*(1-0.1*0.5) - 0.1*math.Sqrt(rows/cols)*float64(u[i])
 		if math.Abs(float64(w[i])-want) > 1e-3 {
@@ -92,7 +92,7 @@ func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 		m2 := muonMomentum*m1 + (1-muonMomentum)*g[i]
 		scratch[i] = muonMomentum*m2 + (1-muonMomentum)*g[i]
 	}
-	u = newtonSchulz(scratch[:rows*cols], rows, cols, scratch, new(kernel.Scratch))
+	u = newtonSchulz(scratch[:rows*cols], rows, cols, scratch, kernel.F32, new(kernel.Scratch))
 	for i := range w {
 		want := float64(before[i]) - 0.1*math.Sqrt(rows/cols)*float64(u[i])
 		if math.Abs(float64(w[i])-want) > 1e-3 {
@@ -113,7 +113,7 @@ func TestAdamWTakesAllThatIsNotAHiddenMatrix(t *testing.T) {
 				shape = []int{64}
 			}
 			before := slices.Clone(w)
-			o, err := newOptimizer([]model.Parameter{parameter("w", kind, w, shape...)}, []model.Tensor{{Name: "w", Data: g}}, optimizer, pool)
+			o, err := newOptimizer([]model.Parameter{parameter("w", kind, w, shape...)}, []model.Tensor{{Name: "w", Data: g}}, optimizer, kernel.F32, pool)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestWeightDecaySparesNorms(t *testing.T) {
 	defer pool.Close()
 	norm, head := []float32{2, 2}, []float32{2, 2}
 	o, err := newOptimizer([]model.Parameter{parameter("n", model.KindNorm, norm, 2), parameter("h", model.KindHead, head, 1, 2)},
-		[]model.Tensor{{Data: make([]float32, 2)}, {Data: make([]float32, 2)}}, "muon", pool)
+		[]model.Tensor{{Data: make([]float32, 2)}, {Data: make([]float32, 2)}}, "muon", kernel.F32, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestGradNormAndUpdatesDoNotDependOnThreads(t *testing.T) {
 			all = all[n:]
 			grads = append(grads, model.Tensor{Data: randoms(uint64(8+i), n)})
 		}
-		o, err := newOptimizer(params, grads, "muon", pool)
+		o, err := newOptimizer(params, grads, "muon", kernel.F32, pool)
 		if err != nil {
 			t.Fatal(err)
 		}

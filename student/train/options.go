@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"retort/internal/kernel"
 )
 
 // Sequence is one training item: a rendered conversation as token ids, and
@@ -32,6 +34,11 @@ type Options struct {
 	ClipNorm    float64 // bound of the global gradient norm (1)
 	WeightDecay float64 // decoupled, of matrices only (0)
 
+	// Precision of products with weights: "fp32", or "bf16" for operands rounded
+	// to bfloat16, which is faster where kernel.FastBF16 says so ("fp32").
+	// Weights, gradients, moments and sums are float32 with both.
+	Precision string
+
 	Seed uint64 // of the shuffle
 
 	// Heldout is watched every HeldoutEvery steps and after the last. It is
@@ -44,6 +51,8 @@ type Options struct {
 	Dir             string
 	CheckpointEvery int // steps (200); one is also written at the end and on interruption
 }
+
+var precisions = map[string]kernel.Precision{kernel.F32.String(): kernel.F32, kernel.BF16.String(): kernel.BF16}
 
 // withDefaults fills what is zero and refuses what cannot be meant.
 func (o Options) withDefaults() (Options, error) {
@@ -73,6 +82,11 @@ func (o Options) withDefaults() (Options, error) {
 		o.Optimizer = "muon"
 	}
 	check(o.Optimizer == "muon" || o.Optimizer == "adamw", "optimiser %q is unknown, want muon or adamw", o.Optimizer)
+	if o.Precision == "" {
+		o.Precision = kernel.F32.String()
+	}
+	_, known := precisions[o.Precision]
+	check(known, "precision %q is unknown, want fp32 or bf16", o.Precision)
 	if len(bad) > 0 {
 		return o, fmt.Errorf("training options: %s", strings.Join(bad, "; "))
 	}

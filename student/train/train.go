@@ -48,6 +48,11 @@ type Progress struct {
 	// ExpertLoad is by mixture-of-experts layer the share of each routed
 	// expert. It is valid until the callback returns.
 	ExpertLoad [][]float64
+
+	// Look shows the step itself: what was read, and which experts its tokens
+	// went to, as model.Pass.ExpertChoices gives them. Both are valid until the
+	// callback returns. It is nil where the held-out loss was measured since.
+	Look func() (model.Batch, [][]int32)
 }
 
 // Result is what a finished run tells.
@@ -122,6 +127,7 @@ type run struct {
 
 	batch   model.Batch // reused from step to step
 	load    [][]float64 // likewise
+	look    func() (model.Batch, [][]int32)
 	metrics *metrics
 	energy  *energy
 }
@@ -163,8 +169,9 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	}
 	largest = max(largest, r.span.largest)
 	r.batch = model.Batch{Tokens: make([]int32, 0, largest), Targets: make([]int32, 0, largest), Starts: make([]int, 0, len(r.data)+1)}
-	r.pass = model.NewPass(m, pool, largest)
-	if r.optim, err = newOptimizer(m.Parameters(), r.pass.Grads(), opt.Optimizer, pool); err != nil {
+	precision := precisions[opt.Precision]
+	r.pass = model.NewPassIn(precision, m, pool, largest)
+	if r.optim, err = newOptimizer(m.Parameters(), r.pass.Grads(), opt.Optimizer, precision, pool); err != nil {
 		return nil, err
 	}
 	c := m.Config()
@@ -173,6 +180,7 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	}
 	r.identity = identity(m, r.data, r.opt)
 	r.energy = openEnergy(raplRoot)
+	r.look = func() (model.Batch, [][]int32) { return r.batch, r.pass.ExpertChoices() }
 	return r, nil
 }
 
@@ -275,13 +283,13 @@ func (r *run) train() (Progress, error) {
 		Tokens: r.state.tokens, TotalTokens: r.span.tokens,
 		Loss: loss, LR: r.opt.LR * f, GradNorm: norm, HeldoutLoss: math.NaN(),
 		Seconds: seconds, TokensPerSecond: float64(len(r.batch.Tokens)) / seconds, Joules: joules,
-		ExpertLoad: r.load,
+		ExpertLoad: r.load, Look: r.look,
 	}
 	if len(r.heldout) > 0 && (step%r.opt.HeldoutEvery == 0 || step == r.span.steps) {
 		if p.HeldoutLoss, err = r.heldoutLoss(); err != nil {
 			return Progress{}, fmt.Errorf("held-out loss: %w", err)
 		}
-		r.state.heldout = p.HeldoutLoss
+		r.state.heldout, p.Look = p.HeldoutLoss, nil
 	}
 	return p, r.metrics.write(p)
 }

@@ -116,6 +116,10 @@ func TestAStepClipsCountsAndBalances(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	batch, experts := p.Look()
+	if c := m.Config(); len(batch.Tokens) == 0 || len(experts) != c.Layers || len(experts[c.Layers-1]) != len(batch.Tokens)*c.TopK {
+		t.Errorf("a look at the step shows %d tokens, and experts of %d layers", len(batch.Tokens), len(experts))
+	}
 	if p.GradNorm < 0.1 {
 		t.Fatalf("gradient norm %v is too small to be clipped", p.GradNorm)
 	}
@@ -147,17 +151,18 @@ func TestAStepClipsCountsAndBalances(t *testing.T) {
 }
 
 func TestWeightsDoNotDependOnThreads(t *testing.T) {
-	for _, moe := range []bool{false, true} {
+	for i := range 4 {
+		moe, precision := i%2 == 1, []string{"fp32", "bf16"}[i/2]
 		hashes := map[int]string{}
 		for _, threads := range []int{1, 2, 4} {
-			res, err := SFT(t.Context(), small(t, moe), pool(t, threads), copies(120, 1), Options{Epochs: 1, BatchTokens: 150}, nil)
+			res, err := SFT(t.Context(), small(t, moe), pool(t, threads), copies(120, 1), Options{Epochs: 1, BatchTokens: 150, Precision: precision}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			hashes[threads] = res.Hash
 		}
 		if hashes[1] != hashes[2] || hashes[1] != hashes[4] {
-			t.Errorf("experts %v: weights differ between numbers of threads: %v", moe, hashes)
+			t.Errorf("experts %v, %s: weights differ between numbers of threads: %v", moe, precision, hashes)
 		}
 	}
 }
@@ -316,6 +321,12 @@ func TestACheckpointOfOtherInputsIsRefused(t *testing.T) {
 		"other options": func() error {
 			o := opt
 			o.Epochs = 2
+			_, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), o, nil)
+			return err
+		},
+		"other precision": func() error {
+			o := opt
+			o.Precision = "bf16"
 			_, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), o, nil)
 			return err
 		},

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"os"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -21,6 +22,10 @@ func main() {
 		v.exponentials()
 		v.rotary()
 		v.adamW()
+	}
+	if err := bf16("bf16_amd64.s", "bf16_stubs_amd64.go"); err != nil {
+		fmt.Fprintln(os.Stderr, "asm:", err)
+		os.Exit(1)
 	}
 	Generate()
 }

@@ -21,14 +21,19 @@ const (
 //	out[i] = Σⱼ pᵢⱼ v[j],  pᵢⱼ = e^(scale·q[i]·k[j] - lse[i])
 //
 // q and k are [t, dqk], v and out [t, dv], each with a leading dimension of its
-// own; lse [t] is what AttentionBackward needs. scale is positive.
-func AttentionForward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk int, v []float32, ldv int, out []float32, ldo int, lse []float32, scale float32, s *Scratch) {
+// own; lse [t] is what AttentionBackward needs. scale is positive. Precision BF16
+// rounds the operands of products where FastBF16 says that this is faster.
+func AttentionForward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk int, v []float32, ldv int, out []float32, ldo int, lse []float32, scale float32, precision Precision, s *Scratch) {
 	checkAttention(t, dqk, dv, scale, len(lse))
 	checkMatrix("q", q, t, dqk, ldq)
 	checkMatrix("k", k, t, dqk, ldk)
 	checkMatrix("v", v, t, dv, ldv)
 	checkMatrix("out", out, t, dv, ldo)
 	if t == 0 {
+		return
+	}
+	if roundsAttention(precision, dqk, dv) {
+		attentionForwardBF16(t, dqk, dv, q, ldq, k, ldk, v, ldv, out, ldo, lse, scale, s)
 		return
 	}
 	keys := min(t, attnKeys)
@@ -76,7 +81,7 @@ func softmaxTile(row, out []float32, top, sum *float32, scale float32, first boo
 // its output, dout, with the probabilities recomputed from lse. It overwrites
 // dq, dk and dv.
 func AttentionBackward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk int, v []float32, ldv int, out []float32, ldo int, lse []float32,
-	dout []float32, lddo int, dq []float32, lddq int, dk []float32, lddk int, dvv []float32, lddv int, scale float32, s *Scratch) {
+	dout []float32, lddo int, dq []float32, lddq int, dk []float32, lddk int, dvv []float32, lddv int, scale float32, precision Precision, s *Scratch) {
 	checkAttention(t, dqk, dv, scale, len(lse))
 	checkMatrix("q", q, t, dqk, ldq)
 	checkMatrix("k", k, t, dqk, ldk)
@@ -87,6 +92,10 @@ func AttentionBackward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk in
 	checkMatrix("dk", dk, t, dqk, lddk)
 	checkMatrix("dv", dvv, t, dv, lddv)
 	if t == 0 {
+		return
+	}
+	if roundsAttention(precision, dqk, dv) {
+		attentionBackwardBF16(t, dqk, dv, q, ldq, k, ldk, v, ldv, out, ldo, lse, dout, lddo, dq, lddq, dk, lddk, dvv, lddv, scale, s)
 		return
 	}
 	keys := min(t, attnKeys)

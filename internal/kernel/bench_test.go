@@ -90,49 +90,22 @@ func BenchmarkAttention(b *testing.B) {
 			dq, dk, dvv, lse := draw(), draw(), draw(), random(rng, t)
 			s := new(Scratch)
 			scale := float32(1 / math.Sqrt(dqk))
-			AttentionForward(t, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, scale, s)
+			AttentionForward(t, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, scale, F32, s)
 			pairs := float64(t*t) / 2
-			b.Run(fmt.Sprintf("forward/%d", t), func(b *testing.B) {
-				for b.Loop() {
-					AttentionForward(t, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, scale, s)
-				}
-				gflops(b, 2*pairs*(dqk+dv))
-			})
-			b.Run(fmt.Sprintf("backward/%d", t), func(b *testing.B) {
-				for b.Loop() {
-					AttentionBackward(t, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, g, ld, dq, ld, dk, ld, dvv, ld, scale, s)
-				}
-				gflops(b, 2*pairs*(3*dqk+2*dv))
-			})
-		}
-	})
-}
-
-func BenchmarkVector(b *testing.B) {
-	benchEveryISA(b, func(b *testing.B) {
-		const n = 384
-		rng := rand.New(rand.NewPCG(1, 1))
-		x, y, z, d, e := random(rng, n), random(rng, n), random(rng, n), random(rng, n), random(rng, n)
-		v := make([]float32, n)
-		for name, f := range map[string]func(){
-			"Dot":         func() { Dot(x, y) },
-			"Add":         func() { Add(z, x, y) },
-			"Exp":         func() { Exp(z, x) },
-			"Softmax":     func() { Softmax(z) },
-			"SwiGLU":      func() { SwiGLU(z, x, y) },
-			"SwiGLUGrad":  func() { SwiGLUGrad(d, e, z, x, y) },
-			"RMSNorm":     func() { RMSNorm(z, x, y, 1e-6) },
-			"RMSNormGrad": func() { RMSNormGrad(d, e, x, y, z, 1e-3) },
-			"AdamW": func() {
-				AdamW(x, y, z, v, AdamWStep{LR: 1e-3, Beta1: .9, Beta2: .99, Eps: 1e-8, Step: 2, GradScale: 1})
-			},
-		} {
-			b.Run(name, func(b *testing.B) {
-				for b.Loop() {
-					f()
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
-			})
+			for precision := F32; precision <= BF16 && (precision == F32 || FastBF16()); precision++ {
+				b.Run(fmt.Sprintf("forward/%v/%d", precision, t), func(b *testing.B) {
+					for b.Loop() {
+						AttentionForward(t, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, scale, precision, s)
+					}
+					gflops(b, 2*pairs*(dqk+dv))
+				})
+				b.Run(fmt.Sprintf("backward/%v/%d", precision, t), func(b *testing.B) {
+					for b.Loop() {
+						AttentionBackward(t, dqk, dv, q, ld, k, ld, v, ld, out, ld, lse, g, ld, dq, ld, dk, ld, dvv, ld, scale, precision, s)
+					}
+					gflops(b, 2*pairs*(3*dqk+2*dv))
+				})
+			}
 		}
 	})
 }

@@ -466,6 +466,7 @@ type Scratch struct {
 	narrow  []uint16  // an operand on its way to bfloat16's layout
 	panel16 []uint16  // one panel of B of a TN product of bfloat16
 	edge    []float32 // a tile that C has no room for
+	attn16  []uint16  // tiles of attention
 }
 
 // grow returns a slice of length n, of undefined content, that reuses x.

@@ -294,10 +294,10 @@ func TestWrongShapesPanic(t *testing.T) {
 	panics(t, "a negative size", func() { p.Gemm(NN, -1, 4, 4, x, 4, x, 4, x, 4, false) })
 	panics(t, "packing a TN operand", func() { PackB(TN, 4, 4, x, 4) })
 	panics(t, "attention with scale 0", func() {
-		AttentionForward(2, 4, 4, x, 4, x, 4, x, 4, x, 4, x, 0, s)
+		AttentionForward(2, 4, 4, x, 4, x, 4, x, 4, x, 4, x, 0, F32, s)
 	})
 	panics(t, "attention with a short lse", func() {
-		AttentionForward(2, 4, 4, x, 4, x, 4, x, 4, x, 4, x[:1], 1, s)
+		AttentionForward(2, 4, 4, x, 4, x, 4, x, 4, x, 4, x[:1], 1, F32, s)
 	})
 	p.Gemm(NN, 2, 2, 2, x, 2, x, 2, x[4:], 2, false) // and the pool still works
 }
@@ -341,8 +341,10 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			GemmPackedSerial(3, x, n, rounded, z, n, false, s)
 			p.GemmPacked(n, x, n, packed, z, n, false)
 			GemmPackedSerial(3, x, n, packed, z, n, false, nil)
-			AttentionForward(n, 64, 32, x, n, y, n, y, n, z, n, w, 1, s)
-			AttentionBackward(n, 32, 16, x, n, x, n, x, n, x, n, w, x, n, z, n, y, n, z[50:], n, 1, s)
+			for precision := F32; precision <= BF16; precision++ {
+				AttentionForward(n, 64, 32, x, n, y, n, y, n, z, n, w, 1, precision, s)
+				AttentionBackward(n, 32, 16, x, n, x, n, x, n, x, n, w, x, n, z, n, y, n, z[50:], n, 1, precision, s)
+			}
 			p.Run(9, noop)
 			Softmax(w)
 			AdamW(x, y, z, z, AdamWStep{Step: 1})

@@ -84,7 +84,7 @@ func (p *Pass) attentionGrad(part, worker int) {
 		x.out[o:], c.oWidth(), x.lse[h*p.maxTokens+from:],
 		f.dout[o:], c.oWidth(),
 		f.dq[from*f.lddq+qk:], f.lddq, f.dk[from*qw+qk:], qw, f.dkv[value:], kvw,
-		p.scale, p.pool.Scratch(worker))
+		p.scale, p.precision, p.pool.Scratch(worker))
 }
 
 // inputGrad takes the gradients of queries, keys and values of a block to the

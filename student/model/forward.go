@@ -61,7 +61,7 @@ func (p *Pass) attend(part, worker int) {
 		x.k[from*c.qWidth()+h*c.qkDim():], c.qWidth(),
 		x.kv[from*c.kvWidth()+h*(c.NopeDim+c.VDim)+c.NopeDim:], c.kvWidth(),
 		x.out[from*c.oWidth()+h*c.VDim:], c.oWidth(),
-		x.lse[h*p.maxTokens+from:], p.scale, p.pool.Scratch(worker))
+		x.lse[h*p.maxTokens+from:], p.scale, p.precision, p.pool.Scratch(worker))
 }
 
 // afterAttention adds attention and MLP to the residual stream. In a layer with

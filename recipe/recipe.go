@@ -138,6 +138,7 @@ type SFT struct {
 	Tokens       int64   `yaml:"tokens,omitempty" json:"tokens,omitempty" jsonschema_description:"tokens to train on, instead of epochs"`
 	BatchTokens  int     `yaml:"batch_tokens" json:"batch_tokens" jsonschema_description:"tokens of one optimiser step"`
 	Optimizer    string  `yaml:"optimizer" json:"optimizer" jsonschema_description:"muon or adamw"`
+	Precision    string  `yaml:"precision,omitempty" json:"precision,omitempty" jsonschema_description:"of products with weights: fp32 (the default); bf16, rounded to bfloat16; or auto, bf16 where this machine is faster at it"`
 	LearningRate float64 `yaml:"learning_rate" json:"learning_rate" jsonschema_description:"AdamW's step size"`
 	MuonRate     float64 `yaml:"muon_rate" json:"muon_rate" jsonschema_description:"Muon's step size for matrices"`
 	Warmup       float64 `yaml:"warmup" json:"warmup" jsonschema_description:"share of the steps that warm up"`

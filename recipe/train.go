@@ -134,7 +134,7 @@ func (r *run) train(ctx context.Context) error {
 	f := r.Train[0].SFT
 	var bar *report.Stage
 	result, err := train.SFT(ctx, m, r.pool, r.taught(), train.Options{
-		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Optimizer: f.Optimizer, LR: f.LearningRate, MuonLR: f.MuonRate,
+		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Optimizer: f.Optimizer, Precision: f.Precision, LR: f.LearningRate, MuonLR: f.MuonRate,
 		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
 		Seed: r.Seed, Heldout: held, Dir: dir,
 	}, func(p train.Progress) {
@@ -181,6 +181,7 @@ type trained struct {
 	Seconds   float64 `json:"seconds"`
 	Loss      float64 `json:"loss"`
 	Hash      string  `json:"hash"`
+	Precision string  `json:"precision"`
 	TooLong   int     `json:"too_long"`
 	Sequences int     `json:"sequences"`
 	Joules    float64 `json:"joules,omitempty"`
@@ -188,7 +189,7 @@ type trained struct {
 
 func (r *run) saveTraining(result train.Result) error {
 	raw, err := json.MarshalIndent(trained{
-		Steps: result.Steps, Tokens: result.Tokens, Seconds: result.Seconds, Loss: result.Loss, Hash: result.Hash,
+		Steps: result.Steps, Tokens: result.Tokens, Seconds: result.Seconds, Loss: result.Loss, Hash: result.Hash, Precision: result.Precision,
 		TooLong: result.TooLong, Sequences: result.Sequences, Joules: result.Joules,
 	}, "", "  ")
 	if err != nil {

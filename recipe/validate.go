@@ -320,6 +320,8 @@ func (r *Recipe) validateStudent() error {
 		return bad("train[0].sft.batch_tokens", "%d tokens a step cannot hold a sequence of %d, the student's context", f.BatchTokens, s.Context)
 	case f.Optimizer != "muon" && f.Optimizer != "adamw":
 		return bad("train[0].sft.optimizer", "%q is neither muon nor adamw", f.Optimizer)
+	case !slices.Contains([]string{"", "fp32", "bf16", "auto"}, f.Precision):
+		return bad("train[0].sft.precision", "%q is none of fp32, bf16 and auto", f.Precision)
 	case f.LearningRate <= 0 || f.MuonRate <= 0 || f.Clip <= 0:
 		return bad("train[0].sft", "learning_rate, muon_rate and clip must be above 0")
 	case f.Warmup < 0 || f.Decay < 0 || f.Warmup+f.Decay > 1:

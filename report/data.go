@@ -142,6 +142,7 @@ type Training struct {
 	Preset          string  `json:"preset"`
 	Vocabulary      int     `json:"vocabulary"`
 	Optimizer       string  `json:"optimizer"`
+	Precision       string  `json:"precision"` // of products with weights
 	Steps           int64   `json:"steps"`
 	Tokens          int64   `json:"tokens"`
 	TokensPerSecond float64 `json:"tokens_per_second"`

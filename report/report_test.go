@@ -34,7 +34,7 @@ func sample() *Data {
 		Spend: Spend{Exchanges: 14500, Reused: 12, Errors: map[string]int64{"rate_limited": 40}, USD: 1.2345, Reported: "$1.2345", UpperBound: "$0.00",
 			Bill: "$1.2345", BillAgrees: "equal to ours", Budget: 5, Input: 1200000, Output: 2500000},
 		Dataset:  Dataset{Hash: strings.Repeat("cd", 32), Path: ".retort/datasets/cd", Examples: 11000, Tokens: 1200000, TooLong: 1},
-		Training: Training{Preset: "tiny-dense", Vocabulary: 512, Optimizer: "muon", Steps: 3000, Tokens: 6000000, TokensPerSecond: 19000},
+		Training: Training{Preset: "tiny-dense", Vocabulary: 512, Optimizer: "muon", Precision: "bf16", Steps: 3000, Tokens: 6000000, TokensPerSecond: 19000},
 		Model: Model{Hash: strings.Repeat("ef", 32), Path: ".retort/models/ef", Params: 1030000, Active: 930000,
 			Files: []File{{"model.safetensors", 4 << 20}, {"config.json", 900}}},
 		Eval:   []EvalRow{row("multiply", 500, 0.972, 1), row("countdown", 500, 0.81, 0.84), row(Overall, 1000, 0.891, 0.92)},

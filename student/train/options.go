@@ -34,8 +34,9 @@ type Options struct {
 	ClipNorm    float64 // bound of the global gradient norm (1)
 	WeightDecay float64 // decoupled, of matrices only (0)
 
-	// Precision of products with weights: "fp32", or "bf16" for operands rounded
-	// to bfloat16, which is faster where kernel.FastBF16 says so ("fp32").
+	// Precision of products with weights: "fp32", "bf16" for operands rounded to
+	// bfloat16, or "auto": bf16 where kernel.FastBF16 says that it is faster
+	// ("fp32").
 	// Weights, gradients, moments and sums are float32 with both.
 	Precision string
 
@@ -82,11 +83,13 @@ func (o Options) withDefaults() (Options, error) {
 		o.Optimizer = "muon"
 	}
 	check(o.Optimizer == "muon" || o.Optimizer == "adamw", "optimiser %q is unknown, want muon or adamw", o.Optimizer)
-	if o.Precision == "" {
+	if o.Precision == "auto" && kernel.FastBF16() {
+		o.Precision = kernel.BF16.String()
+	} else if o.Precision == "" || o.Precision == "auto" {
 		o.Precision = kernel.F32.String()
 	}
 	_, known := precisions[o.Precision]
-	check(known, "precision %q is unknown, want fp32 or bf16", o.Precision)
+	check(known, "precision %q is unknown, want fp32, bf16 or auto", o.Precision)
 	if len(bad) > 0 {
 		return o, fmt.Errorf("training options: %s", strings.Join(bad, "; "))
 	}

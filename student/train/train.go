@@ -62,6 +62,7 @@ type Result struct {
 	Loss        float64 // of the last step
 	HeldoutLoss float64 // after the last step; NaN without held-out sequences
 	Hash        string  // of the weights
+	Precision   string  // of products with weights: fp32 or bf16
 
 	Sequences  int // that were trained on; with the next two, all that were given
 	TooLong    int // left out: longer than the model's context
@@ -360,7 +361,7 @@ func (r *run) finish() Result {
 	res := r.result
 	res.Steps, res.Tokens, res.Loss, res.HeldoutLoss = r.state.step, r.state.tokens, r.state.loss, r.state.heldout
 	res.Seconds, res.Joules = r.state.seconds, r.state.joules
-	res.Hash = r.model.Hash()
+	res.Hash, res.Precision = r.model.Hash(), r.opt.Precision
 	return res
 }
 

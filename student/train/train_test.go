@@ -410,6 +410,7 @@ func TestImpossibleOptionsAreRefused(t *testing.T) {
 		"epochs (2)":  {Epochs: 2, Tokens: 5},
 		"-1":          {Epochs: -1},
 		"sgd":         {Epochs: 1, Optimizer: "sgd"},
+		"int4":        {Epochs: 1, Precision: "int4"},
 		"NaN":         {Epochs: 1, LR: math.NaN()},
 		"shares":      {Epochs: 1, DecayShare: 1.5},
 	} {

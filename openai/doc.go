@@ -1,6 +1,7 @@
 // Package openai is OpenAI's wires, chat completions and responses, as a client
-// meets them and as a server of ours speaks them: requests, responses, stream
-// events, usage, errors, model lists and batch files.
+// meets them and as a server of ours speaks them, and the older completions as a
+// server speaks them: requests, responses, stream events, usage, errors, model
+// lists and batch files.
 //
 // It parses copies: callers keep the raw bytes, and nothing here is written
 // back in their place. Every object keeps the fields that it does not know in

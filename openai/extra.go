@@ -247,3 +247,39 @@ func (v ResponsesEvent) MarshalJSON() ([]byte, error) {
 	type plain ResponsesEvent
 	return wire.EncodeObject(plain(v), v.Extra)
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *CompletionRequest) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v CompletionRequest) MarshalJSON() ([]byte, error) {
+	type plain CompletionRequest
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *CompletionResponse) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v CompletionResponse) MarshalJSON() ([]byte, error) {
+	type plain CompletionResponse
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *CompletionChoice) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v CompletionChoice) MarshalJSON() ([]byte, error) {
+	type plain CompletionChoice
+	return wire.EncodeObject(plain(v), v.Extra)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *CompletionLogprobs) UnmarshalJSON(b []byte) error { return wire.DecodeObject(b, v) }
+
+// MarshalJSON implements json.Marshaler.
+func (v CompletionLogprobs) MarshalJSON() ([]byte, error) {
+	type plain CompletionLogprobs
+	return wire.EncodeObject(plain(v), v.Extra)
+}

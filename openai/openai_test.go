@@ -24,6 +24,11 @@ func TestUnknownFieldsSurviveARoundTrip(t *testing.T) {
 		"response": {new(ChatResponse), `{"id":"i","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"annotations":[],"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{","v":2},"w":3}]},"finish_reason":"stop","content_filter_results":{}}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"cost":0.1},"service_tier":"default"}`},
 		"chunk":    {new(ChatChunk), `{"id":"i","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"","obfuscation":"abc"},"finish_reason":null,"k":[1]}],"p":"q"}`},
 		"error":    {new(ErrorEnvelope), `{"error":{"message":"no","type":"t","param":"","code":null,"hint":"h"},"request_id":"r"}`},
+		"prompts":  {new(CompletionRequest), `{"model":"m","prompt":["a","b"],"max_tokens":0,"echo":true,"logprobs":0,"stop":["\n"],"suffix":"z"}`},
+		"prompt":   {new(CompletionRequest), `{"model":"m","prompt":"a<b"}`},
+		"ids":      {new(CompletionRequest), `{"model":"m","prompt":[1,2]}`},
+		"lists":    {new(CompletionRequest), `{"model":"m","prompt":[[1,2],[3]]}`},
+		"text":     {new(CompletionResponse), `{"id":"i","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"ab","logprobs":{"tokens":["a","b"],"token_logprobs":[null,-1.5],"top_logprobs":[null,{"b":-1.5}],"text_offset":[0,1],"x":1},"finish_reason":null,"stop_reason":7}],"y":[]}`},
 		"models":   {new(ModelList), `{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"o","max_model_len":4096}],"more":false}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -311,6 +316,40 @@ func TestServedStreamsAndErrorsAreRead(t *testing.T) {
 	}
 }
 
+func TestCompletionRequestsAreChecked(t *testing.T) {
+	for in, want := range map[string]struct{ param, says string }{
+		`{"model":"m","prompt":"x"}`:                                 {},
+		`{"model":"m","prompt":"x","max_tokens":0}`:                  {},
+		`{"model":"m","prompt":[3,4],"n":2,"logprobs":5}`:            {},
+		`{"prompt":"x"}`:                                             {"model", "model"},
+		`{"model":"m"}`:                                              {"prompt", "list of token ids"},
+		`{"model":"m","prompt":null}`:                                {"prompt", "list of token ids"},
+		`{"model":"m","prompt":[]}`:                                  {"", "empty list"},
+		`{"model":"m","prompt":{}}`:                                  {"", "neither a string nor a list"},
+		`{"model":"m","prompt":["a",1]}`:                             {"", "list of strings"},
+		`{"model":"m","prompt":["a",null]}`:                          {"", "list of strings"},
+		`{"model":"m","prompt":[1,"a"]}`:                             {"", "token ids"},
+		`{"model":"m","prompt":[null]}`:                              {"", "token ids"},
+		`{"model":"m","prompt":[1.5]}`:                               {"", "token ids"},
+		`{"model":"m","prompt":[[1],null]}`:                          {"", "list of lists"},
+		`{"model":"m","prompt":[[1],[null]]}`:                        {"", "prompt[1]"},
+		`{"model":"m","prompt":"x","max_tokens":-1}`:                 {"max_tokens", "at least 0"},
+		`{"model":"m","prompt":"x","n":129}`:                         {"n", "128"},
+		`{"model":"m","prompt":"x","logprobs":6}`:                    {"logprobs", "between 0 and 5"},
+		`{"model":"m","prompt":"x","logprobs":true}`:                 {"", "logprobs"},
+		`{"model":"m","prompt":"` + strings.Repeat("x", 1000) + `"}`: {"", "1000 bytes"},
+	} {
+		r := httptest.NewRequest("POST", "/v1/completions", strings.NewReader(in))
+		req, bad := ReadCompletionRequest(httptest.NewRecorder(), r, 1000)
+		switch {
+		case want.says == "" && (bad != nil || req == nil):
+			t.Errorf("%s was refused: %v", in, bad)
+		case want.says != "" && (bad == nil || bad.Param != want.param || !strings.Contains(bad.Message, want.says)):
+			t.Errorf("%.60s gave %+v, want %q in it", in, bad, want.says)
+		}
+	}
+}
+
 func TestRequestOnTheWire(t *testing.T) {
 	r := exchange.Request{
 		Model: "m", MaxTokens: 9, Params: json.RawMessage(`{"temperature":0.5,"top_k":4}`),
@@ -382,11 +421,13 @@ func FuzzParse(f *testing.F) {
 
 func FuzzRoundTrip(f *testing.F) {
 	f.Add([]byte(`{"model":"m","messages":[{"role":"user","content":"x","y":1}],"stop":"a","n":1}`))
+	f.Add([]byte(`{"model":"m","prompt":[[1,2],[]],"logprobs":3}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if Check(raw) != nil {
 			return
 		}
-		for _, make := range []func() any{func() any { return new(ChatRequest) }, func() any { return new(ChatResponse) }, func() any { return new(ChatChunk) }} {
+		for _, make := range []func() any{func() any { return new(ChatRequest) }, func() any { return new(ChatResponse) }, func() any { return new(ChatChunk) },
+			func() any { return new(CompletionRequest) }, func() any { return new(CompletionResponse) }} {
 			v := make()
 			if json.Unmarshal(raw, v) != nil {
 				continue

@@ -13,33 +13,46 @@ import (
 // at most limit bytes. Its error is what the client should be told; pass it to
 // WriteAPIError.
 func ReadChatRequest(w http.ResponseWriter, r *http.Request, limit int64) (*ChatRequest, *APIError) {
-	bad := func(status int, param, format string, args ...any) (*ChatRequest, *APIError) {
-		return nil, &APIError{Status: status, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
-	}
-	body, err := wire.ReadBody(w, r, limit)
-	switch {
-	case errors.Is(err, wire.ErrTooLarge):
-		return bad(http.StatusRequestEntityTooLarge, "", "%v", err)
-	case err != nil:
-		return bad(http.StatusBadRequest, "", "%v", err)
-	}
 	req := new(ChatRequest)
-	if err := json.Unmarshal(body, req); err != nil {
-		return bad(http.StatusBadRequest, "", "the request body is not a chat-completions request: %v", err)
+	if bad := readRequest(w, r, limit, "chat-completions", req); bad != nil {
+		return nil, bad
+	}
+	bad := func(param, format string, args ...any) (*ChatRequest, *APIError) {
+		return nil, badRequest(http.StatusBadRequest, param, format, args...)
 	}
 	switch {
 	case req.Model == "":
-		return bad(http.StatusBadRequest, "model", "you must provide a model parameter")
+		return bad("model", "you must provide a model parameter")
 	case len(req.Messages) == 0:
-		return bad(http.StatusBadRequest, "messages", "messages must hold at least one message")
+		return bad("messages", "messages must hold at least one message")
 	}
 	if n, ok := req.OutputLimit(); ok && n < 1 {
-		return bad(http.StatusBadRequest, "max_tokens", "max_tokens is %d, must be at least 1", n)
+		return bad("max_tokens", "max_tokens is %d, must be at least 1", n)
 	}
 	if req.N != nil && (*req.N < 1 || *req.N > 128) {
-		return bad(http.StatusBadRequest, "n", "n is %d, must be between 1 and 128", *req.N)
+		return bad("n", "n is %d, must be between 1 and 128", *req.N)
 	}
 	return req, nil
+}
+
+// readRequest reads the body of a request of a wire into req; nothing but its
+// JSON is checked.
+func readRequest(w http.ResponseWriter, r *http.Request, limit int64, name string, req any) *APIError {
+	body, err := wire.ReadBody(w, r, limit)
+	switch {
+	case errors.Is(err, wire.ErrTooLarge):
+		return badRequest(http.StatusRequestEntityTooLarge, "", "%v", err)
+	case err != nil:
+		return badRequest(http.StatusBadRequest, "", "%v", err)
+	}
+	if err := json.Unmarshal(body, req); err != nil {
+		return badRequest(http.StatusBadRequest, "", "the request body is not a %s request: %v", name, err)
+	}
+	return nil
+}
+
+func badRequest(status int, param, format string, args ...any) *APIError {
+	return &APIError{Status: status, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
 }
 
 // WriteError sends the OpenAI error envelope. Headers such as Retry-After are
@@ -78,29 +91,22 @@ func (s *StreamWriter) Done() error { return s.Raw([]byte("[DONE]")) }
 // wire of at most limit bytes. Its error is what the client should be told; pass
 // it to WriteAPIError.
 func ReadResponsesRequest(w http.ResponseWriter, r *http.Request, limit int64) (*ResponsesRequest, *APIError) {
-	bad := func(status int, param, format string, args ...any) (*ResponsesRequest, *APIError) {
-		return nil, &APIError{Status: status, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
-	}
-	body, err := wire.ReadBody(w, r, limit)
-	switch {
-	case errors.Is(err, wire.ErrTooLarge):
-		return bad(http.StatusRequestEntityTooLarge, "", "%v", err)
-	case err != nil:
-		return bad(http.StatusBadRequest, "", "%v", err)
-	}
 	req := new(ResponsesRequest)
-	if err := json.Unmarshal(body, req); err != nil {
-		return bad(http.StatusBadRequest, "", "the request body is not a responses request: %v", err)
+	if bad := readRequest(w, r, limit, "responses", req); bad != nil {
+		return nil, bad
+	}
+	bad := func(param, format string, args ...any) (*ResponsesRequest, *APIError) {
+		return nil, badRequest(http.StatusBadRequest, param, format, args...)
 	}
 	switch {
 	case req.Model == "":
-		return bad(http.StatusBadRequest, "model", "you must provide a model parameter")
+		return bad("model", "you must provide a model parameter")
 	case len(req.Input) == 0:
-		return bad(http.StatusBadRequest, "input", "input must hold at least one item")
+		return bad("input", "input must hold at least one item")
 	case req.MaxOutputTokens != nil && *req.MaxOutputTokens < 1:
-		return bad(http.StatusBadRequest, "max_output_tokens", "max_output_tokens is %d, must be at least 1", *req.MaxOutputTokens)
+		return bad("max_output_tokens", "max_output_tokens is %d, must be at least 1", *req.MaxOutputTokens)
 	case req.Background:
-		return bad(http.StatusBadRequest, "background", "this server answers at once, never in the background")
+		return bad("background", "this server answers at once, never in the background")
 	}
 	return req, nil
 }

@@ -89,9 +89,15 @@ func (a *app) serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve MODEL",
 		Short: "Serve a model over the OpenAI wire",
-		Long: "Serve a model over the OpenAI wire: chat completions, streamed and not, and\n" +
-			"models. MODEL is its directory, the beginning of its hash, or the name of the\n" +
-			"run that made it. It listens on loopback unless told, and then wants a key.",
+		Long: "Serve a model over the OpenAI wire: chat completions and completions, streamed\n" +
+			"and not, and models. MODEL is its directory, the beginning of its hash, or the\n" +
+			"name of the run that made it. It listens on loopback unless told, and then\n" +
+			"wants a key. GET /health says whether it takes requests, without a key, and\n" +
+			"GET /metrics counts them in Prometheus' text format.\n\n" +
+			"Chat completions put messages into the model's template. Completions continue\n" +
+			"a prompt as it stands, text or token ids; in text, what spells a special token\n" +
+			"is that token. With echo and logprobs they judge the prompt's own tokens, as\n" +
+			"lm-evaluation-harness (local-completions) asks for.",
 		Example: "  retort serve quickstart --listen 127.0.0.1:8080",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {

@@ -3,7 +3,9 @@
 //
 // Requests join and leave between two steps of the decoder (continuous
 // batching). They wait in a bounded queue and are taken in turn, one sequence
-// of each, so that a request for many samples does not hold up the others.
+// of each, so that a request for many samples does not hold up the others; nor
+// does one whose prompt's own tokens are to be judged, which is read a token a
+// step.
 // What a sequence says does not depend on what is decoded beside it.
 //
 // The engine serves in three ways: Ask, an exchange.Asker for callers in this
@@ -16,6 +18,11 @@
 // Options.InlineReasoning leaves all of it in the content. Stop strings apply
 // to the content. Lengths are in tokens; a sequence that reaches the context's
 // end stops there with finish reason "length".
+//
+// Completions continue text as it stands: no template, no reasoning set apart.
+// In a prompt that is text, the text of a special token is that token
+// (tokenizer.Encode), so that a client can write the template's marks itself;
+// the messages of a chat have no such power.
 //
 // Errors: on the wire the OpenAI envelope; from Ask an *exchange.Error, whose
 // class says what can be done about it.
@@ -68,6 +75,7 @@ type Engine struct {
 	eos         []int32
 	fingerprint string
 	created     int64
+	metrics     *metrics
 
 	mu       sync.Mutex
 	wake     *sync.Cond // something to do for the loop, or room in the queue
@@ -127,7 +135,7 @@ func (o Options) withDefaults() Options {
 
 // newEngine starts an engine on any decoder.
 func newEngine(dec decoder, tok *tokenizer.Tokenizer, vocab int, opt Options) *Engine {
-	e := &Engine{opt: opt, tok: tok, dec: dec, vocab: vocab, created: now().Unix(), done: make(chan struct{})}
+	e := &Engine{opt: opt, tok: tok, dec: dec, vocab: vocab, created: now().Unix(), metrics: newMetrics(), done: make(chan struct{})}
 	e.wake = sync.NewCond(&e.mu)
 	for _, name := range []string{"<|im_end|>", "<|endoftext|>"} {
 		if id, ok := tok.ID(name); ok {
@@ -179,6 +187,7 @@ func (e *Engine) broadcast() {
 // otherwise returns errBusy. A job that is larger than the queue is taken when
 // the queue is empty.
 func (e *Engine) submit(j *job, wait bool) error {
+	j.queued = now()
 	stop := context.AfterFunc(j.ctx, e.broadcast)
 	defer stop()
 	e.mu.Lock()
@@ -192,9 +201,11 @@ func (e *Engine) submit(j *job, wait bool) error {
 		case e.waiting == 0 || e.waiting+j.n <= e.opt.Queue:
 			e.queue = append(e.queue, j)
 			e.waiting += j.n
+			e.metrics.promptTokens.Add(uint64(j.promptTokens()))
 			e.wake.Broadcast()
 			return nil
 		case !wait:
+			e.metrics.refused.Add(1)
 			return errBusy
 		}
 		e.wake.Wait()
@@ -258,7 +269,9 @@ func (e *Engine) loop() {
 	}
 }
 
-// admit starts sequences while there are slots.
+// admit starts sequences while there are slots. Prompts are read at once, except
+// where each of their tokens is to be judged: prefilling tells the logits of the
+// last one alone, so that these are read by steps, in turn with everything else.
 func (e *Engine) admit() {
 	e.slots, e.prompts, e.fresh = e.slots[:0], e.prompts[:0], e.fresh[:0]
 	for read := 0; len(e.free) > 0 && read < prefillBudget; {
@@ -272,8 +285,13 @@ func (e *Engine) admit() {
 			e.release(s)
 			continue
 		}
-		read += len(s.job.prompt)
-		e.slots, e.prompts, e.fresh = append(e.slots, s.slot), append(e.prompts, s.job.prompt), append(e.fresh, s)
+		if s.job.scores() {
+			e.active = append(e.active, s)
+			continue
+		}
+		s.read = len(s.prompt)
+		read += s.read
+		e.slots, e.prompts, e.fresh = append(e.slots, s.slot), append(e.prompts, s.prompt), append(e.fresh, s)
 	}
 	if len(e.fresh) == 0 {
 		return
@@ -295,7 +313,7 @@ func (e *Engine) step() {
 		}
 		going = append(going, s)
 		e.slots = append(e.slots, s.slot)
-		e.tokens = append(e.tokens, s.last)
+		e.tokens = append(e.tokens, s.next())
 	}
 	clear(e.active[len(going):])
 	e.active = going

@@ -59,8 +59,10 @@ func engine(t testing.TB, opt Options) *Engine {
 
 // script is a decoder that says, in every slot, what it is told to: the text
 // that say gives for the prompt, then the end mark. A step waits for a value
-// from pace, if there is one.
+// from pace, if there is one. A slot whose prompt comes by steps says, where
+// counts is set, the token after the last in the vocabulary.
 type script struct {
+	counts   bool
 	say      func(prompt string) string
 	pace     chan struct{}
 	fail     error // of the steps from failFrom on
@@ -112,7 +114,13 @@ func (s *script) Step(slots []int, tokens []int32) ([]float32, error) {
 	}
 	s.steps = append(s.steps, slices.Clone(slots))
 	var out []float32
-	for _, slot := range slots {
+	for i, slot := range slots {
+		if _, prefilled := s.slots[slot]; s.counts && !prefilled {
+			row := make([]float32, vocabulary().VocabSize())
+			row[int(tokens[i]+1)%len(row)] = 30
+			out = append(out, row...)
+			continue
+		}
 		out = append(out, s.row(slot)...)
 	}
 	return out, nil
@@ -203,8 +211,8 @@ func TestSamplingDependsOnTheSeedAlone(t *testing.T) {
 	if first == ask(`{}`, 1) {
 		t.Error("two samples are the same")
 	}
-	if greedy := ask(`{"temperature":0}`, 0); ask(`{"top_k":1}`, 2) != greedy || ask(`{"top_p":1e-9}`, 3) != greedy {
-		t.Error("top_k 1 and a tiny top_p do not give the likeliest tokens")
+	if greedy := ask(`{"temperature":0}`, 0); ask(`{"top_k":1}`, 2) != greedy || ask(`{"top_p":1e-9}`, 3) != greedy || ask(`{"min_p":1}`, 4) != greedy {
+		t.Error("top_k 1, a tiny top_p and min_p 1 do not give the likeliest tokens")
 	}
 }
 
@@ -216,7 +224,7 @@ func queued(t *testing.T, e *Engine, samples map[string]int, prompts ...string) 
 	defer e.mu.Unlock()
 	var jobs []*job
 	for _, p := range prompts {
-		j := &job{ctx: t.Context(), prompt: vocabulary().Encode(p), n: max(1, samples[p]), maxTokens: 100, ready: make(chan struct{}, 1)}
+		j := &job{ctx: t.Context(), prompts: [][]int32{vocabulary().Encode(p)}, n: max(1, samples[p]), maxTokens: 100, ready: make(chan struct{}, 1)}
 		jobs = append(jobs, j)
 		e.waiting += j.n
 	}
@@ -294,7 +302,7 @@ func TestAFullQueueRefusesOrWaits(t *testing.T) {
 	s := &script{pace: pace, say: func(string) string { return "33" }}
 	e := scripted(t, s, Options{Slots: 1, Queue: 1})
 	job := func() *job {
-		return &job{ctx: t.Context(), prompt: []int32{1}, n: 1, maxTokens: 5, ready: make(chan struct{}, 1)}
+		return &job{ctx: t.Context(), prompts: [][]int32{{1}}, n: 1, maxTokens: 5, ready: make(chan struct{}, 1)}
 	}
 	first, second := job(), job()
 	if err := e.submit(first, false); err != nil {
@@ -368,6 +376,9 @@ func TestAskFailsWithItsReason(t *testing.T) {
 		"other model":     {func(r *exchange.Request) { r.Model = "gpt" }, exchange.ClassNotFound, "gpt"},
 		"too long":        {func(r *exchange.Request) { r.Messages[0].Content = strings.Repeat("3", 100) }, exchange.ClassInvalid, "40"},
 		"two samples":     {func(r *exchange.Request) { r.Params = []byte(`{"n":2}`) }, exchange.ClassInvalid, "n is 2"},
+		"min_p":           {func(r *exchange.Request) { r.Params = []byte(`{"min_p":1.5}`) }, exchange.ClassInvalid, "min_p is 1.5"},
+		"negative min_p":  {func(r *exchange.Request) { r.Params = []byte(`{"min_p":-0.1}`) }, exchange.ClassInvalid, "min_p is -0.1"},
+		"min_p's type":    {func(r *exchange.Request) { r.Params = []byte(`{"min_p":"x"}`) }, exchange.ClassInvalid, "min_p"},
 		"temperature":     {func(r *exchange.Request) { r.Params = []byte(`{"temperature":3}`) }, exchange.ClassInvalid, "temperature"},
 		"no object":       {func(r *exchange.Request) { r.Params = []byte(`[]`) }, exchange.ClassInvalid, "parameters"},
 		"broken decoder":  {func(r *exchange.Request) {}, exchange.ClassServer, "the decoder broke"},
@@ -450,6 +461,33 @@ func TestSamplerFollowsTheDistribution(t *testing.T) {
 			}
 		}
 	}
+	// The tokens that may be drawn, to the last one: shares are 1, 1/e, 1/e², 1/e³, 1.
+	for name, c := range map[string]struct {
+		s    sampling
+		want []int32
+	}{
+		"min_p 0":            {sampling{temperature: 1, topP: 1}, []int32{0, 1, 2, 3, 4}},
+		"min_p":              {sampling{temperature: 1, topP: 1, minP: 0.13}, []int32{0, 1, 2, 4}},
+		"min_p a hair more":  {sampling{temperature: 1, topP: 1, minP: 0.14}, []int32{0, 1, 4}},
+		"min_p is inclusive": {sampling{temperature: 1, topP: 1, minP: math.Exp(-1)}, []int32{0, 1, 4}},
+		"min_p when cold":    {sampling{temperature: 0.5, topP: 1, minP: 0.14}, []int32{0, 4}},
+		"min_p when hot":     {sampling{temperature: 2, topP: 1, minP: 0.14}, []int32{0, 1, 2, 3, 4}},
+		"min_p 1":            {sampling{temperature: 1, topP: 1, minP: 1}, []int32{0, 4}},
+		"min_p and top_k":    {sampling{temperature: 1, topP: 1, minP: 0.13, topK: 2}, []int32{0, 4}},
+		"min_p before top_p": {sampling{temperature: 1, topP: 0.8, minP: 0.2}, []int32{0, 4}}, // 2/2.37 are enough; of all, 2/2.55 would not be
+		"top_p alone":        {sampling{temperature: 1, topP: 0.8}, []int32{0, 1, 4}},
+	} {
+		s := newSampler(c.s, 1, 0)
+		s.keep(logits)
+		var got []int32
+		for _, o := range s.order {
+			got = append(got, o.id)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s keeps %v, want %v", name, got, c.want)
+		}
+	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	wide := make([]float32, 400)
 	for i := range wide {
@@ -465,6 +503,12 @@ func TestSamplerFollowsTheDistribution(t *testing.T) {
 		if p.id == 7 && p != chosen {
 			t.Errorf("token 7 has %v among the alternatives and %v by itself", p, chosen)
 		}
+	}
+	if _, three := logprobsOf(wide, 7, 3); !slices.Equal(three, top[:3]) {
+		t.Errorf("the likeliest three are %v of %v", three, top[:5])
+	}
+	if _, equals := logprobsOf(logits, 1, 3); equals[0].id != 0 || equals[1].id != 4 || equals[2].id != 1 {
+		t.Errorf("the likeliest are %v: of equals the first id comes first", equals)
 	}
 	if sum < 0.9999 || sum > 1.0001 {
 		t.Errorf("probabilities sum to %v", sum)

@@ -6,28 +6,38 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"retort/openai"
 )
 
-// Handler serves POST /v1/chat/completions, GET /v1/models, GET
-// /v1/models/{model} and GET /healthz, which alone needs no key.
+// Handler serves POST /v1/chat/completions and /v1/completions, GET /v1/models
+// and /v1/models/{model}, GET /metrics in Prometheus' text format, and GET
+// /health, also as /healthz, which alone needs no key.
 func (e *Engine) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", e.guard(e.serveChat))
-	mux.HandleFunc("GET /v1/models", e.guard(e.serveModels))
-	mux.HandleFunc("GET /v1/models/{model...}", e.guard(e.serveModel))
-	mux.HandleFunc("GET /healthz", e.serveHealth)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		for _, path := range []string{"/v1/chat/completions", "/v1/models", "/healthz"} {
-			if r.URL.Path == path {
-				openai.WriteError(w, http.StatusMethodNotAllowed, "invalid_request_error", "method_not_allowed", r.Method+" is not allowed on "+path)
-				return
-			}
+	var paths []string
+	add := func(method, path string, serve http.HandlerFunc) {
+		mux.HandleFunc(method+" "+path, e.metrics.count(path, serve))
+		paths = append(paths, path)
+	}
+	add("POST", "/v1/chat/completions", e.guard(e.serveChat))
+	add("POST", "/v1/completions", e.guard(e.serveCompletions))
+	add("GET", "/v1/models", e.guard(e.serveModels))
+	add("GET", "/v1/models/{model...}", e.guard(e.serveModel))
+	add("GET", "/metrics", e.guard(e.serveMetrics))
+	add("GET", "/health", e.serveHealth)
+	add("GET", "/healthz", e.serveHealth)
+	mux.HandleFunc("/", e.metrics.count("other", func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(paths, r.URL.Path) {
+			openai.WriteError(w, http.StatusMethodNotAllowed, "invalid_request_error", "method_not_allowed", r.Method+" is not allowed on "+r.URL.Path)
+			return
 		}
-		openai.WriteError(w, http.StatusNotFound, "invalid_request_error", "not_found", "there is nothing at "+r.URL.Path+"; see /v1/models and /v1/chat/completions")
-	})
+		openai.WriteError(w, http.StatusNotFound, "invalid_request_error", "not_found", "there is nothing at "+r.URL.Path+"; see /v1/models, /v1/chat/completions and /v1/completions")
+	}))
 	return mux
 }
 
@@ -67,21 +77,19 @@ func (e *Engine) serveChat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if req.Stream {
-		e.stream(w, r, req, j)
+		e.streamChat(w, r, req, j)
 		return
 	}
 	resp, err := e.complete(r.Context(), j, false)
 	if err != nil {
-		fail(w, err)
+		e.fail(w, err)
 		return
 	}
 	openai.WriteJSON(w, http.StatusOK, resp)
 }
 
-// stream sends the answer as it comes.
-func (e *Engine) stream(w http.ResponseWriter, r *http.Request, req *openai.ChatRequest, j *job) {
-	var out *openai.StreamWriter
-	shared := newReply()
+func (e *Engine) streamChat(w http.ResponseWriter, r *http.Request, req *openai.ChatRequest, j *job) {
+	shared := newReply("chatcmpl-")
 	chunk := func(choices ...openai.ChunkChoice) openai.ChatChunk {
 		if choices == nil {
 			choices = []openai.ChunkChoice{}
@@ -89,45 +97,66 @@ func (e *Engine) stream(w http.ResponseWriter, r *http.Request, req *openai.Chat
 		return openai.ChatChunk{ID: shared.id, Object: "chat.completion.chunk", Created: shared.created, Model: e.opt.Model,
 			SystemFingerprint: e.fingerprint, Choices: choices}
 	}
-	// The status line waits for the first event, so that what fails before it
-	// is an error with a status.
-	begin := func() error {
-		out = openai.NewStreamWriter(w)
+	s := streamed{begin: func(send func(any) error) error {
 		for i := range j.n {
 			empty := ""
-			if err := out.Send(chunk(openai.ChunkChoice{Index: i, Delta: openai.Delta{Role: "assistant", Content: &empty}})); err != nil {
+			if err := send(chunk(openai.ChunkChoice{Index: i, Delta: openai.Delta{Role: "assistant", Content: &empty}})); err != nil {
 				return err
 			}
 		}
 		return nil
-	}
-	tokens, reasoning, err := e.run(r.Context(), j, false, func(ev event) error {
-		if out == nil {
-			if err := begin(); err != nil {
-				return err
-			}
-		}
+	}, event: func(ev event, send func(any) error) error {
 		for _, c := range e.chunkChoices(j, ev) {
-			if err := out.Send(chunk(c)); err != nil {
+			if err := send(chunk(c)); err != nil {
 				return err
 			}
 		}
 		return nil
+	}}
+	if req.StreamOptions != nil && req.StreamOptions.IncludeUsage {
+		s.usage = func(u *openai.Usage) any {
+			last := chunk()
+			last.Usage = u
+			return last
+		}
+	}
+	e.stream(w, r, j, s)
+}
+
+// streamed is how a wire words a stream: its beginning, what each event of the
+// job adds, and its usage, each nil where the wire has none.
+type streamed struct {
+	begin func(send func(any) error) error
+	event func(ev event, send func(any) error) error
+	usage func(*openai.Usage) any
+}
+
+// stream runs a job and sends what it says as it comes.
+func (e *Engine) stream(w http.ResponseWriter, r *http.Request, j *job, s streamed) {
+	var out *openai.StreamWriter
+	tokens, reasoning, err := e.run(r.Context(), j, false, func(ev event) error {
+		// The status line waits for the first event, so that what fails before it
+		// is an error with a status.
+		if out == nil {
+			out = openai.NewStreamWriter(w)
+			if s.begin != nil {
+				if err := s.begin(out.Send); err != nil {
+					return err
+				}
+			}
+		}
+		return s.event(ev, out.Send)
 	})
 	switch {
 	case err != nil && out == nil:
-		fail(w, err)
+		e.fail(w, err)
 		return
 	case err != nil:
 		out.Error(apiError(err)) // a client that has gone does not read it
 		return
 	}
-	if req.StreamOptions != nil && req.StreamOptions.IncludeUsage {
-		last := chunk()
-		last.Usage = usage(j, tokens, reasoning)
-		if out.Send(last) != nil {
-			return
-		}
+	if s.usage != nil && out.Send(s.usage(usage(j, tokens, reasoning))) != nil {
+		return
 	}
 	out.Done()
 }
@@ -151,15 +180,29 @@ func (e *Engine) chunkChoices(j *job, ev event) []openai.ChunkChoice {
 }
 
 // fail answers a request that came to nothing.
-func fail(w http.ResponseWriter, err error) {
+func (e *Engine) fail(w http.ResponseWriter, err error) {
 	if errors.Is(err, context.Canceled) {
 		return // the client has gone
 	}
 	bad := apiError(err)
-	if bad.Status == http.StatusTooManyRequests || bad.Status == http.StatusServiceUnavailable {
+	switch bad.Status {
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", strconv.Itoa(e.retryAfter()))
+	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	}
 	openai.WriteAPIError(w, bad)
+}
+
+// retryAfter is in how many seconds, 1 to 60 (official clients heed no longer
+// wait), a request that found the queue full may come again: when those that
+// wait now should have their slots, judged by how long others kept theirs.
+func (e *Engine) retryAfter() int {
+	e.mu.Lock()
+	turns := float64(e.waiting) / float64(e.opt.Slots)
+	e.mu.Unlock()
+	wait := time.Duration(turns * float64(e.metrics.slotTime()))
+	return int(min(max(1, (wait+time.Second-1)/time.Second), 60))
 }
 
 func apiError(err error) *openai.APIError {
@@ -192,11 +235,11 @@ func (e *Engine) modelEntry() openai.Model {
 }
 
 func (e *Engine) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	status, health := http.StatusOK, "ok"
 	e.mu.Lock()
-	status, health := http.StatusOK, map[string]any{"status": "ok", "running": e.running, "waiting": e.waiting}
 	if e.draining {
-		status, health["status"] = http.StatusServiceUnavailable, "draining"
+		status, health = http.StatusServiceUnavailable, "draining"
 	}
 	e.mu.Unlock()
-	openai.WriteJSON(w, status, health)
+	openai.WriteJSON(w, status, map[string]string{"status": health})
 }

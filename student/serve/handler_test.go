@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -228,14 +229,36 @@ func TestAFullQueueIsA429WithRetryAfter(t *testing.T) {
 	if !first.Next() { // it has the slot
 		t.Fatal(first.Err())
 	}
-	waiting := &job{ctx: t.Context(), prompt: []int32{1}, n: 1, maxTokens: 1, ready: make(chan struct{}, 1)}
+	waiting := &job{ctx: t.Context(), prompts: [][]int32{{1}}, n: 1, maxTokens: 1, ready: make(chan struct{}, 1)}
 	if err := e.submit(waiting, false); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Chat.Completions.New(t.Context(), chat("third"))
-	var failed *client.Error
-	if !errors.As(err, &failed) || failed.StatusCode != 429 || failed.Response.Header.Get("Retry-After") == "" {
-		t.Errorf("error is %v, want 429 with Retry-After", err)
+	ask := map[string]func() error{
+		"chat": func() error {
+			_, err := c.Chat.Completions.New(t.Context(), chat("third"))
+			return err
+		},
+		"streamed": func() error {
+			s := c.Chat.Completions.NewStreaming(t.Context(), chat("third"))
+			for s.Next() {
+			}
+			return s.Err()
+		},
+		"completions": func() error {
+			_, err := c.Completions.New(t.Context(), client.CompletionNewParams{Model: "student", Prompt: client.CompletionNewParamsPromptUnion{OfString: client.String("third")}})
+			return err
+		},
+	}
+	for name, third := range ask {
+		err := third()
+		var failed *client.Error
+		if !errors.As(err, &failed) || failed.StatusCode != 429 || failed.Code != "queue_full" {
+			t.Errorf("%s: error is %v, want 429", name, err)
+			continue
+		}
+		if after, err := strconv.Atoi(failed.Response.Header.Get("Retry-After")); err != nil || after < 1 {
+			t.Errorf("%s: Retry-After is %d (%v), want at least 1", name, after, err)
+		}
 	}
 	close(pace)
 	for first.Next() {
@@ -294,7 +317,7 @@ func TestModelsAndHealth(t *testing.T) {
 	if _, err := c.Models.Get(t.Context(), "other"); !errors.As(err, &failed) || failed.StatusCode != 404 {
 		t.Errorf("another model: %v", err)
 	}
-	for path, want := range map[string]int{"/healthz": 200, "/v1/models": 401, "/nothing": 404, "/v1/chat/completions": 405} {
+	for path, want := range map[string]int{"/health": 200, "/healthz": 200, "/v1/models": 401, "/metrics": 401, "/v1/completions": 405, "/nothing": 404, "/v1/chat/completions": 405} {
 		resp, err := srv.Client().Get(srv.URL + path)
 		if err != nil {
 			t.Fatal(err)

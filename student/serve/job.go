@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,29 +13,53 @@ import (
 // now is the clock of everything that is stamped with a time.
 var now = time.Now
 
-// job is one request: n sequences that continue one prompt.
+// job is one request: n sequences that continue its prompts, as many of each and
+// those of one prompt side by side.
 type job struct {
 	ctx       context.Context
-	prompt    []int32
+	prompts   [][]int32
 	n         int
-	maxTokens int // of each sequence
+	maxTokens int // of each sequence, and no more than the context has room for; 0: the prompt alone
 	sampling  sampling
 	seed      uint64
 	stops     []string
 	inline    bool
 	logprobs  bool
-	top       int // alternatives to report at each token
+	top       int  // alternatives to report at each token
+	echo      bool // the prompt is part of the answer, and of its logprobs
 
-	started int // sequences taken out of the queue; under the engine's lock
+	queued  time.Time
+	begun   bool // a token has been sampled; of the loop alone
+	started int  // sequences taken out of the queue; under the engine's lock
 
 	mu     sync.Mutex
 	events []event
 	ready  chan struct{} // holds a value when there are events
 }
 
+// perPrompt is how many sequences continue each prompt.
+func (j *job) perPrompt() int { return j.n / len(j.prompts) }
+
+// prompt is what a sequence continues.
+func (j *job) prompt(choice int) []int32 { return j.prompts[choice/j.perPrompt()] }
+
+// promptTokens counts each prompt once, however many sequences continue it.
+func (j *job) promptTokens() int {
+	n := 0
+	for _, p := range j.prompts {
+		n += len(p)
+	}
+	return n
+}
+
+// scores reports whether the tokens of the prompts are to be judged too.
+func (j *job) scores() bool { return j.echo && j.logprobs }
+
 // event is what a step adds to one of a job's sequences.
 type event struct {
 	choice   int
+	echo     string      // the prompt's text, with the first event of a job that echoes
+	prompt   []tokenInfo // with it, of a job that scores: the prompt's tokens after its first
 	piece    piece
 	logprobs []tokenInfo
 
@@ -44,7 +69,7 @@ type event struct {
 	err       error // the sequence ended like this
 }
 
-// tokenInfo is a sampled token with its probability and its likeliest rivals.
+// tokenInfo is a token with its probability and its likeliest rivals.
 type tokenInfo struct {
 	tokenLogprob
 	top []tokenLogprob
@@ -85,29 +110,70 @@ type sequence struct {
 	job       *job
 	choice    int
 	slot      int
-	last      int32 // sampled, not yet given to the decoder
+	prompt    []int32
+	read      int         // prompt tokens given to the decoder
+	scored    []tokenInfo // of the prompt, as far as it is read
+	last      int32       // sampled, not yet given to the decoder
+	maxTokens int
 	tokens    int
 	reasoning int
+	begun     time.Time // out of the queue
+	first     time.Time // token sampled
 	sampler   *sampler
 	bytes     *tokenizer.Stream
 	text      *text
 }
 
 func (e *Engine) newSequence(j *job, choice int) *sequence {
-	return &sequence{job: j, choice: choice, sampler: newSampler(j.sampling, j.seed, uint64(choice)),
-		bytes: e.tok.NewStream(), text: newText(j.inline, j.stops)}
+	prompt := j.prompt(choice)
+	// A prompt draws the same samples whatever prompts stand before it.
+	return &sequence{job: j, choice: choice, prompt: prompt, begun: now(), maxTokens: min(j.maxTokens, e.opt.MaxContext-len(prompt)),
+		sampler: newSampler(j.sampling, j.seed, uint64(choice%j.perPrompt())), bytes: e.tok.NewStream(), text: newText(j.inline, j.stops)}
 }
 
-// accept draws a token from the logits, hands over what it adds and reports
-// whether the sequence has ended.
+// next is the token that the decoder is to be given.
+func (s *sequence) next() int32 {
+	if s.read < len(s.prompt) {
+		s.read++
+		return s.prompt[s.read-1]
+	}
+	return s.last
+}
+
+// info is what the logits say of a token, as far as the job asks.
+func (s *sequence) info(logits []float32, token int32) (info tokenInfo) {
+	info.tokenLogprob, info.top = logprobsOf(logits, token, s.job.top)
+	return info
+}
+
+// accept takes the logits after the last token read. Inside of the prompt they
+// judge its next token; after it a token is drawn from them. It hands over what
+// this adds and reports whether the sequence has ended.
 func (e *Engine) accept(s *sequence, logits []float32) bool {
+	if s.read < len(s.prompt) {
+		s.scored = append(s.scored, s.info(logits, s.prompt[s.read]))
+		return false
+	}
 	ev := event{choice: s.choice}
+	if s.tokens == 0 && s.job.echo {
+		var echo strings.Builder
+		for _, id := range s.prompt {
+			echo.WriteString(s.bytes.Next(id))
+		}
+		ev.echo = echo.String()
+		ev.prompt, s.scored = s.scored, nil
+	}
+	if s.maxTokens == 0 {
+		ev.finish, ev.echo = "length", ev.echo+s.bytes.Flush()
+		e.metrics.ended(s)
+		s.job.push(ev)
+		return true
+	}
 	s.last = s.sampler.next(logits)
 	s.tokens++
+	e.metrics.sampled(s)
 	if s.job.logprobs {
-		var info tokenInfo
-		info.tokenLogprob, info.top = logprobsOf(logits, s.last, s.job.top)
-		ev.logprobs = append(ev.logprobs, info)
+		ev.logprobs = append(ev.logprobs, s.info(logits, s.last))
 	}
 	if slices.Contains(e.eos, s.last) {
 		ev.finish = "stop"
@@ -122,7 +188,7 @@ func (e *Engine) accept(s *sequence, logits []float32) bool {
 		switch {
 		case s.text.stopped():
 			ev.finish = "stop"
-		case s.tokens == s.job.maxTokens:
+		case s.tokens == s.maxTokens:
 			ev.finish = "length"
 		}
 	}
@@ -131,6 +197,7 @@ func (e *Engine) accept(s *sequence, logits []float32) bool {
 		ev.piece.reasoning += rest.reasoning
 		ev.piece.content += rest.content
 		ev.tokens, ev.reasoning = s.tokens, s.reasoning
+		e.metrics.ended(s)
 	}
 	// The first token is told of even if nothing can be shown yet: by it a
 	// waiting client knows that its request has begun.

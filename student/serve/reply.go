@@ -10,19 +10,21 @@ import (
 	"retort/openai"
 )
 
-// reply names what all parts of one response share.
+// reply is what all parts of one response share.
 type reply struct {
 	id      string
 	created openai.Unix
 }
 
-func newReply() reply {
+func newReply(prefix string) reply {
 	t := now()
-	return reply{id: "chatcmpl-" + exchange.NewID(t).String(), created: openai.Unix(t.Unix())}
+	return reply{id: prefix + exchange.NewID(t).String(), created: openai.Unix(t.Unix())}
 }
 
 // answer is what one sequence has said, when it has ended.
 type answer struct {
+	echo               string
+	prompt             []tokenInfo
 	reasoning, content string
 	logprobs           []tokenInfo
 	finish             string
@@ -61,18 +63,27 @@ func (e *Engine) run(ctx context.Context, j *job, wait bool, on func(event) erro
 	return tokens, reasoning, nil
 }
 
-// complete runs a job to its end and puts the response together.
-func (e *Engine) complete(ctx context.Context, j *job, wait bool) (*openai.ChatResponse, error) {
-	r := newReply()
-	answers := make([]answer, j.n)
-	tokens, reasoning, err := e.run(ctx, j, wait, func(ev event) error {
+// answers runs a job to its end and returns what its sequences have said, with
+// the counts of run.
+func (e *Engine) answers(ctx context.Context, j *job, wait bool) (answers []answer, tokens, reasoning int, err error) {
+	answers = make([]answer, j.n)
+	tokens, reasoning, err = e.run(ctx, j, wait, func(ev event) error {
 		a := &answers[ev.choice]
+		a.echo += ev.echo
+		a.prompt = append(a.prompt, ev.prompt...)
 		a.reasoning += ev.piece.reasoning
 		a.content += ev.piece.content
 		a.logprobs = append(a.logprobs, ev.logprobs...)
 		a.finish = ev.finish
 		return nil
 	})
+	return answers, tokens, reasoning, err
+}
+
+// complete runs a chat's job to its end and puts the response together.
+func (e *Engine) complete(ctx context.Context, j *job, wait bool) (*openai.ChatResponse, error) {
+	r := newReply("chatcmpl-")
+	answers, tokens, reasoning, err := e.answers(ctx, j, wait)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +100,26 @@ func (e *Engine) complete(ctx context.Context, j *job, wait bool) (*openai.ChatR
 }
 
 func usage(j *job, tokens, reasoning int) *openai.Usage {
-	u := &openai.Usage{PromptTokens: int64(len(j.prompt)), CompletionTokens: int64(tokens), TotalTokens: int64(len(j.prompt) + tokens)}
+	prompt := j.promptTokens()
+	u := &openai.Usage{PromptTokens: int64(prompt), CompletionTokens: int64(tokens), TotalTokens: int64(prompt + tokens)}
 	if reasoning > 0 {
 		u.CompletionTokensDetails = &openai.CompletionTokensDetails{ReasoningTokens: int64(reasoning)}
 	}
 	return u
 }
+
+// tokenText names a token on the wire: by its text or, where that is a part of a
+// character, by its bytes.
+func (e *Engine) tokenText(id int32) string {
+	b := e.tok.TokenBytes(id)
+	if !utf8.Valid(b) {
+		return fmt.Sprintf("bytes:%x", b)
+	}
+	return string(b)
+}
+
+// finite makes a log-probability fit for JSON, which has no -Inf.
+func finite(logprob float64) float64 { return max(logprob, -9999) }
 
 // logprobsJSON is the wire's logprobs object, or nil where none were asked for.
 // It lists every token sampled, those of the reasoning and its tags included.
@@ -113,12 +138,9 @@ func (e *Engine) logprobsJSON(j *job, tokens []tokenInfo) json.RawMessage {
 	}
 	show := func(t tokenLogprob) one {
 		b := e.tok.TokenBytes(t.id)
-		o := one{Token: string(b), Logprob: max(t.logprob, -9999), Bytes: make([]int, len(b))} // -Inf is not JSON
+		o := one{Token: e.tokenText(t.id), Logprob: finite(t.logprob), Bytes: make([]int, len(b))}
 		for i, v := range b {
 			o.Bytes[i] = int(v)
-		}
-		if !utf8.Valid(b) {
-			o.Token = fmt.Sprintf("bytes:%x", b)
 		}
 		return o
 	}

@@ -14,15 +14,14 @@ import (
 
 // newJob reads a request as what the engine is to do, without a context.
 func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
-	if req.Model != e.opt.Model {
-		return nil, &openai.APIError{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
-			Message: fmt.Sprintf("the model %q does not exist here; this server has %q", req.Model, e.opt.Model)}
+	if bad := e.checkModel(req.Model); bad != nil {
+		return nil, bad
 	}
 	j := &job{n: 1, inline: e.opt.InlineReasoning, stops: req.Stop, ready: make(chan struct{}, 1)}
 	if req.N != nil {
 		j.n = *req.N
 	}
-	if bad := j.readSampling(req); bad != nil {
+	if bad := j.readSampling(req.Temperature, req.TopP, req.Seed, req.Extra); bad != nil {
 		return nil, bad
 	}
 	if bad := j.readExtra(req.Extra); bad != nil {
@@ -32,11 +31,12 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 	if bad != nil {
 		return nil, bad
 	}
-	j.prompt = e.tok.Prompt(messages)
-	room := e.opt.MaxContext - len(j.prompt)
+	prompt := e.tok.Prompt(messages)
+	j.prompts = [][]int32{prompt}
+	room := e.opt.MaxContext - len(prompt)
 	if room < 1 {
 		return nil, &openai.APIError{Status: http.StatusBadRequest, Type: "invalid_request_error", Code: "context_length_exceeded", Param: "messages",
-			Message: fmt.Sprintf("this model's context is %d tokens and the messages take %d of them: shorten them", e.opt.MaxContext, len(j.prompt))}
+			Message: fmt.Sprintf("this model's context is %d tokens and the messages take %d of them: shorten them", e.opt.MaxContext, len(prompt))}
 	}
 	j.maxTokens = room
 	if most, ok := req.OutputLimit(); ok {
@@ -45,28 +45,95 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 	return j, nil
 }
 
+func (e *Engine) checkModel(name string) *openai.APIError {
+	if name == e.opt.Model {
+		return nil
+	}
+	return &openai.APIError{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
+		Message: fmt.Sprintf("the model %q does not exist here; this server has %q", name, e.opt.Model)}
+}
+
 // invalid is a refusal of one parameter.
 func invalid(param, format string, args ...any) *openai.APIError {
 	return &openai.APIError{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
 }
 
-func (j *job) readSampling(req *openai.ChatRequest) *openai.APIError {
+// readSampling reads how tokens are to be drawn; extra holds what OpenAI's wires
+// do not have, top_k and min_p.
+func (j *job) readSampling(t, p *float64, seed *int64, extra openai.Extra) *openai.APIError {
 	j.sampling = sampling{temperature: 1, topP: 1}
-	if t := req.Temperature; t != nil {
+	if t != nil {
 		if !(*t >= 0 && *t <= 2) {
 			return invalid("temperature", "temperature is %v, must be between 0 and 2", *t)
 		}
 		j.sampling.temperature = *t
 	}
-	if p := req.TopP; p != nil {
+	if p != nil {
 		if !(*p > 0 && *p <= 1) {
 			return invalid("top_p", "top_p is %v, must be above 0 and at most 1", *p)
 		}
 		j.sampling.topP = *p
 	}
 	j.seed = rand.Uint64()
-	if req.Seed != nil {
-		j.seed = uint64(*req.Seed)
+	if seed != nil {
+		j.seed = uint64(*seed)
+	}
+	if bad := readFields(extra, field{"top_k", &j.sampling.topK}, field{"min_p", &j.sampling.minP}); bad != nil {
+		return bad
+	}
+	switch {
+	case j.sampling.topK < -1:
+		return invalid("top_k", "top_k is %d, must be at least 1 (0 or -1: all)", j.sampling.topK)
+	case j.sampling.topK == -1: // vLLM's way to say all
+		j.sampling.topK = 0
+	case !(j.sampling.minP >= 0 && j.sampling.minP <= 1):
+		return invalid("min_p", "min_p is %v, must be between 0 and 1", j.sampling.minP)
+	}
+	return nil
+}
+
+// field is a field of a request that the wire's type does not name, and where
+// its value goes.
+type field struct {
+	name string
+	into any
+}
+
+// readFields reads the fields that are there and not null.
+func readFields(extra openai.Extra, fields ...field) *openai.APIError {
+	for _, f := range fields {
+		raw, ok := extra[f.name]
+		if !ok || bytes.Equal(raw, []byte("null")) {
+			continue
+		}
+		if err := json.Unmarshal(raw, f.into); err != nil {
+			return invalid(f.name, "%s is not of the right type", f.name)
+		}
+	}
+	return nil
+}
+
+// refusePenalties refuses penalties, which would change the answer.
+func refusePenalties(extra openai.Extra) *openai.APIError {
+	for _, name := range []string{"presence_penalty", "frequency_penalty"} {
+		var penalty float64
+		if bad := readFields(extra, field{name, &penalty}); bad != nil {
+			return bad
+		}
+		if penalty != 0 {
+			return invalid(name, "%s is not supported, only 0", name)
+		}
+	}
+	return nil
+}
+
+// refuse refuses fields that are there and ask for something.
+func refuse(extra openai.Extra, names ...string) *openai.APIError {
+	for _, name := range names {
+		raw := bytes.TrimSpace(extra[name])
+		if empty := len(raw) == 0 || slices.Contains([]string{"null", "[]", "{}", `""`, `["text"]`}, string(raw)); !empty {
+			return invalid(name, "%s is not supported by this server", name)
+		}
 	}
 	return nil
 }
@@ -75,51 +142,22 @@ func (j *job) readSampling(req *openai.ChatRequest) *openai.APIError {
 // would change the answer and that this server cannot honour are refused
 // rather than passed over.
 func (j *job) readExtra(extra openai.Extra) *openai.APIError {
-	read := func(name string, into any) *openai.APIError {
-		raw, ok := extra[name]
-		if !ok || bytes.Equal(raw, []byte("null")) {
-			return nil
-		}
-		if err := json.Unmarshal(raw, into); err != nil {
-			return invalid(name, "%s is not of the right type", name)
-		}
-		return nil
-	}
 	var format struct{ Type string }
-	var presence, frequency float64
-	for _, field := range []struct {
-		name string
-		into any
-	}{
-		{"top_k", &j.sampling.topK}, {"logprobs", &j.logprobs}, {"top_logprobs", &j.top},
-		{"response_format", &format}, {"presence_penalty", &presence}, {"frequency_penalty", &frequency},
-	} {
-		if bad := read(field.name, field.into); bad != nil {
-			return bad
-		}
+	if bad := readFields(extra, field{"logprobs", &j.logprobs}, field{"top_logprobs", &j.top}, field{"response_format", &format}); bad != nil {
+		return bad
 	}
 	switch {
-	case j.sampling.topK < 0:
-		if j.sampling.topK != -1 { // vLLM's way to say all
-			return invalid("top_k", "top_k is %d, must be at least 1 (0 or -1: all)", j.sampling.topK)
-		}
-		j.sampling.topK = 0
 	case j.top < 0 || j.top > 20:
 		return invalid("top_logprobs", "top_logprobs is %d, must be between 0 and 20", j.top)
 	case j.top > 0 && !j.logprobs:
 		return invalid("top_logprobs", "top_logprobs needs logprobs to be true")
 	case format.Type != "" && format.Type != "text":
 		return invalid("response_format", "response_format %q is not supported, only text", format.Type)
-	case presence != 0 || frequency != 0:
-		return invalid("presence_penalty", "presence_penalty and frequency_penalty are not supported, only 0")
 	}
-	for _, name := range []string{"tools", "functions", "logit_bias", "modalities", "audio", "prediction", "web_search_options"} {
-		raw := bytes.TrimSpace(extra[name])
-		if empty := len(raw) == 0 || slices.Contains([]string{"null", "[]", "{}", `["text"]`}, string(raw)); !empty {
-			return invalid(name, "%s is not supported by this server", name)
-		}
+	if bad := refusePenalties(extra); bad != nil {
+		return bad
 	}
-	return nil
+	return refuse(extra, "tools", "functions", "logit_bias", "modalities", "audio", "prediction", "web_search_options")
 }
 
 // conversation turns the wire's messages into the template's.

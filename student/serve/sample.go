@@ -11,6 +11,7 @@ type sampling struct {
 	temperature float64 // 0: the likeliest token
 	topP        float64 // of the likeliest tokens that make up this share; 1: of all
 	topK        int     // of so many likeliest tokens; 0: of all
+	minP        float64 // of tokens at least this share as likely as the likeliest; 0: of all
 }
 
 // sampler draws tokens for one sequence. Equal logits are taken in the order
@@ -36,10 +37,28 @@ func (s *sampler) next(logits []float32) int32 {
 	if s.temperature == 0 || s.topK == 1 {
 		return argmax(logits)
 	}
+	total := s.keep(logits)
+	at := s.rng.Float64() * total
+	for _, c := range s.order {
+		if at -= c.p; at < 0 {
+			return c.id
+		}
+	}
+	return s.order[len(s.order)-1].id
+}
+
+// keep sets order to the tokens that may be drawn and returns the sum of their
+// shares. The temperature comes first; of what min_p and top_k leave, top_p
+// takes its part (vLLM's order).
+func (s *sampler) keep(logits []float32) (total float64) {
 	s.order = s.order[:0]
 	top := float64(logits[argmax(logits)])
 	for i, l := range logits {
-		s.order = append(s.order, candidate{id: int32(i), logit: l, p: math.Exp((float64(l) - top) / s.temperature)})
+		p := math.Exp((float64(l) - top) / s.temperature) // relative to the likeliest token
+		if p < s.minP {
+			continue
+		}
+		s.order = append(s.order, candidate{id: int32(i), logit: l, p: p})
 	}
 	if s.topK > 0 || s.topP < 1 {
 		slices.SortStableFunc(s.order, func(a, b candidate) int {
@@ -55,7 +74,6 @@ func (s *sampler) next(logits []float32) int32 {
 			s.order = s.order[:s.topK]
 		}
 	}
-	total := 0.0
 	for _, c := range s.order {
 		total += c.p
 	}
@@ -68,13 +86,7 @@ func (s *sampler) next(logits []float32) int32 {
 			}
 		}
 	}
-	at := s.rng.Float64() * total
-	for _, c := range s.order {
-		if at -= c.p; at < 0 {
-			return c.id
-		}
-	}
-	return s.order[len(s.order)-1].id
+	return total
 }
 
 // argmax is the first of the largest values.
@@ -106,22 +118,20 @@ func logprobsOf(logits []float32, chosen int32, top int) (tokenLogprob, []tokenL
 	if top == 0 {
 		return tokenLogprob{chosen, float64(logits[chosen]) - lse}, nil
 	}
-	ids := make([]int32, len(logits))
-	for i := range ids {
-		ids[i] = int32(i)
-	}
-	slices.SortStableFunc(ids, func(a, b int32) int {
-		switch {
-		case logits[a] > logits[b]:
-			return -1
-		case logits[a] < logits[b]:
-			return 1
+	// The likeliest so far, in order: few, so that each is put in its place. Of
+	// equals the first stays before.
+	likeliest := make([]tokenLogprob, 0, min(top, len(logits))+1)
+	for id, l := range logits {
+		p := float64(l) - lse
+		if len(likeliest) == top && p <= likeliest[top-1].logprob {
+			continue
 		}
-		return 0
-	})
-	var likeliest []tokenLogprob
-	for _, id := range ids[:min(top, len(ids))] {
-		likeliest = append(likeliest, tokenLogprob{id, float64(logits[id]) - lse})
+		at := len(likeliest)
+		for at > 0 && likeliest[at-1].logprob < p {
+			at--
+		}
+		likeliest = slices.Insert(likeliest, at, tokenLogprob{int32(id), p})
+		likeliest = likeliest[:min(len(likeliest), top)]
 	}
 	return tokenLogprob{chosen, float64(logits[chosen]) - lse}, likeliest
 }

@@ -87,8 +87,8 @@ type bill struct {
 }
 
 // openBill opens a bill for appending and cuts off a line that a crash left
-// incomplete.
-func openBill(path string) (*bill, error) {
+// incomplete. syncDir makes its name durable.
+func openBill(path string, syncDir func(dir string) error) (*bill, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open bill: %w", err)

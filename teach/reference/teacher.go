@@ -50,7 +50,7 @@ func New(cfg Config) (*Teacher, error) {
 		t.limiter = newLimiter(&cfg, d, t.now())
 	}
 	if cfg.BillPath != "" {
-		if t.bill, err = openBill(cfg.BillPath); err != nil {
+		if t.bill, err = openBill(cfg.BillPath, syncDir); err != nil {
 			return nil, err
 		}
 	}

@@ -127,6 +127,7 @@ func catch(root string, m mutant) (bool, error) {
 	if out, err := exec.Command("go", "vet", "-overlay", list, room).CombinedOutput(); err != nil {
 		return false, fmt.Errorf("%s: %s: the mutant does not compile:\n%s", m.file, m.what, out)
 	}
-	out, err := exec.Command("go", "test", "-count=1", "-overlay", list, room).CombinedOutput()
-	return err != nil && strings.Contains(string(out), "--- FAIL"), nil
+	out, err := exec.Command("go", "test", "-count=1", "-timeout=3m", "-overlay", list, room).CombinedOutput()
+	failed := strings.Contains(string(out), "--- FAIL") || strings.Contains(string(out), "panic: test timed out")
+	return err != nil && failed, nil
 }

@@ -20,7 +20,10 @@ const MetricsFile = "metrics.jsonl"
 
 // metrics appends lines to a file. A nil *metrics writes nothing.
 type metrics struct {
-	file *os.File
+	file interface {
+		io.WriteCloser
+		Sync() error
+	}
 	line []byte // reused
 }
 

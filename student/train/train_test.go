@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -373,6 +374,37 @@ func TestACheckpointThatCannotBeWrittenLeavesTheOneBefore(t *testing.T) {
 	}
 	if want := []string{checkpointName(2), checkpointName(4), MetricsFile}; !slices.Equal(names, want) {
 		t.Errorf("left behind: %v, want %v", names, want)
+	}
+}
+
+// unsynced is a file whose sync fails.
+type unsynced struct{ *os.File }
+
+var errUnsynced = errors.New("not synced")
+
+func (unsynced) Sync() error { return errUnsynced }
+
+// TestACheckpointNeverStandsBeforeItsMetrics: the lines that lead to it are made
+// durable first, and if they cannot be there is no checkpoint.
+func TestACheckpointNeverStandsBeforeItsMetrics(t *testing.T) {
+	dir := t.TempDir()
+	r, err := newRun(small(t, false), pool(t, 1), copies(60, 1), Options{Epochs: 1, BatchTokens: 150, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if err := r.restore(); err != nil {
+		t.Fatal(err)
+	}
+	r.metrics.file = unsynced{r.metrics.file.(*os.File)}
+	if _, err := r.train(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.save(); !errors.Is(err, errUnsynced) {
+		t.Errorf("saving gives %v, want the metrics' error", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, checkpointName(1))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a checkpoint: %v", err)
 	}
 }
 

@@ -366,6 +366,16 @@ func (f *heldFile) Sync() error {
 
 func (f *heldFile) Close() error { return nil }
 
+// await returns when a sync has begun, and fails the test where none does.
+func (f *heldFile) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-f.arrived:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the bill is not synced")
+	}
+}
+
 func TestNoByteOfAReplyComesBeforeTheBillIsSynced(t *testing.T) {
 	for _, more := range []string{"", `,"stream":true`} {
 		file := &heldFile{arrived: make(chan struct{}, 16), release: make(chan struct{})}
@@ -382,7 +392,7 @@ func TestNoByteOfAReplyComesBeforeTheBillIsSynced(t *testing.T) {
 		defer conn.Close()
 		b := body(product, more)
 		fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s: a1\r\nContent-Length: %d\r\n\r\n%s", AttemptHeader, len(b), b)
-		<-file.arrived // the line is written, its sync hangs
+		file.await(t) // the line is written, its sync hangs
 		if err := conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
@@ -418,7 +428,7 @@ func TestRequestsThatWaitTogetherShareASync(t *testing.T) {
 	}
 	wg.Add(n)
 	go add(0)
-	<-file.arrived // the first sync hangs; the others gather meanwhile
+	file.await(t) // the first sync hangs; the others gather meanwhile
 	for i := 1; i < n; i++ {
 		go add(i)
 	}

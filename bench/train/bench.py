@@ -17,6 +17,7 @@ from importlib.metadata import version
 
 import numpy
 import torch
+import torch._dynamo
 from safetensors.torch import load_file
 
 from student import Trainer
@@ -206,6 +207,7 @@ def peak(setup_file, weights_file, variant):
 def measure_peak(spec):
     setup_file, weights_file, *variant = json.loads(spec)
     torch.set_num_threads(THREADS)
+    torch._dynamo.config.recompile_limit = 64
     with open(setup_file) as f:
         trainer = Trainer(json.load(f), load_file(weights_file), *variant)
     timed(trainer, 5)
@@ -385,6 +387,7 @@ def main():
         return measure_peak(args.peak)
     torch.manual_seed(1)
     torch.set_num_threads(THREADS)
+    torch._dynamo.config.recompile_limit = 64  # Muon meets many shapes
     first = f"{machine()}; torch {version('torch')}, {THREADS} threads on both sides; load average at the start {load_average()}"
     print(first)
     bench = Bench(args)

@@ -12,27 +12,25 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 
+	"retort/bench/trial"
 	"retort/internal/kernel"
 	"retort/internal/machine"
+	"retort/student/train"
 )
 
 var precisions = []string{"fp32", "bf16"}
 
 // student is what became of one training.
 type student struct {
-	scores  map[string]float64 // by family and overall: share right of the held-out problems
-	loss    float64            // held-out, at the end
-	seconds float64            // of training
+	trial.Result
+	loss float64 // held-out, at the end
 }
 
 func main() {
@@ -75,57 +73,21 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 				return err
 			}
 			found[precision] = append(found[precision], s)
-			fmt.Fprintf(stderr, "seed %d, %s: overall %.2f%%, held-out loss %.5f, %.0f s\n", seed, precision, 100*s.scores["overall"], s.loss, s.seconds)
+			fmt.Fprintf(stderr, "seed %d, %s: overall %.2f%%, held-out loss %.5f, %.0f s\n", seed, precision, 100*s.Scores["overall"], s.loss, s.Seconds)
 		}
 	}
 	return b.print(stdout, found)
 }
 
-// train runs the recipe in another precision; runs of one seed share a workspace,
-// so that its teacher is asked once and both learn from the same dataset.
-func (b *bench) train(stderr io.Writer, precision string, seed int) (s student, err error) {
-	data, err := os.ReadFile(b.recipe)
+// train teaches the recipe's problems in a precision.
+func (b *bench) train(stderr io.Writer, precision string, seed int) (student, error) {
+	t := trial.Trial{Binary: b.binary, Recipe: b.recipe, Work: b.work, Stderr: stderr}
+	r, err := t.Train(precision, seed, nil, map[string]any{"tokens": b.tokens, "precision": precision})
 	if err != nil {
-		return s, err
+		return student{}, err
 	}
-	var recipe map[string]any
-	if err := yaml.Unmarshal(data, &recipe); err != nil {
-		return s, err
-	}
-	recipe["name"], recipe["seed"] = precision, seed
-	recipe["train"] = []any{map[string]any{"sft": map[string]any{"tokens": b.tokens, "precision": precision}}}
-	recipe["eval"] = map[string]any{"against": []string{"teacher"}}
-	if data, err = yaml.Marshal(recipe); err != nil {
-		return s, err
-	}
-	file := filepath.Join(b.work, fmt.Sprintf("%s-%d.yaml", precision, seed))
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		return s, err
-	}
-	workspace := filepath.Join(b.work, "seed-"+strconv.Itoa(seed))
-	cmd := exec.Command(b.binary, "run", file, "--workspace", workspace, "--json", "--quiet")
-	cmd.Stderr = stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return s, fmt.Errorf("%s: %w", cmd, err)
-	}
-	var summary struct {
-		Run  string
-		Eval []struct {
-			Family  string
-			Student float64
-		}
-		Seconds map[string]float64
-	}
-	if err := json.Unmarshal(out, &summary); err != nil {
-		return s, fmt.Errorf("%s: %w", cmd, err)
-	}
-	s.seconds, s.scores = summary.Seconds["train"], map[string]float64{}
-	for _, e := range summary.Eval {
-		s.scores[e.Family] = e.Student
-	}
-	s.loss, err = lastLoss(filepath.Join(workspace, "runs", summary.Run, "checkpoints", "metrics.jsonl"))
-	return s, err
+	loss, err := lastLoss(filepath.Join(r.Dir, "checkpoints", train.MetricsFile))
+	return student{r, loss}, err
 }
 
 // lastLoss is the last held-out loss that a run's metrics tell.
@@ -178,12 +140,12 @@ func (b *bench) print(stdout io.Writer, found map[string][]student) error {
 		fmt.Fprintf(&lines, "- %s: fp32 "+form+", bf16 "+form+", difference "+form+" ["+form+" to "+form+"]\n", name, stat.Mean(single, nil), stat.Mean(low, nil), mean, lo, hi)
 	}
 	for _, family := range []string{"multiply", "chain", "list", "overall"} {
-		add(family, "%.2f%%", 100, func(s student) float64 { return s.scores[family] })
+		add(family, "%.2f%%", 100, func(s student) float64 { return s.Scores[family] })
 	}
 	add("held-out loss", "%.5f", 1, func(s student) float64 { return s.loss })
 	var faster []float64
 	for i, s := range found["fp32"] {
-		faster = append(faster, s.seconds/found["bf16"][i].seconds)
+		faster = append(faster, s.Seconds/found["bf16"][i].Seconds)
 	}
 	figures["faster"] = stat.Mean(faster, nil)
 	fmt.Fprintf(&lines, "- bf16 trains in 1/%.2f of the time of fp32\n", figures["faster"])

@@ -5,19 +5,15 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"retort/bench/trial"
 )
 
 // presets are what is compared, in the order in which the first seed runs them.
@@ -60,90 +56,36 @@ type bench struct {
 func (b *bench) run(stdout, stderr io.Writer) error {
 	rates := map[string]float64{}
 	for _, preset := range presets {
-		_, tokens, seconds, err := b.train(stderr, preset, 1, probeTokens, "probe")
+		r, err := b.train(stderr, preset, 1, probeTokens, "probe")
 		if err != nil {
 			return err
 		}
-		rates[preset] = float64(tokens) / seconds
+		rates[preset] = float64(r.Tokens) / r.Seconds
 		fmt.Fprintf(stderr, "%s: %.0f tokens/s\n", preset, rates[preset])
 	}
 	var scores []score
 	for seed := 1; seed <= b.seeds; seed++ {
 		for i := range presets {
 			preset := presets[(i+seed+1)%len(presets)]
-			results, tokens, seconds, err := b.train(stderr, preset, seed, int64(rates[preset]*b.seconds), "full")
+			r, err := b.train(stderr, preset, seed, int64(rates[preset]*b.seconds), "full")
 			if err != nil {
 				return err
 			}
-			for _, r := range results {
-				s := score{preset, seed, r.Family, r.Student, seconds, tokens}
+			for _, family := range r.Order {
+				s := score{preset, seed, family, r.Scores[family], r.Seconds, r.Tokens}
 				scores = append(scores, s)
 				fmt.Fprintf(stderr, "%s, seed %d, %s: %.1f%% after %.1f M tokens, %.0f s\n",
-					preset, seed, r.Family, 100*r.Student, float64(tokens)/1e6, seconds)
+					preset, seed, family, 100*s.Student, float64(s.Tokens)/1e6, s.Seconds)
 			}
 		}
 	}
 	return b.print(stdout, scores)
 }
 
-// result is a line of `retort run --json`.
-type result struct {
-	Family  string  `json:"family"`
-	Student float64 `json:"student"`
-}
-
-// train runs the recipe with another student, seed and length of training; runs
-// of one seed share a workspace, so that its teacher is asked once.
-func (b *bench) train(stderr io.Writer, preset string, seed int, tokens int64, kind string) ([]result, int64, float64, error) {
-	data, err := os.ReadFile(b.recipe)
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	var recipe map[string]any
-	if err := yaml.Unmarshal(data, &recipe); err != nil {
-		return nil, 0, 0, err
-	}
-	recipe["name"] = preset + "-" + kind
-	recipe["seed"] = seed
-	recipe["student"] = map[string]any{"preset": preset}
-	recipe["train"] = []any{map[string]any{"sft": map[string]any{"tokens": tokens}}}
-	recipe["eval"] = map[string]any{"against": []string{"teacher"}}
-	if data, err = yaml.Marshal(recipe); err != nil {
-		return nil, 0, 0, err
-	}
-	file := filepath.Join(b.work, fmt.Sprintf("%s-%s-%d.yaml", preset, kind, seed))
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		return nil, 0, 0, err
-	}
-	workspace := filepath.Join(b.work, "seed-"+strconv.Itoa(seed))
-	cmd := exec.Command(b.binary, "run", file, "--workspace", workspace, "--json", "--quiet")
-	cmd.Stderr = stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, 0, 0, fmt.Errorf("%s: %w", cmd, err)
-	}
-	var summary struct {
-		Run  string   `json:"run"`
-		Eval []result `json:"eval"`
-	}
-	if err := json.Unmarshal(out, &summary); err != nil {
-		return nil, 0, 0, fmt.Errorf("%s: %w", cmd, err)
-	}
-	dirs, err := filepath.Glob(filepath.Join(workspace, "runs", preset+"-"+kind+"-*", "training.json"))
-	if err != nil || len(dirs) != 1 {
-		return nil, 0, 0, errors.Join(err, fmt.Errorf("%d training.json of %s", len(dirs), summary.Run))
-	}
-	if data, err = os.ReadFile(dirs[0]); err != nil {
-		return nil, 0, 0, err
-	}
-	var training struct {
-		Tokens  int64   `json:"tokens"`
-		Seconds float64 `json:"seconds"`
-	}
-	if err := json.Unmarshal(data, &training); err != nil {
-		return nil, 0, 0, err
-	}
-	return summary.Eval, training.Tokens, training.Seconds, nil
+// train teaches a preset for so many tokens.
+func (b *bench) train(stderr io.Writer, preset string, seed int, tokens int64, kind string) (trial.Result, error) {
+	t := trial.Trial{Binary: b.binary, Recipe: b.recipe, Work: b.work, Stderr: stderr}
+	return t.Train(preset+"-"+kind, seed, map[string]any{"preset": preset}, map[string]any{"tokens": tokens})
 }
 
 func (b *bench) print(stdout io.Writer, scores []score) error {

@@ -37,7 +37,7 @@ func AttentionForward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk int
 		return
 	}
 	keys := min(t, attnKeys)
-	w := s.split(packedLen(keys, dqk), packedLen(dv, keys), attnRows*keys, t)
+	w := split(&s.attn, packedLen(keys, dqk), packedLen(dv, keys), attnRows*keys, t)
 	kt, vp, score, sum := w[0], w[1], w[2], w[3]
 	for j0 := 0; j0 < t; j0 += attnKeys {
 		j1 := min(j0+attnKeys, t)
@@ -99,7 +99,7 @@ func AttentionBackward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk in
 		return
 	}
 	keys := min(t, attnKeys)
-	w := s.split(packedLen(keys, dqk), packedLen(keys, dv), packedLen(dqk, keys), // kᵀ, vᵀ, k
+	w := split(&s.attn, packedLen(keys, dqk), packedLen(keys, dv), packedLen(dqk, keys), // kᵀ, vᵀ, k
 		packedLen(dqk, attnRows), packedLen(dv, attnRows), // rows of q and of dout
 		attnRows*keys, attnRows*keys, t) // p, dp, along
 	kt, vt, kp, qp, op, p, dp, along := w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
@@ -181,17 +181,19 @@ func checkAttention(t, dqk, dv int, scale float32, lse int) {
 	}
 }
 
-// split cuts s's tile memory into pieces of the given lengths.
-func (s *Scratch) split(lengths ...int) (pieces [8][]float32) {
+// split cuts memory, which it grows, into pieces of the given lengths that begin
+// on cache lines where memory does.
+func split[T float32 | uint16](memory *[]T, lengths ...int) (pieces [8][]T) {
+	const line = 32 // elements of the smaller type
 	total := 0
 	for _, n := range lengths {
-		total += (n + 15) &^ 15
+		total += (n + line - 1) &^ (line - 1)
 	}
-	s.attn = grow(s.attn, total)
+	*memory = grow(*memory, total)
 	at := 0
 	for i, n := range lengths {
-		pieces[i] = s.attn[at : at+n]
-		at += (n + 15) &^ 15
+		pieces[i] = (*memory)[at : at+n]
+		at += (n + line - 1) &^ (line - 1)
 	}
 	return pieces
 }

@@ -16,9 +16,9 @@ func roundsAttention(precision Precision, dqk, dv int) bool {
 func attentionForwardBF16(t, dqk, dv int, q []float32, ldq int, k []float32, ldk int, v []float32, ldv int, out []float32, ldo int, lse []float32, scale float32, s *Scratch) {
 	keys := padK(min(t, attnKeys))
 	wide := max(padK(dqk), keys) + rowSlack
-	f := s.split(attnRowsBF16*keys, t)
+	f := split(&s.attn, attnRowsBF16*keys, t)
 	score, sum := f[0], f[1]
-	h := s.split16(packedLenBF16(keys, dqk), packedLenBF16(dv, keys), attnRowsBF16*wide)
+	h := split(&s.attn16, packedLenBF16(keys, dqk), packedLenBF16(dv, keys), attnRowsBF16*wide)
 	kt, vp, a := h[0], h[1], h[2]
 	for j0 := 0; j0 < t; j0 += attnKeys {
 		j1 := min(j0+attnKeys, t)
@@ -59,9 +59,9 @@ func attentionBackwardBF16(t, dqk, dv int, q []float32, ldq int, k []float32, ld
 	keys := padK(min(t, attnKeys))
 	wide := max(padK(dqk), padK(dv), keys) + rowSlack
 	const deep = attnRowsBF16 + rowSlack // of a row of a transposed tile
-	f := s.split(attnRowsBF16*keys, attnRowsBF16*keys, t)
+	f := split(&s.attn, attnRowsBF16*keys, attnRowsBF16*keys, t)
 	p, dp, along := f[0], f[1], f[2]
-	h := s.split16(packedLenBF16(keys, dqk), packedLenBF16(keys, dv), packedLenBF16(dqk, keys), // kᵀ, vᵀ, k
+	h := split(&s.attn16, packedLenBF16(keys, dqk), packedLenBF16(keys, dv), packedLenBF16(dqk, keys), // kᵀ, vᵀ, k
 		packedLenBF16(dqk, attnRowsBF16), packedLenBF16(dv, attnRowsBF16), // rows of q and of dout
 		attnRowsBF16*wide, keys*deep) // rows of a tile, and a tile transposed
 	kt, vt, kp, qp, op, a, at := h[0], h[1], h[2], h[3], h[4], h[5], h[6]
@@ -110,19 +110,4 @@ func timesRowsBF16(p []float32, ld, m, seen, end int, at []uint16, deep int, pac
 	pairRows(both, seen, p, ld, m, seen)
 	transpose(pairs(at), deep/2, both, seen, mp/2, seen)
 	multiplyPanelsBF16(end, d, mp, 0, panels(d), at, deep, packed, mp*panelN, dst, lddst, true, s)
-}
-
-// split16 cuts s's memory for tiles in bfloat16 into pieces of the given lengths.
-func (s *Scratch) split16(lengths ...int) (pieces [8][]uint16) {
-	total := 0
-	for _, n := range lengths {
-		total += (n + 31) &^ 31
-	}
-	s.attn16 = grow(s.attn16, total)
-	at := 0
-	for i, n := range lengths {
-		pieces[i] = s.attn16[at : at+n]
-		at += (n + 31) &^ 31
-	}
-	return pieces
 }

@@ -289,19 +289,26 @@ func TestTheRateThatATeacherAllowsIsFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				// Which worker comes first is not determined, so that one run is a
+				// draw, and where bursts begin by chance a wide one: the mean counts.
+				const rounds = 4
 				s := c.server
-				load(t, s, c.limits, time.Duration(c.seconds*float64(time.Second)))
+				for range rounds {
+					s.level, s.until = 0, time.Time{}
+					load(t, s, c.limits, time.Duration(c.seconds*float64(time.Second)))
+				}
 				possible := 0.0
 				for i := range int(c.seconds * 10) {
 					possible += s.limit(time.Duration(i)*100*time.Millisecond) / 10
 				}
+				possible *= rounds
 				got, no := float64(s.ok)/possible, float64(s.no)/float64(s.ok+s.no)
 				t.Logf("%d answers, %.3f of what was possible; %.3f refused", s.ok, got, no)
 				if got < c.least || no > c.refused {
 					t.Errorf("answers %.3f, want ≥ %v; refused %.3f, want ≤ %v", got, c.least, no, c.refused)
 				}
 				if c.limits.RPM > 0 || c.limits.TPM > 0 {
-					if most := 10*c.seconds + 110; float64(s.ok) > most {
+					if most := rounds * (10*c.seconds + 110); float64(s.ok) > most {
 						t.Errorf("%d requests exceed the limit given", s.ok)
 					}
 				}

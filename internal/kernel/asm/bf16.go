@@ -49,16 +49,10 @@ func (t *text) bytes(comment string, code ...byte) {
 
 // function begins a function whose parameters are all eight bytes long.
 func (t *text) function(name, doc string, params ...string) {
-	var list, names []string
-	for _, p := range params {
-		name, kind, _ := strings.Cut(p, " ")
-		list, names = append(list, name+" "+kind), append(names, name)
-	}
-	signature := fmt.Sprintf("func %s(%s)", name, strings.Join(list, ", "))
+	signature := fmt.Sprintf("func %s(%s)", name, strings.Join(params, ", "))
 	fmt.Fprintf(&t.stubs, "\n// %s %s\n//\n//go:noescape\n%s\n", name, doc, signature)
 	t.line("\n// %s", signature)
 	t.line("TEXT ·%s(SB), NOSPLIT, $0-%d", name, 8*len(params))
-	_ = names
 }
 
 // param loads the i-th parameter.

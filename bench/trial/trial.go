@@ -26,7 +26,6 @@ type Trial struct {
 
 // Result is what became of one training.
 type Result struct {
-	Run    string
 	Dir    string             // the run's own
 	Scores map[string]float64 // by family and overall: share right of the held-out problems
 	Order  []string           // of the families
@@ -85,7 +84,6 @@ func (t *Trial) Train(name string, seed int, student, sft map[string]any) (r Res
 		return r, errors.Join(err, fmt.Errorf("%d training.json of %s in %s", len(dirs), name, workspace))
 	}
 	r.Dir = filepath.Dir(dirs[0])
-	r.Run = filepath.Base(r.Dir)
 	if data, err = os.ReadFile(dirs[0]); err != nil {
 		return r, err
 	}

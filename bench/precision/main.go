@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ var precisions = []string{"fp32", "bf16"}
 type student struct {
 	trial.Result
 	loss float64 // held-out, at the end
+	rate float64 // tokens/s of the median step
 }
 
 func main() {
@@ -86,34 +88,40 @@ func (b *bench) train(stderr io.Writer, precision string, seed int) (student, er
 	if err != nil {
 		return student{}, err
 	}
-	loss, err := lastLoss(filepath.Join(r.Dir, "checkpoints", train.MetricsFile))
-	return student{r, loss}, err
+	loss, rate, err := readMetrics(filepath.Join(r.Dir, "checkpoints", train.MetricsFile))
+	return student{r, loss, rate}, err
 }
 
-// lastLoss is the last held-out loss that a run's metrics tell.
-func lastLoss(path string) (float64, error) {
+// readMetrics returns the last held-out loss that a run's metrics tell, and the
+// tokens per second of its median step, which a machine that does other things
+// for a while leaves alone.
+func readMetrics(path string) (loss, rate float64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer f.Close()
-	loss := math.NaN()
+	loss = math.NaN()
+	var rates []float64
 	in := bufio.NewScanner(f)
 	for in.Scan() {
 		var line struct {
 			Heldout *float64 `json:"heldout_loss"`
+			Rate    float64  `json:"tokens_per_s"`
 		}
 		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
-			return 0, fmt.Errorf("%s: %w", path, err)
+			return 0, 0, fmt.Errorf("%s: %w", path, err)
 		}
 		if line.Heldout != nil {
 			loss = *line.Heldout
 		}
+		rates = append(rates, line.Rate)
 	}
 	if math.IsNaN(loss) {
-		return 0, errors.Join(in.Err(), fmt.Errorf("%s tells no held-out loss", path))
+		return 0, 0, errors.Join(in.Err(), fmt.Errorf("%s tells no held-out loss", path))
 	}
-	return loss, in.Err()
+	slices.Sort(rates)
+	return loss, stat.Quantile(0.5, stat.Empirical, rates, nil), in.Err()
 }
 
 // interval is the mean of paired differences and its 95% interval by Student's t,
@@ -145,7 +153,7 @@ func (b *bench) print(stdout io.Writer, found map[string][]student) error {
 	add("held-out loss", "%.5f", 1, func(s student) float64 { return s.loss })
 	var faster []float64
 	for i, s := range found["fp32"] {
-		faster = append(faster, s.Seconds/found["bf16"][i].Seconds)
+		faster = append(faster, found["bf16"][i].rate/s.rate)
 	}
 	figures["faster"] = stat.Mean(faster, nil)
 	fmt.Fprintf(&lines, "- bf16 trains in 1/%.2f of the time of fp32\n", figures["faster"])

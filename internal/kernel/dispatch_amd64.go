@@ -33,10 +33,7 @@ func pause() { pauseAsm() }
 func first(x []float32) *float32 { return unsafe.SliceData(x) }
 
 func multiplyPanel(m, n, k int, a []float32, step, rs, ks int, b, c []float32, ldc int, accumulate bool) {
-	add := 0
-	if accumulate {
-		add = 1
-	}
+	add := flag(accumulate)
 	switch vectors {
 	case AVX512:
 		panelAVX512(m, n, k, first(a), step, rs, ks, first(b), first(c), ldc, add)

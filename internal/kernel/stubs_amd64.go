@@ -10,6 +10,31 @@ func pauseAsm()
 //go:noescape
 func panelAVX512(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
 
+// panelBF16WAVX512 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 12 rows and step elements further on for each 12 more, with a packed panel B [k, 32] of bfloat16. m, n and k are positive.
+//
+//go:noescape
+func panelBF16WAVX512(m int, n int, k int, a *float32, step int, rs int, ks int, b *uint16, c *float32, ldc int, accumulate int)
+
+// panelInt8WAVX512 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 12 rows and step elements further on for each 12 more, with a packed panel B [k, 32] of int8, each column times its scale. m, n and k are positive.
+//
+//go:noescape
+func panelInt8WAVX512(m int, n int, k int, a *float32, step int, rs int, ks int, b *int8, scale *float32, c *float32, ldc int, accumulate int)
+
+// rowAVX512 sets (accumulate 0) or adds to c [128] the product of a [k] with 4 panels B [k, 32] that follow one another. k is positive.
+//
+//go:noescape
+func rowAVX512(k int, a *float32, b *float32, c *float32, accumulate int)
+
+// rowBF16WAVX512 sets (accumulate 0) or adds to c [128] the product of a [k] with 4 panels B [k, 32] of bfloat16 that follow one another. k is positive.
+//
+//go:noescape
+func rowBF16WAVX512(k int, a *float32, b *uint16, c *float32, accumulate int)
+
+// rowInt8WAVX512 sets (accumulate 0) or adds to c [128] the product of a [k] with 4 panels B [k, 32] of int8, each column times its scale that follow one another. k is positive.
+//
+//go:noescape
+func rowInt8WAVX512(k int, a *float32, b *int8, scale *float32, c *float32, accumulate int)
+
 // packRowsAVX512 copies k rows of n columns into a panel of 32 columns, zeros to the right. n and k are positive.
 //
 //go:noescape
@@ -119,6 +144,31 @@ func adamWAVX512(w *float32, grad *float32, m *float32, v *float32, n int, o *fl
 //
 //go:noescape
 func panelAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
+
+// panelBF16WAVX2 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 6 rows and step elements further on for each 6 more, with a packed panel B [k, 16] of bfloat16. m, n and k are positive.
+//
+//go:noescape
+func panelBF16WAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *uint16, c *float32, ldc int, accumulate int)
+
+// panelInt8WAVX2 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 6 rows and step elements further on for each 6 more, with a packed panel B [k, 16] of int8, each column times its scale. m, n and k are positive.
+//
+//go:noescape
+func panelInt8WAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *int8, scale *float32, c *float32, ldc int, accumulate int)
+
+// rowAVX2 sets (accumulate 0) or adds to c [64] the product of a [k] with 4 panels B [k, 16] that follow one another. k is positive.
+//
+//go:noescape
+func rowAVX2(k int, a *float32, b *float32, c *float32, accumulate int)
+
+// rowBF16WAVX2 sets (accumulate 0) or adds to c [64] the product of a [k] with 4 panels B [k, 16] of bfloat16 that follow one another. k is positive.
+//
+//go:noescape
+func rowBF16WAVX2(k int, a *float32, b *uint16, c *float32, accumulate int)
+
+// rowInt8WAVX2 sets (accumulate 0) or adds to c [64] the product of a [k] with 4 panels B [k, 16] of int8, each column times its scale that follow one another. k is positive.
+//
+//go:noescape
+func rowInt8WAVX2(k int, a *float32, b *int8, scale *float32, c *float32, accumulate int)
 
 // packRowsAVX2 copies k rows of n columns into a panel of 16 columns, zeros to the right. n and k are positive.
 //

@@ -8,6 +8,34 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// element is what a panel of B holds.
+type element int
+
+const (
+	float element = iota
+	bfloat
+	int8s
+)
+
+// size is that of an element in bytes.
+func (e element) size() int { return [...]int{4, 2, 1}[e] }
+
+// load widens a vector of elements to float32.
+func (v isa) load(e element, at Mem) reg.VecVirtual {
+	x := v.vec()
+	switch e {
+	case float:
+		VMOVUPS(at, x)
+	case bfloat:
+		VPMOVZXWD(at, x)
+		VPSLLD(Imm(16), x, x)
+	case int8s:
+		VPMOVSXBD(at, x)
+		VCVTDQ2PS(x, x)
+	}
+	return x
+}
+
 // rows is the height of the register tile.
 func (v isa) rows() int {
 	if v.wide() {
@@ -20,11 +48,18 @@ func (v isa) rows() int {
 // vectors for AVX-512 and 6 by 2 for AVX2: 24 (12) accumulators hide the
 // latency of the multiply-adds, and a step loads 14 (8) values for 24 (12) of
 // them. A needs no packing: its elements are broadcast from where they lie.
-func (v isa) gemm() {
+func (v isa) gemm(e element) {
 	rows := v.rows()
-	v.text("panel", "(m, n, k int, a *float32, step, rs, ks int, b, c *float32, ldc int, accumulate int)",
-		fmt.Sprintf("sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first %d rows and step elements further on for each %d more, with a packed panel B [k, %d]. m, n and k are positive.", rows, rows, 2*v.lanes()))
-	g := &panel{isa: v}
+	name, scale, doc := [...]string{"panel", "panelBF16W", "panelInt8W"}[e], "", ""
+	switch e {
+	case bfloat:
+		doc = " of bfloat16"
+	case int8s:
+		scale, doc = ", scale *float32", " of int8, each column times its scale"
+	}
+	v.text(name, fmt.Sprintf("(m, n, k int, a *float32, step, rs, ks int, b *%s%s, c *float32, ldc int, accumulate int)", [...]string{"float32", "uint16", "int8"}[e], scale),
+		fmt.Sprintf("sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first %d rows and step elements further on for each %d more, with a packed panel B [k, %d]%s. m, n and k are positive.", rows, rows, 2*v.lanes(), doc))
+	g := &panel{isa: v, element: e}
 	p := pointers("m", "a", "rs", "ks", "c", "ldc")
 	g.m, g.a, g.rs, g.ks, g.c, g.ldc = p[0], p[1], p[2], p[3], p[4], p[5]
 	SHLQ(Imm(2), g.rs)
@@ -62,6 +97,7 @@ func (v isa) gemm() {
 
 type panel struct {
 	isa
+	element
 	m, a, rs, ks, c, ldc reg.GPVirtual
 	k                    [2]reg.OpmaskVirtual
 }
@@ -91,9 +127,8 @@ func (g *panel) tile(rows int) {
 	}
 
 	Label(name("k"))
-	b0, b1 := g.vec(), g.vec()
-	VMOVUPS(Mem{Base: b}, b0)
-	VMOVUPS(Mem{Base: b, Disp: g.bytes()}, b1)
+	b0 := g.load(g.element, Mem{Base: b})
+	b1 := g.load(g.element, Mem{Base: b, Disp: g.lanes() * g.size()})
 	for i := range rows {
 		at := Mem{Base: bases[i/3]}
 		if i%3 > 0 {
@@ -107,9 +142,17 @@ func (g *panel) tile(rows int) {
 	for _, base := range bases {
 		ADDQ(g.ks, base)
 	}
-	ADDQ(U32(uint32(2*g.bytes())), b)
+	ADDQ(U32(uint32(2*g.lanes()*g.size())), b)
 	DECQ(left)
 	JNZ(LabelRef(name("k")))
+	if g.element == int8s {
+		scale := GP64()
+		Load(Param("scale"), scale)
+		for _, x := range acc {
+			VMULPS(Mem{Base: scale}, x[0], x[0])
+			VMULPS(Mem{Base: scale, Disp: g.bytes()}, x[1], x[1])
+		}
+	}
 
 	step := GP64()
 	Load(Param("step"), step)

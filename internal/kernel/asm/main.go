@@ -15,7 +15,10 @@ import (
 func main() {
 	pause()
 	for _, v := range []isa{{name: "AVX512", bits: 512}, {name: "AVX2", bits: 256}} {
-		v.gemm()
+		for _, e := range []element{float, bfloat, int8s} {
+			v.gemm(e)
+		}
+		v.rowKernels()
 		v.packs()
 		v.sums()
 		v.maps()

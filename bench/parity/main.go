@@ -189,7 +189,7 @@ func reference(m *model.Model, tok *tokenizer.Tokenizer, out string) error {
 	}
 	pool := kernel.NewPool(0)
 	defer pool.Close()
-	decoder := model.NewDecoder(m, pool, 1, 2*steps)
+	decoder := model.NewDecoder(m, pool, model.DecoderOptions{MaxContext: 2 * steps})
 	pass := model.NewPass(m, pool, 2*steps)
 	var decoded, passed []float32
 	ids, greedy := promptIDs(tok, c.VocabSize), make([][]int32, prompts)
@@ -203,7 +203,7 @@ func reference(m *model.Model, tok *tokenizer.Tokenizer, out string) error {
 			if j+1 == steps {
 				break
 			}
-			logits, err = decoder.Step([]int{0}, []int32{next})
+			logits, err = decoder.Read([]model.Chunk{{Tokens: []int32{next}}})
 		}
 		if err != nil {
 			return err

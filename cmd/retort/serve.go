@@ -20,12 +20,14 @@ import (
 
 // modelFlags are what serve and chat have in common.
 type modelFlags struct {
-	threads, slots, context int
+	threads, slots, context, cache int
+	weights                        string
 }
 
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
 	c.Flags().IntVar(&f.context, "context", 0, "longest prompt and answer together, in tokens (default: the model's)")
+	c.Flags().StringVar(&f.weights, "weights", "fp32", "what weights are held in: fp32, bf16 or int8; the smaller, the faster and the less exact")
 }
 
 // modelDir is the directory of the model that a word means: a directory, the
@@ -59,6 +61,10 @@ func (a *app) modelDir(word string) (string, error) {
 
 // engine loads a model and starts an engine on it.
 func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engine, func(), error) {
+	format, err := kernel.ParseFormat(f.weights)
+	if err != nil {
+		return nil, nil, usageError{fmt.Errorf("--weights: %w", err)}
+	}
 	dir, err := a.modelDir(word)
 	if err != nil {
 		return nil, nil, err
@@ -68,7 +74,7 @@ func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engi
 		return nil, nil, err
 	}
 	pool := kernel.NewPool(f.threads)
-	opt.Slots, opt.MaxContext = f.slots, f.context
+	opt.Slots, opt.MaxContext, opt.CacheTokens, opt.Weights = f.slots, f.context, f.cache, format
 	e, err := serve.NewEngine(m, tok, pool, opt)
 	if err != nil {
 		pool.Close()
@@ -126,6 +132,7 @@ func (a *app) serveCommand() *cobra.Command {
 	}
 	f.add(c)
 	c.Flags().IntVar(&f.slots, "slots", 16, "sequences decoded together")
+	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens that all sequences may take together, beginnings that are kept for others included (default: slots times context)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
 	c.Flags().StringVar(&name, "name", "student", "the name that clients ask for")
 	c.Flags().StringVar(&keyEnv, "api-key-env", "", "environment variable that holds the key that clients must send")

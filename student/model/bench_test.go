@@ -83,16 +83,17 @@ func BenchmarkDecode(b *testing.B) {
 		for _, slots := range []int{1, 32} {
 			b.Run(preset+map[int]string{1: "/1 slot", 32: "/32 slots"}[slots], func(b *testing.B) {
 				m := benchModel(b, preset)
-				d := NewDecoder(m, testPool(b, 0), slots, 200)
+				d := NewDecoder(m, testPool(b, 0), DecoderOptions{Slots: slots, MaxContext: 200})
 				prompt := stepShape(m.config).Tokens[:60]
-				names, next := make([]int, slots), make([]int32, slots)
-				for i := range names {
-					names[i], next[i] = i, int32(i)
+				next, chunks := make([]int32, slots), make([]Chunk, slots)
+				for i := range chunks {
+					next[i] = int32(i)
+					chunks[i] = Chunk{Slot: i, Tokens: next[i : i+1]}
 				}
 				for b.Loop() {
 					if d.Len(0) == 0 || d.Len(0) == 140 {
 						b.StopTimer()
-						for i := range names {
+						for i := range chunks {
 							d.Reset(i)
 							if _, err := d.Prefill(i, prompt); err != nil {
 								b.Fatal(err)
@@ -100,7 +101,7 @@ func BenchmarkDecode(b *testing.B) {
 						}
 						b.StartTimer()
 					}
-					if _, err := d.Step(names, next); err != nil {
+					if _, err := d.Read(chunks); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -114,18 +115,18 @@ func BenchmarkPrefill(b *testing.B) {
 	for _, preset := range benchPresets {
 		b.Run(preset, func(b *testing.B) {
 			m := benchModel(b, preset)
-			const slots = 32
-			d := NewDecoder(m, testPool(b, 0), slots, 200)
+			const slots = 8
+			d := NewDecoder(m, testPool(b, 0), DecoderOptions{Slots: slots, MaxContext: 200})
 			tokens := stepShape(m.config).Tokens
-			names, prompts := make([]int, slots), make([][]int32, slots)
-			for i := range names {
-				names[i], prompts[i] = i, tokens[i*20:i*20+60]
+			chunks := make([]Chunk, slots)
+			for i := range chunks {
+				chunks[i] = Chunk{Slot: i, Tokens: tokens[i*20 : i*20+60], Prompt: true}
 			}
 			for b.Loop() {
-				for i := range names {
+				for i := range chunks {
 					d.Reset(i)
 				}
-				if _, err := d.PrefillBatch(names, prompts); err != nil {
+				if _, err := d.Read(chunks); err != nil {
 					b.Fatal(err)
 				}
 			}

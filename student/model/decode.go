@@ -2,41 +2,250 @@ package model
 
 import "retort/internal/kernel"
 
-func (d *Decoder) embed(from, to int) {
-	n := d.config.Hidden
-	for i := from; i < to; i++ {
-		copy(d.rows.x[i*n:(i+1)*n], d.model.w.embed[int(d.rows.token[i])*n:])
+// decodeWeights are a model's weights as decoding wants them.
+type decodeWeights struct {
+	embed, norm []float32
+	head        *kernel.Weights
+	layer       []decodeLayer
+	bytes       int
+}
+
+type decodeLayer struct {
+	attnNorm, qNorm, kvNorm, ffnNorm, bias []float32
+	in, qB, out                            *kernel.Weights
+	heads                                  []headWeights
+	router                                 *kernel.Weights
+	mlp                                    decodeMLP // the dense one, or the shared expert
+	expert                                 []decodeMLP
+}
+
+// headWeights are W_KVB of one head.
+type headWeights struct {
+	keys   *kernel.Weights // [n, c]: latents to keys
+	uk     *kernel.Weights // its transpose: queries to latents
+	values *kernel.Weights // [v, c]: latents to values
+}
+
+type decodeMLP struct {
+	width          int
+	gate, up, down *kernel.Weights
+}
+
+func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeights {
+	c := m.config
+	w := &decodeWeights{embed: append([]float32(nil), m.w.embed...), norm: append([]float32(nil), m.w.norm...), layer: make([]decodeLayer, c.Layers)}
+	expand := f
+	if f == kernel.FormatInt8 { // rows of one form are columns of the other
+		expand = kernel.FormatBF16
 	}
-}
-
-// norm sets dst to the final norm of a row.
-func (d *Decoder) norm(dst []float32, row int) {
-	n := d.config.Hidden
-	kernel.RMSNorm(dst[:n], d.rows.x[row*n:(row+1)*n], d.model.w.norm, float32(d.config.NormEps))
-}
-
-// cached are the cache's rows of a slot, [maxContext, cacheWidth].
-func (d *Decoder) cached(layer, slot int) []float32 {
-	n := d.maxContext * d.config.cacheWidth()
-	return d.cache[layer][slot*n : (slot+1)*n]
-}
-
-// project computes queries, and latents and keys into the cache.
-func (d *Decoder) project(layer int, w *decodeWork, from, to int) {
-	c, r, lw, m := &d.config, &d.rows, &d.model.w.layer[layer], &d.packed.layer[layer]
-	n, in, qIn, qw, latent := c.Hidden, c.inWidth(), c.qIn(), c.qWidth(), c.KVLoraRank
-	for i := from; i < to; i++ {
-		kernel.RMSNorm(w.xn[(i-from)*n:][:n], r.x[i*n:(i+1)*n], lw.attnNorm, float32(c.NormEps))
+	var all []func()
+	add := func(to **kernel.Weights, f kernel.Format, op kernel.Op, n, k int, from []float32, ld int) {
+		all = append(all, func() { *to = kernel.NewWeights(f, op, n, k, from, ld) })
 	}
-	kernel.GemmPackedSerial(to-from, w.xn, n, m.in, w.in, in, false, nil)
-	if c.QLoraRank > 0 {
-		for i := range to - from {
-			kernel.RMSNorm(w.qn[i*qIn:(i+1)*qIn], w.in[i*in:][:qIn], lw.qNorm, latentEps)
+	addMLP := func(to *decodeMLP, from *mlpWeights[float32]) {
+		d, width := c.Hidden, from.width
+		to.width = width
+		add(&to.gate, f, kernel.NT, width, d, from.gateUp, d)
+		add(&to.up, f, kernel.NT, width, d, from.gateUp[width*d:2*width*d], d)
+		add(&to.down, f, kernel.NT, d, width, from.down, width)
+	}
+	for i := range w.layer {
+		from, to := &m.w.layer[i], &w.layer[i]
+		to.attnNorm, to.qNorm = append([]float32(nil), from.attnNorm...), append([]float32(nil), from.qNorm...)
+		to.kvNorm, to.ffnNorm = append([]float32(nil), from.kvNorm...), append([]float32(nil), from.ffnNorm...)
+		add(&to.in, f, kernel.NT, c.inWidth(), c.Hidden, from.in, c.Hidden)
+		if c.QLoraRank > 0 {
+			add(&to.qB, f, kernel.NT, c.qWidth(), c.QLoraRank, from.qB, c.QLoraRank)
 		}
-		kernel.GemmPackedSerial(to-from, w.qn, qIn, m.qB, r.q[from*qw:], qw, false, nil)
+		add(&to.out, f, kernel.NT, c.Hidden, c.oWidth(), from.out, c.oWidth())
+		to.heads = make([]headWeights, c.Heads)
+		for h := range to.heads {
+			n, v, latent := c.NopeDim, c.VDim, c.KVLoraRank
+			kv := from.kvB[h*(n+v)*latent:]
+			add(&to.heads[h].keys, expand, kernel.NT, n, latent, kv, latent)
+			add(&to.heads[h].uk, expand, kernel.NN, latent, n, kv, latent)
+			add(&to.heads[h].values, expand, kernel.NT, v, latent, kv[n*latent:], latent)
+		}
+		if !c.isMoE(i) {
+			addMLP(&to.mlp, &from.dense)
+			continue
+		}
+		to.bias = append([]float32(nil), from.bias...)
+		add(&to.router, kernel.FormatFP32, kernel.NT, c.RoutedExperts, c.Hidden, from.router, c.Hidden)
+		addMLP(&to.mlp, &from.shared)
+		to.expert = make([]decodeMLP, c.RoutedExperts)
+		for e := range to.expert {
+			addMLP(&to.expert[e], &from.expert[e])
+		}
 	}
+	add(&w.head, f, kernel.NT, c.VocabSize, c.Hidden, m.w.head, c.Hidden)
+	pool.Run(len(all), func(part, _ int) { all[part]() })
+	w.bytes = 4 * (len(w.embed) + len(w.norm))
+	w.each(func(x *kernel.Weights) { w.bytes += x.Bytes() })
+	return w
+}
+
+// each calls f with every matrix.
+func (w *decodeWeights) each(f func(*kernel.Weights)) {
+	mlp := func(m *decodeMLP) { f(m.gate); f(m.up); f(m.down) }
+	for i := range w.layer {
+		l := &w.layer[i]
+		f(l.in)
+		f(l.out)
+		for _, h := range l.heads {
+			f(h.keys)
+			f(h.uk)
+			f(h.values)
+		}
+		if l.qB != nil {
+			f(l.qB)
+		}
+		if l.router != nil {
+			f(l.router)
+		}
+		mlp(&l.mlp)
+		for e := range l.expert {
+			mlp(&l.expert[e])
+		}
+	}
+	f(w.head)
+}
+
+// run takes the rows through the model. Products are divided by columns, so that
+// each weight is read by one worker; what is done row by row is done by one worker
+// where it is little.
+func (d *Decoder) run() {
+	c, r := &d.config, &d.rows
+	for i, t := range r.token[:r.n] {
+		copy(r.x[i*c.Hidden:(i+1)*c.Hidden], d.w.embed[int(t)*c.Hidden:])
+	}
+	for d.layer = range c.Layers {
+		l := &d.w.layer[d.layer]
+		d.byRows(r.n, d.regions.norm)
+		d.byColumns(r.n, l.in, d.regions.in)
+		if c.QLoraRank > 0 {
+			d.byColumns(r.n, l.qB, d.regions.qB)
+		}
+		d.byRows(r.n, d.regions.queries)
+		d.groups = 1
+		if n := len(d.steps); n > 0 {
+			d.groups = min(c.Heads, max(1, d.pool.Threads()/(n+len(d.pieces))))
+		}
+		d.pool.Run(len(d.pieces)*c.Heads+len(d.steps)*d.groups, d.regions.attention)
+		d.byColumns(r.n, l.out, d.regions.out)
+		d.byRows(r.n, d.regions.second)
+		d.experts = d.experts[:0]
+		if c.isMoE(d.layer) {
+			r.route.sort(r.choice[:r.n*c.TopK])
+			for e := range l.expert {
+				if from, to := r.route.bounds(e); from < to {
+					d.experts = append(d.experts, expertTask{e, from, to})
+				}
+			}
+			d.byRows(r.n, d.regions.gather)
+		}
+		d.cutColumns(r.n, l.mlp.up)
+		d.pool.Run(blocks(r.n)*d.cut.columns+len(d.experts)*d.cut.columns, d.regions.up)
+		d.byColumns(r.n, l.mlp.down, d.regions.down)
+	}
+	n := len(d.judged)
+	if need := n * c.VocabSize; cap(d.logits) < need {
+		d.logits = make([]float32, need)
+	}
+	d.byRows(n, d.regions.final)
+	d.byColumns(n, d.w.head, d.regions.head)
+}
+
+// byRows runs a region over blocks of rows.
+func (d *Decoder) byRows(rows int, region func(part, worker int)) {
+	const few = 4
+	if rows <= few {
+		if rows > 0 {
+			d.cut = cut{rows: rows}
+			region(0, 0)
+		}
+		return
+	}
+	threads := d.pool.Threads()
+	d.cut = cut{rows: max(few, min(blockRows, (rows+threads-1)/threads))}
+	d.pool.Run((rows+d.cut.rows-1)/d.cut.rows, region)
+}
+
+// block is a region's part of so many rows.
+func (d *Decoder) block(part, rows int) (from, to int) {
+	return part * d.cut.rows, min((part+1)*d.cut.rows, rows)
+}
+
+// byColumns runs a region over blocks of rows and parts of the columns of w.
+func (d *Decoder) byColumns(rows int, w *kernel.Weights, region func(part, worker int)) {
+	if rows > 0 {
+		d.cutColumns(rows, w)
+		d.pool.Run(blocks(rows)*d.cut.columns, region)
+	}
+}
+
+func (d *Decoder) cutColumns(rows int, w *kernel.Weights) {
+	threads := d.pool.Threads()
+	blocks := blocks(rows)
+	// One row is fastest through many columns at once; several divide as well
+	// into narrow parts, of which whoever has time takes the next.
+	columns := w.Parts(128, threads)
+	if rows > 1 {
+		columns = w.Parts(32, max(1, 2*threads/blocks))
+	}
+	if threads == 1 {
+		columns = 1
+	}
+	d.cut = cut{rows: blockRows, columns: columns}
+}
+
+// tile is a part of a product with w: rows [r0, r1), columns [c0, c1).
+func (d *Decoder) tile(part, rows int, w *kernel.Weights) (r0, r1, c0, c1 int) {
+	r0, r1 = d.block(part/d.cut.columns, rows)
+	c0, c1 = w.Columns(part%d.cut.columns, d.cut.columns)
+	return r0, r1, c0, c1
+}
+
+// times sets a part of y, or adds to it, to x·Wᵀ.
+func (d *Decoder) times(part, worker, rows int, x []float32, w *kernel.Weights, y []float32, accumulate bool) {
+	n, k := w.Shape()
+	r0, r1, c0, c1 := d.tile(part, rows, w)
+	w.Multiply(r1-r0, x[r0*k:], k, c0, c1, y[r0*n:], n, accumulate, d.pool.Scratch(worker))
+}
+
+func (d *Decoder) normRows(part int, w []float32) (from, to int) {
+	n, r := d.config.Hidden, &d.rows
+	from, to = d.block(part, r.n)
 	for i := from; i < to; i++ {
-		row, q := w.in[(i-from)*in:][:in], r.q[i*qw:(i+1)*qw]
+		kernel.RMSNorm(r.xn[i*n:(i+1)*n], r.x[i*n:(i+1)*n], w, float32(d.config.NormEps))
+	}
+	return from, to
+}
+
+func (d *Decoder) normPart(part, _ int) { d.normRows(part, d.w.layer[d.layer].attnNorm) }
+
+func (d *Decoder) inPart(part, worker int) {
+	d.times(part, worker, d.rows.n, d.rows.xn, d.w.layer[d.layer].in, d.rows.in, false)
+}
+
+func (d *Decoder) qBPart(part, worker int) {
+	c, r, l := &d.config, &d.rows, &d.w.layer[d.layer]
+	r0, r1, c0, c1 := d.tile(part, r.n, l.qB)
+	// Each part norms for itself: it is little beside the product.
+	k, n, qn := c.QLoraRank, c.qWidth(), d.work[worker].qn
+	for i := r0; i < r1; i++ {
+		kernel.RMSNorm(qn[(i-r0)*k:][:k], r.in[i*c.inWidth():][:k], l.qNorm, latentEps)
+	}
+	l.qB.Multiply(r1-r0, qn, k, c0, c1, r.q[r0*n:], n, false, d.pool.Scratch(worker))
+}
+
+// queriesPart rotates and scales queries, and puts latents and keys into the cache.
+func (d *Decoder) queriesPart(part, _ int) {
+	c, r, l := &d.config, &d.rows, &d.w.layer[d.layer]
+	in, qIn, qw, latent := c.inWidth(), c.qIn(), c.qWidth(), c.KVLoraRank
+	from, to := d.block(part, r.n)
+	for i := from; i < to; i++ {
+		row, q := r.in[i*in:(i+1)*in], r.q[i*qw:(i+1)*qw]
 		if c.QLoraRank == 0 {
 			copy(q, row)
 		}
@@ -45,112 +254,167 @@ func (d *Decoder) project(layer int, w *decodeWork, from, to int) {
 			kernel.RotaryInterleaved(q[h*c.qkDim()+c.NopeDim:][:c.RopeDim], cos, sin, false)
 		}
 		kernel.Scale(q, d.scale)
-		to := d.cached(layer, r.slot[i])[r.pos[i]*c.cacheWidth():]
-		kernel.RMSNorm(to[:latent], row[qIn:][:latent], lw.kvNorm, latentEps)
-		key := to[latent:][:c.RopeDim]
+		pos := r.pos[i]
+		cached := d.cache.at(d.layer, d.slots[r.slot[i]].pages[pos/pageTokens])[pos%pageTokens*c.cacheWidth():]
+		kernel.RMSNorm(cached[:latent], row[qIn:][:latent], l.kvNorm, latentEps)
+		key := cached[latent:][:c.RopeDim]
 		copy(key, row[qIn+latent:])
 		kernel.RotaryInterleaved(key, cos, sin, false)
 	}
 }
 
-// readLatents is attention in absorbed form, one query a slot.
-func (d *Decoder) readLatents(layer int, w *decodeWork, from, to int) {
-	c, r := &d.config, &d.rows
-	qw, cw, latent, n := c.qWidth(), c.cacheWidth(), c.KVLoraRank, to-from
-	for h := range c.Heads {
-		kernel.GemmPackedSerial(n, r.q[from*qw+h*c.qkDim():], qw, d.heads[layer][h].uk, w.qAbsorbed[h*cw:], c.Heads*cw, false, nil)
-		for i := range n {
-			copy(w.qAbsorbed[(i*c.Heads+h)*cw+latent:][:c.RopeDim], r.q[(from+i)*qw+h*c.qkDim()+c.NopeDim:])
-		}
+func (d *Decoder) attentionPart(part, worker int) {
+	if heads := len(d.pieces) * d.config.Heads; part >= heads {
+		part -= heads
+		d.readLatents(d.steps[part/d.groups], part%d.groups, worker)
+		return
 	}
-	for i := range n {
-		rows, keys := d.cached(layer, r.slot[from+i]), r.pos[from+i]+1
-		for h := range c.Heads {
-			q, read, p := w.qAbsorbed[(i*c.Heads+h)*cw:][:cw], w.read[(i*c.Heads+h)*latent:][:latent], w.score[:keys]
-			for j := range p {
-				p[j] = kernel.Dot(q, rows[j*cw:(j+1)*cw])
-			}
-			kernel.Softmax(p)
-			clear(read)
-			for j, v := range p {
-				kernel.Axpy(read, v, rows[j*cw:][:latent])
-			}
-		}
+	d.readPiece(d.pieces[part/d.config.Heads], part%d.config.Heads, worker)
+}
+
+// readLatents is attention in absorbed form, of one row by a group of heads.
+func (d *Decoder) readLatents(row, group, worker int) {
+	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
+	cw, latent, o := c.cacheWidth(), c.KVLoraRank, c.oWidth()
+	h0, h1 := group*c.Heads/d.groups, (group+1)*c.Heads/d.groups
+	heads := d.w.layer[d.layer].heads
+	for h := h0; h < h1; h++ {
+		q, to := r.q[row*c.qWidth()+h*c.qkDim():][:c.qkDim()], w.absorbed[(h-h0)*cw:][:cw]
+		heads[h].uk.Multiply(1, q, c.NopeDim, 0, latent, to, cw, false, s)
+		copy(to[latent:], q[c.NopeDim:])
 	}
-	for h := range c.Heads {
-		kernel.GemmPackedSerial(n, w.read[h*latent:], c.Heads*latent, d.heads[layer][h].uv, r.out[from*c.oWidth()+h*c.VDim:], c.oWidth(), false, nil)
+	layer := kernel.Latents{Rows: d.cache.rows[d.layer], PageRows: pageTokens, Width: cw, Latent: latent}
+	layer.Read(h1-h0, r.pos[row]+1, d.slots[r.slot[row]].pages, w.absorbed, cw, w.score, w.read, latent, s)
+	for h := h0; h < h1; h++ {
+		heads[h].values.Multiply(1, w.read[(h-h0)*latent:], latent, 0, c.VDim, r.out[row*o+h*c.VDim:], o, false, s)
 	}
 }
 
 // readPiece is attention in expanded form, of one head over one piece.
-func (d *Decoder) readPiece(part, worker int) {
+func (d *Decoder) readPiece(p piece, h, worker int) {
 	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
-	p, h := d.pieces[part/c.Heads], part%c.Heads
-	cw, qw, nv, o := c.cacheWidth(), c.qWidth(), c.NopeDim+c.VDim, c.oWidth()
-	rows := d.cached(d.layer, p.slot)
-	kernel.GemmPackedSerial(r.pos[p.to-1]+1, rows, cw, d.heads[d.layer][h].expand, w.kv, nv, false, nil)
+	cw, latent, qk, qw, o := c.cacheWidth(), c.KVLoraRank, c.qkDim(), c.qWidth(), c.oWidth()
+	width, head, all := qk+c.VDim, &d.w.layer[d.layer].heads[h], r.pos[p.to-1]+1
+	pages := d.slots[r.slot[p.from]].pages
+	for at := 0; at < all; at += pageTokens {
+		n, rows, to := min(pageTokens, all-at), d.cache.at(d.layer, pages[at/pageTokens]), w.kv[at*width:]
+		head.keys.Multiply(n, rows, cw, 0, c.NopeDim, to, width, false, s)
+		for i := range n {
+			copy(to[i*width+c.NopeDim:][:c.RopeDim], rows[i*cw+latent:])
+		}
+		head.values.Multiply(n, rows, cw, 0, c.VDim, to[qk:], width, false, s)
+	}
 	for from := p.from; from < p.to; from += blockRows {
 		to := min(from+blockRows, p.to)
 		n, keys, ld := to-from, r.pos[to-1]+1, d.maxContext
-		q := r.q[from*qw+h*c.qkDim():]
-		kernel.GemmSerial(kernel.NT, n, keys, c.NopeDim, q, qw, w.kv, nv, w.score, ld, false, kernel.F32, s)
-		kernel.GemmSerial(kernel.NT, n, keys, c.RopeDim, q[c.NopeDim:], qw, rows[c.KVLoraRank:], cw, w.score, ld, true, kernel.F32, s)
+		kernel.GemmSerial(kernel.NT, n, keys, qk, r.q[from*qw+h*qk:], qw, w.kv, width, w.score, ld, false, kernel.F32, s)
 		for i := range n {
 			row, see := w.score[i*ld:][:keys], r.pos[from+i]+1
 			kernel.Softmax(row[:see])
 			clear(row[see:])
 		}
-		kernel.GemmSerial(kernel.NN, n, c.VDim, keys, w.score, ld, w.kv[c.NopeDim:], nv, r.out[from*o+h*c.VDim:], o, false, kernel.F32, s)
+		kernel.GemmSerial(kernel.NN, n, c.VDim, keys, w.score, ld, w.kv[qk:], width, r.out[from*o+h*c.VDim:], o, false, kernel.F32, s)
 	}
 }
 
-// finish adds attention and MLP of rows [from, to) to the residual stream.
-func (d *Decoder) finish(layer int, w *decodeWork, from, to int) {
-	c, r, lw, m := &d.config, &d.rows, &d.model.w.layer[layer], &d.packed.layer[layer]
-	n, o := c.Hidden, c.oWidth()
-	x := r.x[from*n : to*n]
-	kernel.GemmPackedSerial(to-from, r.out[from*o:], o, m.out, x, n, true, nil)
-	for i := range to - from {
-		kernel.RMSNorm(w.xn[i*n:(i+1)*n], x[i*n:(i+1)*n], lw.ffnNorm, float32(c.NormEps))
-	}
-	if !c.isMoE(layer) {
-		w.mlp.width = c.Intermediate
-		mlpForward(&w.mlp, m.dense, w.xn, x, n, 0, to-from, nil)
+func (d *Decoder) outPart(part, worker int) {
+	d.times(part, worker, d.rows.n, d.rows.out, d.w.layer[d.layer].out, d.rows.x, true)
+}
+
+// secondPart norms what goes into the MLP and chooses experts.
+func (d *Decoder) secondPart(part, worker int) {
+	c, r, l := &d.config, &d.rows, &d.w.layer[d.layer]
+	from, to := d.normRows(part, l.ffnNorm)
+	if !c.isMoE(d.layer) {
 		return
 	}
-	w.mlp.width = c.sharedWidth()
-	mlpForward(&w.mlp, m.shared, w.xn, x, n, 0, to-from, nil)
-	d.route(layer, w, x, to-from)
+	n, e, k := c.Hidden, c.RoutedExperts, c.TopK
+	l.router.Multiply(to-from, r.xn[from*n:], n, 0, e, r.score[from*e:], e, false, d.pool.Scratch(worker))
+	score := r.score[from*e : to*e]
+	kernel.Sigmoid(score, score)
+	for i := from; i < to; i++ {
+		gate(r.choice[i*k:(i+1)*k], r.weight[i*k:(i+1)*k], r.score[i*e:(i+1)*e], l.bias, float32(c.RoutedScale))
+	}
 }
 
-// route adds the routed experts' outputs to x, expert by expert.
-func (d *Decoder) route(layer int, w *decodeWork, x []float32, rows int) {
-	c, m := &d.config, &d.packed.layer[layer]
-	n, e, k := c.Hidden, c.RoutedExperts, c.TopK
-	kernel.GemmPackedSerial(rows, w.xn, n, m.router, w.router, e, false, nil)
-	score := w.router[:rows*e]
-	kernel.Sigmoid(score, score)
-	for i := range rows {
-		gate(w.choice[i*k:(i+1)*k], w.weight[i*k:(i+1)*k], score[i*e:(i+1)*e], d.model.w.layer[layer].bias, float32(c.RoutedScale))
+// gatherPart copies rows to where their experts read them.
+func (d *Decoder) gatherPart(part, _ int) {
+	r, n, k := &d.rows, d.config.Hidden, d.config.TopK
+	from, to := d.block(part, r.n)
+	for i := from * k; i < to*k; i++ {
+		copy(r.xs[int(r.route.row[i])*n:][:n], r.xn[i/k*n:])
 	}
-	w.mlp.width = c.MoEIntermediate
-	for expert := range e {
-		w.picked = w.picked[:0]
-		for i, chosen := range w.choice[:rows*k] {
-			if int(chosen) == expert {
-				copy(w.xs[len(w.picked)*n:][:n], w.xn[i/k*n:])
-				w.picked = append(w.picked, int32(i))
-			}
+}
+
+// upPart is the first half of the SwiGLUs: of the dense or shared one, cut like
+// any product, and then of the experts that have rows, each cut by columns.
+func (d *Decoder) upPart(part, worker int) {
+	c, r, l, s := &d.config, &d.rows, &d.w.layer[d.layer], d.pool.Scratch(worker)
+	if shared := blocks(r.n) * d.cut.columns; part >= shared {
+		part -= shared
+		t := &d.experts[part/d.cut.columns]
+		x := &l.expert[t.expert]
+		c0, c1 := x.up.Columns(part%d.cut.columns, d.cut.columns)
+		x.hidden(t.to-t.from, c0, c1, r.xs[t.from*c.Hidden:], r.ups[t.from*x.width:], r.hs[t.from*x.width:], s)
+		return
+	}
+	r0, r1, c0, c1 := d.tile(part, r.n, l.mlp.up)
+	l.mlp.hidden(r1-r0, c0, c1, r.xn[r0*c.Hidden:], r.up[r0*l.mlp.width:], r.h[r0*l.mlp.width:], s)
+}
+
+// hidden sets columns of rows of h to silu(gate·x) ⊙ up·x.
+func (m *decodeMLP) hidden(rows, c0, c1 int, x, up, h []float32, s *kernel.Scratch) {
+	_, n := m.gate.Shape()
+	w := m.width
+	m.gate.Multiply(rows, x, n, c0, c1, h, w, false, s)
+	m.up.Multiply(rows, x, n, c0, c1, up, w, false, s)
+	for i := range rows {
+		row := h[i*w+c0 : i*w+c1]
+		kernel.SwiGLU(row, row, up[i*w+c0:i*w+c1])
+	}
+}
+
+// downPart is the second half, added to the residual stream.
+func (d *Decoder) downPart(part, worker int) {
+	c, r, l, s := &d.config, &d.rows, &d.w.layer[d.layer], d.pool.Scratch(worker)
+	n := c.Hidden
+	r0, r1, c0, c1 := d.tile(part, r.n, l.mlp.down)
+	l.mlp.down.Multiply(r1-r0, r.h[r0*l.mlp.width:], l.mlp.width, c0, c1, r.x[r0*n:], n, true, s)
+	if !c.isMoE(d.layer) {
+		return
+	}
+	for i := range d.experts {
+		from, to, x := d.experts[i].from, d.experts[i].to, &l.expert[d.experts[i].expert]
+		// The expert's rows that belong to the block: they lie together, since
+		// they keep their order.
+		for from < to && int(r.route.choice[from])/c.TopK < r0 {
+			from++
 		}
-		if len(w.picked) == 0 {
+		for from < to && int(r.route.choice[to-1])/c.TopK >= r1 {
+			to--
+		}
+		if from == to {
 			continue
 		}
-		y := w.ys[:len(w.picked)*n]
-		clear(y)
-		mlpForward(&w.mlp, m.expert[expert], w.xs, y, n, 0, len(w.picked), nil)
-		for j, i := range w.picked {
-			row := int(i) / k
-			kernel.Axpy(x[row*n:(row+1)*n], w.weight[i], y[j*n:(j+1)*n])
+		x.down.Multiply(to-from, r.hs[from*x.width:], x.width, c0, c1, r.ys[from*n:], n, false, s)
+		for i := from; i < to; i++ {
+			choice := int(r.route.choice[i])
+			row := choice / c.TopK
+			kernel.Axpy(r.x[row*n+c0:row*n+c1], r.weight[choice], r.ys[i*n+c0:i*n+c1])
 		}
 	}
+}
+
+// finalPart norms the rows whose logits are wanted.
+func (d *Decoder) finalPart(part, _ int) {
+	n, r := d.config.Hidden, &d.rows
+	from, to := d.block(part, len(d.judged))
+	for i := from; i < to; i++ {
+		row := d.judged[i]
+		kernel.RMSNorm(r.xn[i*n:(i+1)*n], r.x[row*n:(row+1)*n], d.w.norm, float32(d.config.NormEps))
+	}
+}
+
+func (d *Decoder) headPart(part, worker int) {
+	d.times(part, worker, len(d.judged), d.rows.xn, d.w.head, d.logits[:cap(d.logits)], false)
 }

@@ -1,57 +1,68 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
 	"retort/internal/kernel"
 )
 
-// Decoder continues up to a fixed number of sequences, its slots, a token at a
-// time. Of a token it caches the normed latent and the rotated key of each
-// layer, KVLoraRank + RopeDim values, and nothing else.
+// DecoderOptions say what a decoder has room for. A zero field takes its default.
+type DecoderOptions struct {
+	Slots      int // sequences at once (1)
+	MaxContext int // tokens of one sequence (the model's positions, which are also the most)
+	// CacheTokens is how many tokens the cache holds, of all sequences and of
+	// beginnings that are kept for others together (Slots·MaxContext).
+	CacheTokens int
+	// Format is what weights are held in: routers and embeddings in float32 with
+	// all of them, and what keys and values are made with in bfloat16 with int8.
+	Format kernel.Format
+}
+
+// Decoder continues up to a fixed number of sequences, its slots. Of a token it
+// caches the normed latent and the rotated key of each layer, KVLoraRank +
+// RopeDim values, and nothing else.
 //
 // Prompts are read in the expanded form of latent attention (keys and values of
 // each head made from the latents), tokens after them in the absorbed form, in
-// which the query is taken to the space of latents instead:
+// which the query is taken to the space of latents instead (DeepSeek-V2,
+// arXiv:2405.04434, section 2.1):
 //
 //	q′ = W_UKᵀ·q_nope,  score = (q′·c + q_R·k_R)/√(n+r),  out = W_UV·Σ p·c
 //
-// What it says in a slot depends on the tokens of that slot and on how they were
-// divided into calls, to the bit, not on other slots or threads.
+// What it says in a slot depends, to the bit, on the tokens of that slot and on
+// which of them were prompt: not on how they were divided into calls, on other
+// slots, on threads, nor on whether another sequence with the same beginning was
+// read before and its pages are shared.
 //
-// It packs the weights when it is made: they must not change while it is in use.
-// It is used by one goroutine at a time and allocates nothing after it is made.
+// It copies what it needs of the model. It is used by one goroutine at a time and
+// allocates only when a call wants more logits than any before.
 type Decoder struct {
-	model      *Model
 	pool       *kernel.Pool
 	config     Config
-	slots      int
 	maxContext int
 	scale      float32
 	rope       ropeTable
-	packed     *packing
-	heads      [][]headWeights // [layer][head]
+	w          *decodeWeights
 
-	cache  [][]float32 // [layer] [slots, maxContext, cacheWidth]
-	length []int       // [slots] tokens read
-	seen   []bool      // [slots] scratch: slots named by a call
+	cache *cache
+	slots []slot
+	seen  []bool // scratch: slots named by a call
 
 	rows    decodeRows
 	work    []decodeWork // one a worker
-	logits  []float32    // [slots, vocab]
-	pieces  []piece      // of prompts, in the rows of one round
-	group   int          // rows that one worker takes through a step
+	logits  []float32
+	steps   []int        // rows that read the cache in absorbed form
+	pieces  []piece      // rows that do so in expanded form
+	judged  []int        // rows whose logits are wanted
 	layer   int          // that regions work on
-	first   int          // prompt that pieces[0] belongs to
-	regions struct{ step, begin, attention, after, head func(part, worker int) }
-}
-
-// headWeights are W_KVB of one head, packed for both forms.
-type headWeights struct {
-	expand *kernel.PackedB // [n+v, c]: latents to keys and values
-	uk     *kernel.PackedB // [n, c]ᵀ: queries to latents
-	uv     *kernel.PackedB // [v, c]: latents to values
+	cut     cut          // of the region
+	groups  int          // of heads, for steps
+	experts []expertTask // of the layer, those that have rows
+	regions struct {
+		norm, in, qB, queries, attention, out, second, gather, up, down, final, head func(part, worker int)
+	}
 }
 
 // decodeRows are the tokens that are being computed, from whatever slots.
@@ -60,253 +71,258 @@ type decodeRows struct {
 	token []int32
 	slot  []int
 	pos   []int
-	x     []float32 // [rows, d]
+	x     []float32 // [rows, d] the residual stream
+	xn    []float32 // [rows, d] normed; of judged rows at the end
+	in    []float32 // [rows, inWidth]
 	q     []float32 // [rows, H·(n+r)] scaled
 	out   []float32 // [rows, H·v]
+	up, h []float32 // [rows, width of the dense or shared SwiGLU]
+
+	score  []float32 // [rows, E] the router's
+	choice []int32   // [rows·K]
+	weight []float32 // [rows·K]
+	route  routing
+	xs     []float32 // [rows·K, d] inputs of the experts, sorted by expert
+	ups    []float32 // [rows·K, width of an expert]
+	hs     []float32
+	ys     []float32 // [rows·K, d]
 }
 
-// decodeWork is one worker's own memory, for blockRows rows.
+// decodeWork is one worker's own memory for attention.
 type decodeWork struct {
-	xn, in, qn []float32
-	qAbsorbed  []float32 // [rows, H, c+r]
-	read       []float32 // [rows, H, c] Σ p·c
-	score      []float32 // [blockRows, maxContext]
-	kv         []float32 // [maxContext, n+v] one head's keys and values
-	mlp        mlpActivations
-	router     []float32 // [rows, E]
-	choice     []int32   // [rows, K]
-	weight     []float32 // [rows, K]
-	xs, ys     []float32 // [rows, d] one expert's inputs and outputs
-	picked     []int32   // the rows that they belong to
+	qn       []float32 // [blockRows, q_lora_rank]
+	absorbed []float32 // [H, c+r]
+	read     []float32 // [H, c] Σ p·c
+	score    []float32 // [max(H, blockRows)·maxContext]
+	kv       []float32 // [maxContext, n+r+v] one head's keys and values
 }
 
-// piece is a part of a prompt: rows [from, to) of the round, at the end of slot.
-type piece struct{ from, to, slot int }
+// piece is a part of a prompt: rows [from, to) of the call.
+type piece struct{ from, to int }
 
-// prefillRows is how many prompt tokens are read in one round.
-const prefillRows = 8 * blockRows
+// cut divides a product among workers: blocks of rows by parts of columns.
+type cut struct{ rows, columns int }
 
-// NewDecoder makes a decoder of m with so many slots, each for maxContext tokens
-// (no more than the model's positions). The pool stays the caller's.
-func NewDecoder(m *Model, pool *kernel.Pool, slots, maxContext int) *Decoder {
-	if slots < 1 || maxContext < 1 {
-		panic(fmt.Sprintf("model: a decoder of %d slots for %d tokens", slots, maxContext))
-	}
+// maxRows is how many tokens one call may read beside a step of every slot.
+const maxRows = 512
+
+// NewDecoder makes a decoder of m. The pool stays the caller's.
+func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
 	c := m.config
-	maxContext = min(maxContext, c.MaxPositions)
-	d := &Decoder{
-		model: m, pool: pool, config: c, slots: slots, maxContext: maxContext,
-		scale:  float32(1 / math.Sqrt(float64(c.qkDim()))),
-		rope:   newRopeTable(c, maxContext),
-		packed: newPacking(m, kernel.NT, kernel.F32),
-		heads:  make([][]headWeights, c.Layers),
-		cache:  make([][]float32, c.Layers),
-		length: make([]int, slots),
-		seen:   make([]bool, slots),
-		logits: make([]float32, slots*c.VocabSize),
-		pieces: make([]piece, 0, slots),
-		work:   make([]decodeWork, pool.Threads()),
+	if opt.Slots == 0 {
+		opt.Slots = 1
 	}
-	d.packed.refresh(pool)
-	for i := range d.heads {
-		d.cache[i] = make([]float32, slots*maxContext*c.cacheWidth())
-		d.heads[i] = make([]headWeights, c.Heads)
-		for h := range d.heads[i] {
-			n, v, latent := c.NopeDim, c.VDim, c.KVLoraRank
-			w := m.w.layer[i].kvB[h*(n+v)*latent:]
-			d.heads[i][h] = headWeights{
-				expand: kernel.PackB(kernel.NT, n+v, latent, w, latent),
-				uk:     kernel.PackB(kernel.NN, latent, n, w, latent),
-				uv:     kernel.PackB(kernel.NT, v, latent, w[n*latent:], latent),
-			}
+	if opt.MaxContext == 0 || opt.MaxContext > c.MaxPositions {
+		opt.MaxContext = c.MaxPositions
+	}
+	if opt.CacheTokens == 0 {
+		opt.CacheTokens = opt.Slots * pagesOf(opt.MaxContext) * pageTokens
+	}
+	if opt.Slots < 0 || opt.MaxContext < 0 || opt.CacheTokens < opt.MaxContext {
+		panic(fmt.Sprintf("model: a decoder of %d slots for %d tokens each, %d in all", opt.Slots, opt.MaxContext, opt.CacheTokens))
+	}
+	d := &Decoder{
+		pool: pool, config: c, maxContext: opt.MaxContext,
+		scale: float32(1 / math.Sqrt(float64(c.qkDim()))),
+		rope:  newRopeTable(c, opt.MaxContext),
+		w:     newDecodeWeights(m, opt.Format, pool),
+		cache: newCache(c.Layers, c.cacheWidth(), pagesOf(opt.CacheTokens)),
+		slots: make([]slot, opt.Slots),
+		seen:  make([]bool, opt.Slots),
+		work:  make([]decodeWork, pool.Threads()),
+	}
+	for i := range d.slots {
+		d.slots[i].pages = make([]int32, 0, pagesOf(opt.MaxContext))
+	}
+	rows := opt.Slots + maxRows
+	d.rows = newDecodeRows(c, rows)
+	d.experts = make([]expertTask, 0, c.RoutedExperts)
+	d.steps, d.pieces, d.judged = make([]int, 0, rows), make([]piece, 0, opt.Slots), make([]int, 0, rows)
+	for i := range d.work {
+		d.work[i] = decodeWork{
+			qn:       make([]float32, blockRows*c.QLoraRank),
+			absorbed: make([]float32, c.Heads*c.cacheWidth()), read: make([]float32, c.Heads*c.KVLoraRank),
+			score: make([]float32, max(c.Heads, blockRows)*opt.MaxContext), kv: make([]float32, opt.MaxContext*(c.qkDim()+c.VDim)),
 		}
 	}
-	rows := max(slots, prefillRows)
-	d.rows = decodeRows{
-		token: make([]int32, rows), slot: make([]int, rows), pos: make([]int, rows),
-		x: make([]float32, rows*c.Hidden), q: make([]float32, rows*c.qWidth()), out: make([]float32, rows*c.oWidth()),
-	}
-	for i := range d.work {
-		d.work[i] = newDecodeWork(c, maxContext)
-	}
-	d.regions.step, d.regions.begin, d.regions.attention = d.stepRows, d.beginRows, d.readPiece
-	d.regions.after, d.regions.head = d.afterRows, d.headRow
+	r := &d.regions
+	r.norm, r.in, r.qB, r.queries, r.attention, r.out = d.normPart, d.inPart, d.qBPart, d.queriesPart, d.attentionPart, d.outPart
+	r.second, r.gather, r.up, r.down, r.final, r.head = d.secondPart, d.gatherPart, d.upPart, d.downPart, d.finalPart, d.headPart
 	return d
 }
 
-func newDecodeWork(c Config, maxContext int) decodeWork {
+func newDecodeRows(c Config, rows int) decodeRows {
 	width := 0
 	if c.DenseLayers > 0 {
 		width = c.Intermediate
 	}
-	w := decodeWork{
-		xn: make([]float32, blockRows*c.Hidden), in: make([]float32, blockRows*c.inWidth()), qn: make([]float32, blockRows*c.QLoraRank),
-		qAbsorbed: make([]float32, blockRows*c.Heads*c.cacheWidth()), read: make([]float32, blockRows*c.Heads*c.KVLoraRank),
-		score: make([]float32, blockRows*maxContext), kv: make([]float32, maxContext*(c.NopeDim+c.VDim)),
+	r := decodeRows{
+		token: make([]int32, rows), slot: make([]int, rows), pos: make([]int, rows),
+		x: make([]float32, rows*c.Hidden), xn: make([]float32, rows*c.Hidden), in: make([]float32, rows*c.inWidth()),
+		q: make([]float32, rows*c.qWidth()), out: make([]float32, rows*c.oWidth()),
 	}
 	if c.DenseLayers < c.Layers {
-		width = max(width, c.MoEIntermediate, c.sharedWidth())
-		w.router, w.choice, w.weight = make([]float32, blockRows*c.RoutedExperts), make([]int32, blockRows*c.TopK), make([]float32, blockRows*c.TopK)
-		w.xs, w.ys, w.picked = make([]float32, blockRows*c.Hidden), make([]float32, blockRows*c.Hidden), make([]int32, 0, blockRows*c.TopK)
+		width = max(width, c.sharedWidth())
+		n := rows * c.TopK
+		r.score, r.choice, r.weight, r.route = make([]float32, rows*c.RoutedExperts), make([]int32, n), make([]float32, n), newRouting(c, rows)
+		r.xs, r.ys = make([]float32, n*c.Hidden), make([]float32, n*c.Hidden)
+		r.ups, r.hs = make([]float32, n*c.MoEIntermediate), make([]float32, n*c.MoEIntermediate)
 	}
-	w.mlp = mlpActivations{gateUp: make([]float32, blockRows*2*width), h: make([]float32, blockRows*width)}
-	return w
+	r.up, r.h = make([]float32, rows*width), make([]float32, rows*width)
+	return r
 }
 
 // Slots is how many sequences the decoder can hold.
-func (d *Decoder) Slots() int { return d.slots }
+func (d *Decoder) Slots() int { return len(d.slots) }
 
 // MaxContext is how many tokens a slot can hold.
 func (d *Decoder) MaxContext() int { return d.maxContext }
 
+// MaxRows is how many tokens one call of Read may hold.
+func (d *Decoder) MaxRows() int { return len(d.rows.token) }
+
 // Len is how many tokens a slot holds.
-func (d *Decoder) Len(slot int) int { return d.length[slot] }
+func (d *Decoder) Len(slot int) int { return d.slots[slot].length }
 
-// Reset empties a slot.
-func (d *Decoder) Reset(slot int) { d.length[slot] = 0 }
+// Reset empties a slot. What it held of whole pages of prompt is kept for other
+// sequences until the room is needed.
+func (d *Decoder) Reset(slot int) { d.cache.empty(&d.slots[slot]) }
 
-// Prefill appends tokens to a slot and returns the logits [vocab] that follow
-// the last of them, valid until the next call.
-func (d *Decoder) Prefill(slot int, tokens []int32) ([]float32, error) {
-	return d.PrefillBatch([]int{slot}, [][]int32{tokens})
+// CacheBytes is the memory of one token in one layer of the cache.
+func (d *Decoder) CacheBytes() int { return 4 * d.cache.width }
+
+// WeightBytes is the memory that weights take.
+func (d *Decoder) WeightBytes() int { return d.w.bytes }
+
+// CacheUse is how full a cache is, in tokens, whole pages counted.
+type CacheUse struct {
+	Total    int // room
+	Used     int // by sequences
+	Promised int // to them beyond that
+	Kept     int // beginnings that nobody uses at present
 }
 
-// PrefillBatch is Prefill of several slots at once, each with its own tokens; it
-// returns [len(slots), vocab]. After an error no slot has changed.
-func (d *Decoder) PrefillBatch(slots []int, prompts [][]int32) ([]float32, error) {
-	if len(slots) != len(prompts) {
-		return nil, fmt.Errorf("prefill: %d prompts for %d slots", len(prompts), len(slots))
-	}
-	if err := d.check(slots, func(i int) []int32 { return prompts[i] }); err != nil {
-		return nil, fmt.Errorf("prefill: %w", err)
-	}
-	prompt, done := 0, 0 // the next token to read
-	for prompt < len(slots) {
-		r := &d.rows
-		r.n, d.pieces = 0, d.pieces[:0]
-		first := prompt
-		for prompt < len(slots) && r.n < prefillRows {
-			slot, tokens := slots[prompt], prompts[prompt]
-			from := r.n
-			for ; done < len(tokens) && r.n < prefillRows; done++ {
-				r.token[r.n], r.slot[r.n], r.pos[r.n] = tokens[done], slot, d.length[slot]+r.n-from
-				r.n++
-			}
-			d.pieces = append(d.pieces, piece{from, r.n, slot})
-			if done < len(tokens) {
-				break
-			}
-			prompt, done = prompt+1, 0
-		}
-		d.readRound(first)
-	}
-	return d.logits[:len(slots)*d.config.VocabSize], nil
+// CacheUse tells how full the cache is.
+func (d *Decoder) CacheUse() CacheUse {
+	c := d.cache
+	pages := len(c.pages) - 1
+	return CacheUse{Total: pages * pageTokens, Used: (pages - len(c.free) - c.idle) * pageTokens, Promised: c.held * pageTokens, Kept: c.idle * pageTokens}
 }
 
-// readRound runs the pieces through the model. The piece of the first prompt
-// comes first; logits go where the prompt's belong, and those of a prompt that
-// goes on in the next round are replaced then.
-func (d *Decoder) readRound(first int) {
-	c, n := &d.config, blocks(d.rows.n)
-	d.pool.Run(n, d.regions.begin)
-	for d.layer = range c.Layers {
-		d.pool.Run(len(d.pieces)*c.Heads, d.regions.attention)
-		d.pool.Run(n, d.regions.after)
+// Begin prepares an empty slot for a prompt and what follows it, room tokens in
+// all. It returns how many of the prompt's tokens need not be read, because the
+// cache knows them: never all. If the cache has no room now it returns false and
+// changes nothing; room may come when other slots are reset. A slot that did not
+// begin takes room as it goes.
+func (d *Decoder) Begin(slot int, prompt []int32, room int) (shared int, ok bool) {
+	s := &d.slots[slot]
+	if s.length > 0 || s.promised > 0 {
+		panic(fmt.Sprintf("model: slot %d begins while it holds %d tokens", slot, s.length))
 	}
-	for _, p := range d.pieces {
-		d.length[p.slot] += p.to - p.from
+	if !d.cache.begin(s, prompt, min(room, d.maxContext)) {
+		return 0, false
 	}
-	d.first = first
-	d.pool.Run(len(d.pieces), d.regions.head)
+	return s.length, true
 }
 
-// Step appends one token to each of the slots and returns the logits
-// [len(slots), vocab] that follow, valid until the next call. After an error no
-// slot has changed.
-func (d *Decoder) Step(slots []int, tokens []int32) ([]float32, error) {
-	if len(slots) != len(tokens) {
-		return nil, fmt.Errorf("decoding step: %d tokens for %d slots", len(tokens), len(slots))
-	}
-	if err := d.check(slots, func(i int) []int32 { return tokens[i : i+1] }); err != nil {
-		return nil, fmt.Errorf("decoding step: %w", err)
+// Wanted says which logits a chunk is to give.
+type Wanted uint8
+
+// What may be wanted.
+const (
+	LastLogits  Wanted = iota // those after its last token
+	EveryLogits               // those after each of its tokens
+	NoLogits
+)
+
+// Chunk are tokens that one slot is to read.
+type Chunk struct {
+	Slot   int
+	Tokens []int32
+	Prompt bool // of a prompt; if not, it is what was sampled
+	Wanted Wanted
+}
+
+// ErrCacheFull means that the cache has no room for a call's tokens.
+var ErrCacheFull = errors.New("the cache is full")
+
+// Read appends each chunk to its slot and returns the logits that are wanted, in
+// order, [rows, vocab], valid until the next call. After an error no slot has
+// changed.
+func (d *Decoder) Read(chunks []Chunk) ([]float32, error) {
+	if err := d.check(chunks); err != nil {
+		return nil, fmt.Errorf("reading tokens: %w", err)
 	}
 	r := &d.rows
-	r.n = len(slots)
-	for i, s := range slots {
-		r.token[i], r.slot[i], r.pos[i] = tokens[i], s, d.length[s]
+	r.n, d.steps, d.pieces, d.judged = 0, d.steps[:0], d.pieces[:0], d.judged[:0]
+	for _, ch := range chunks {
+		from, s := r.n, &d.slots[ch.Slot]
+		for i, t := range ch.Tokens {
+			if !ch.Prompt {
+				d.steps = append(d.steps, r.n)
+			}
+			if ch.Wanted == EveryLogits || ch.Wanted == LastLogits && i+1 == len(ch.Tokens) {
+				d.judged = append(d.judged, r.n)
+			}
+			r.token[r.n], r.slot[r.n], r.pos[r.n] = t, ch.Slot, s.length+i
+			r.n++
+		}
+		if ch.Prompt {
+			d.pieces = append(d.pieces, piece{from, r.n})
+		}
 	}
-	threads := d.pool.Threads()
-	d.group = max(1, min(blockRows, (r.n+threads-1)/threads))
-	d.pool.Run((r.n+d.group-1)/d.group, d.regions.step)
-	for _, s := range slots {
-		d.length[s]++
+	d.run()
+	for _, ch := range chunks {
+		d.cache.append(&d.slots[ch.Slot], ch.Tokens, ch.Prompt)
 	}
-	return d.logits[:r.n*d.config.VocabSize], nil
+	return d.logits[:len(d.judged)*d.config.VocabSize], nil
 }
 
-// check refuses slots and tokens that a call cannot take.
-func (d *Decoder) check(slots []int, tokens func(i int) []int32) error {
+// check refuses what a call cannot take, and makes room for the rest.
+func (d *Decoder) check(chunks []Chunk) error {
 	clear(d.seen)
-	for i, s := range slots {
-		if s < 0 || s >= d.slots {
-			return fmt.Errorf("slot %d is not in 0..%d", s, d.slots-1)
+	rows := 0
+	for _, ch := range chunks {
+		i := ch.Slot
+		if i < 0 || i >= len(d.slots) {
+			return fmt.Errorf("slot %d is not in 0..%d", i, len(d.slots)-1)
 		}
-		if d.seen[s] {
-			return fmt.Errorf("slot %d is named twice", s)
+		if d.seen[i] {
+			return fmt.Errorf("slot %d is named twice", i)
 		}
-		d.seen[s] = true
-		ts := tokens(i)
-		if len(ts) == 0 {
-			return fmt.Errorf("slot %d is given no tokens", s)
+		d.seen[i] = true
+		if len(ch.Tokens) == 0 {
+			return fmt.Errorf("slot %d is given no tokens", i)
 		}
-		if n := d.length[s] + len(ts); n > d.maxContext {
-			return fmt.Errorf("slot %d would hold %d tokens, more than the context of %d", s, n, d.maxContext)
+		if n := d.slots[i].length + len(ch.Tokens); n > d.maxContext {
+			return fmt.Errorf("slot %d would hold %d tokens, more than the context of %d", i, n, d.maxContext)
 		}
-		for j, t := range ts {
+		for j, t := range ch.Tokens {
 			if t < 0 || int(t) >= d.config.VocabSize {
-				return fmt.Errorf("token %d for slot %d is %d, not in the vocabulary of %d", j, s, t, d.config.VocabSize)
+				return fmt.Errorf("token %d for slot %d is %d, not in the vocabulary of %d", j, i, t, d.config.VocabSize)
 			}
+		}
+		rows += len(ch.Tokens)
+	}
+	if rows > d.MaxRows() {
+		return fmt.Errorf("%d tokens are more than the %d of one call", rows, d.MaxRows())
+	}
+	for _, ch := range chunks {
+		if !d.cache.grow(&d.slots[ch.Slot], len(ch.Tokens)) {
+			return fmt.Errorf("slot %d: %w", ch.Slot, ErrCacheFull)
 		}
 	}
 	return nil
 }
 
-// stepRows takes a group of rows through all layers: they wait for nobody.
-func (d *Decoder) stepRows(part, worker int) {
-	from, to := part*d.group, min((part+1)*d.group, d.rows.n)
-	w := &d.work[worker]
-	d.embed(from, to)
-	for layer := range d.config.Layers {
-		d.project(layer, w, from, to)
-		d.readLatents(layer, w, from, to)
-		d.finish(layer, w, from, to)
+// Prefill appends a prompt, however long, to a slot and returns the logits
+// [vocab] that follow it, valid until the next call.
+func (d *Decoder) Prefill(slot int, tokens []int32) ([]float32, error) {
+	for len(tokens) > maxRows {
+		if _, err := d.Read([]Chunk{{Slot: slot, Tokens: tokens[:maxRows], Prompt: true, Wanted: NoLogits}}); err != nil {
+			return nil, err
+		}
+		tokens = tokens[maxRows:]
 	}
-	for i := from; i < to; i++ {
-		d.norm(w.xn[(i-from)*d.config.Hidden:], i)
-	}
-	v := d.config.VocabSize
-	kernel.GemmPackedSerial(to-from, w.xn, d.config.Hidden, d.packed.head, d.logits[from*v:], v, false, nil)
-}
-
-// beginRows, readPiece and afterRows are a round of prompt reading: rows in
-// blocks, attention in pieces × heads.
-func (d *Decoder) beginRows(part, worker int) {
-	from, to := part*blockRows, min((part+1)*blockRows, d.rows.n)
-	d.embed(from, to)
-	d.project(0, &d.work[worker], from, to)
-}
-
-func (d *Decoder) afterRows(part, worker int) {
-	from, to := part*blockRows, min((part+1)*blockRows, d.rows.n)
-	d.finish(d.layer, &d.work[worker], from, to)
-	if d.layer+1 < d.config.Layers {
-		d.project(d.layer+1, &d.work[worker], from, to)
-	}
-}
-
-// headRow computes the logits after a piece's last row.
-func (d *Decoder) headRow(part, worker int) {
-	w, v := &d.work[worker], d.config.VocabSize
-	d.norm(w.xn, d.pieces[part].to-1)
-	kernel.GemmPackedSerial(1, w.xn, d.config.Hidden, d.packed.head, d.logits[(d.first+part)*v:], v, false, nil)
+	return d.Read([]Chunk{{Slot: slot, Tokens: tokens, Prompt: true}})
 }

@@ -441,36 +441,44 @@ func TestTheRealClientCompletes(t *testing.T) {
 	}
 }
 
-func TestJudgingAPromptDoesNotHoldUpOthers(t *testing.T) {
-	s := &script{counts: true, say: func(string) string { return "3" }}
-	e := scripted(t, s, Options{Slots: 2})
-	e.mu.Lock()
-	judged := &job{ctx: t.Context(), prompts: [][]int32{make([]int32, 40)}, n: 1, echo: true, logprobs: true, ready: make(chan struct{}, 1)}
-	jobs := []*job{judged}
-	for range 3 {
-		jobs = append(jobs, &job{ctx: t.Context(), prompts: [][]int32{{65}}, n: 1, maxTokens: 100, ready: make(chan struct{}, 1)})
-	}
-	e.queue, e.waiting = append(e.queue, jobs...), 4
-	e.wake.Broadcast()
-	e.mu.Unlock()
-	for _, j := range jobs {
-		finish(t, j)
-	}
-	e.Close()
-	// The 40 tokens take a step each; the short answers come in the slot beside.
-	if len(s.steps) != 40 || len(s.steps[0]) != 2 || len(s.steps[39]) != 1 {
-		t.Errorf("steps of the slots %v, want 40, the short answers beside the first", s.steps)
+func TestALongPromptDoesNotHoldUpOthers(t *testing.T) {
+	for _, judge := range []bool{false, true} {
+		pace := make(chan struct{})
+		s := &script{counts: true, pace: pace, say: func(string) string { return strings.Repeat("3", 40) }}
+		e := scripted(t, s, Options{Slots: 2, MaxContext: 4000})
+		short := &job{ctx: t.Context(), prompts: [][]int32{{65}}, n: 1, maxTokens: 30, ready: make(chan struct{}, 1)}
+		if err := e.submit(short, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := short.wait(); err != nil { // it is being answered
+			t.Fatal(err)
+		}
+		long := &job{ctx: t.Context(), prompts: [][]int32{make([]int32, 3000)}, n: 1, maxTokens: 1, echo: judge, logprobs: judge, ready: make(chan struct{}, 1)}
+		if err := e.submit(long, false); err != nil {
+			t.Fatal(err)
+		}
+		close(pace)
+		finish(t, short)
+		finish(t, long)
+		e.Close()
+		sum, most := 0, 0
+		for _, n := range s.read {
+			sum, most = sum+n, max(most, n)
+		}
+		if most != promptShare || sum != 3000 || len(s.steps) != 29 {
+			t.Errorf("beside %d steps %d tokens of the long prompt were read, at most %d at once", len(s.steps), sum, most)
+		}
 	}
 }
 
 func TestAClientThatGoesAwayWhileItsPromptIsJudgedFreesItsSlot(t *testing.T) {
 	pace := make(chan struct{}, 1)
 	s := &script{counts: true, pace: pace, say: func(string) string { return "done" }}
-	e := scripted(t, s, Options{Slots: 1})
+	e := scripted(t, s, Options{Slots: 1, MaxContext: 4000})
 	_, srv := dial(t, e, "")
 	for _, stream := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
-		body := fmt.Sprintf(`{"model":"student","prompt":%s,"max_tokens":0,"echo":true,"logprobs":1,"stream":%v}`, jsonOf(t, make([]int32, 400)), stream)
+		body := fmt.Sprintf(`{"model":"student","prompt":%s,"max_tokens":0,"echo":true,"logprobs":1,"stream":%v}`, jsonOf(t, make([]int32, 3000)), stream)
 		r, err := http.NewRequestWithContext(ctx, "POST", srv.URL+"/v1/completions", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)

@@ -32,6 +32,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"retort/internal/kernel"
@@ -46,6 +47,12 @@ type Options struct {
 	MaxContext int    // tokens of prompt and answer (what the model was made for)
 	Queue      int    // sequences that may wait (256); beyond it requests are refused with 429
 
+	// CacheTokens is how many tokens all sequences, and the beginnings of prompts
+	// that are kept for those to come, may take together (Slots·MaxContext).
+	// Sequences wait for room.
+	CacheTokens int
+	Weights     kernel.Format // what weights are held in (fp32)
+
 	// InlineReasoning leaves <think>…</think> in the content.
 	InlineReasoning bool
 
@@ -55,15 +62,13 @@ type Options struct {
 	MaxBody int64 // bytes of a request (1 MiB)
 }
 
-// decoder is what the engine needs of a model; slots are independent.
+// decoder is what the engine needs of a model; see model.Decoder.
 type decoder interface {
-	// PrefillBatch gives each of the slots its prompt and Step gives each one
-	// more token; they return the logits that follow, one row a slot, valid
-	// until the next call.
-	PrefillBatch(slots []int, prompts [][]int32) ([]float32, error)
-	Step(slots []int, tokens []int32) ([]float32, error)
-	// Reset empties a slot.
+	Begin(slot int, prompt []int32, room int) (shared int, ok bool)
+	Read(chunks []model.Chunk) ([]float32, error)
 	Reset(slot int)
+	MaxRows() int
+	CacheUse() model.CacheUse
 }
 
 // Engine decodes for everybody who asks. It is safe for concurrent use.
@@ -87,12 +92,10 @@ type Engine struct {
 	done     chan struct{} // the loop has ended
 
 	// Of the loop alone:
-	active  []*sequence
-	free    []int       // slots without a sequence
-	slots   []int       // reused, like the following
-	tokens  []int32     // of a step
-	prompts [][]int32   // of a prefill
-	fresh   []*sequence // of a prefill
+	active []*sequence
+	free   []int         // slots without a sequence
+	chunks []model.Chunk // of a round, reused
+	turn   []*sequence   // those of active that have a chunk, likewise
 }
 
 // The reasons for which no job is taken, and with which one ends early.
@@ -112,7 +115,11 @@ func NewEngine(m *model.Model, tok *tokenizer.Tokenizer, pool *kernel.Pool, opt 
 		opt.MaxContext = c.MaxPositions
 	}
 	opt = opt.withDefaults()
-	e := newEngine(model.NewDecoder(m, pool, opt.Slots, opt.MaxContext), tok, c.VocabSize, opt)
+	if opt.CacheTokens > 0 && opt.CacheTokens < opt.MaxContext {
+		return nil, fmt.Errorf("serve: a cache of %d tokens does not hold one context of %d", opt.CacheTokens, opt.MaxContext)
+	}
+	dec := model.NewDecoder(m, pool, model.DecoderOptions{Slots: opt.Slots, MaxContext: opt.MaxContext, CacheTokens: opt.CacheTokens, Format: opt.Weights})
+	e := newEngine(dec, tok, c.VocabSize, opt)
 	e.fingerprint = "fp_" + m.Hash()[:12]
 	return e, nil
 }
@@ -227,17 +234,33 @@ func (e *Engine) forget(j *job) {
 	}
 }
 
-// take returns the next sequence to start and moves its job to the end of the
-// queue; nil if there is none.
-func (e *Engine) take() *sequence {
+// take starts the next sequence in a slot and moves its job to the end of the
+// queue. It returns nil if there is none, or no room for it in the cache. Of a
+// prompt that several sequences continue one is to read it for all.
+func (e *Engine) take(slot int) *sequence {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.queue) == 0 {
+	at := slices.IndexFunc(e.queue, func(j *job) bool { return !j.reading || j.started%j.perPrompt() == 0 })
+	if at < 0 {
 		return nil
 	}
-	j := e.queue[0]
-	e.queue = append(e.queue[:0], e.queue[1:]...)
+	j := e.queue[at]
 	s := e.newSequence(j, j.started)
+	known := s.prompt
+	if j.scores() {
+		known = nil // each of its tokens is to be judged, so that all are read
+	}
+	shared, ok := e.dec.Begin(slot, known, len(s.prompt)+s.maxTokens)
+	if !ok {
+		return nil
+	}
+	s.slot, s.read = slot, shared
+	if j.started%j.perPrompt() == 0 {
+		j.reading = true
+		j.cached.Add(int64(shared))
+		e.metrics.cachedTokens.Add(uint64(shared))
+	}
+	e.queue = append(e.queue[:at], e.queue[at+1:]...)
 	if j.started++; j.started < j.n {
 		e.queue = append(e.queue, j)
 	}
@@ -247,9 +270,9 @@ func (e *Engine) take() *sequence {
 	return s
 }
 
-// prefillBudget bounds the prompt tokens that are read between two steps, so
-// that a burst of requests does not stop the answers under way.
-const prefillBudget = 2048
+// promptShare bounds the prompt tokens of a round in which others wait for their
+// next token: reading so many takes about as long as a few steps.
+const promptShare = 256
 
 func (e *Engine) loop() {
 	defer close(e.done)
@@ -265,83 +288,119 @@ func (e *Engine) loop() {
 			return
 		}
 		e.admit()
-		e.step()
+		e.round()
 	}
 }
 
-// admit starts sequences while there are slots. Prompts are read at once, except
-// where each of their tokens is to be judged: prefilling tells the logits of the
-// last one alone, so that these are read by steps, in turn with everything else.
+// admit starts sequences while there are slots and room.
 func (e *Engine) admit() {
-	e.slots, e.prompts, e.fresh = e.slots[:0], e.prompts[:0], e.fresh[:0]
-	for read := 0; len(e.free) > 0 && read < prefillBudget; {
-		s := e.take()
+	for len(e.free) > 0 {
+		s := e.take(e.free[len(e.free)-1])
 		if s == nil {
-			break
+			return
 		}
-		s.slot = e.free[len(e.free)-1]
 		e.free = e.free[:len(e.free)-1]
-		if s.job.ctx.Err() != nil {
-			e.release(s)
-			continue
-		}
-		if s.job.scores() {
-			e.active = append(e.active, s)
-			continue
-		}
-		s.read = len(s.prompt)
-		read += s.read
-		e.slots, e.prompts, e.fresh = append(e.slots, s.slot), append(e.prompts, s.prompt), append(e.fresh, s)
+		e.active = append(e.active, s)
 	}
-	if len(e.fresh) == 0 {
-		return
-	}
-	logits, err := e.dec.PrefillBatch(e.slots, e.prompts)
-	e.active = e.advance(e.fresh, logits, err, e.active)
-	clear(e.fresh)
-	clear(e.prompts)
 }
 
-// step adds one token to every sequence under way.
-func (e *Engine) step() {
-	e.slots, e.tokens = e.slots[:0], e.tokens[:0]
+// round reads one token of every sequence that is being answered, and beside
+// them a share of the prompts that have not been read, first come, first served.
+func (e *Engine) round() {
+	budget := e.dec.MaxRows() - e.opt.Slots
 	going := e.active[:0]
 	for _, s := range e.active {
 		if s.job.ctx.Err() != nil {
 			e.release(s)
 			continue
 		}
+		if s.answering() {
+			budget = min(budget, promptShare)
+		}
 		going = append(going, s)
-		e.slots = append(e.slots, s.slot)
-		e.tokens = append(e.tokens, s.next())
 	}
 	clear(e.active[len(going):])
 	e.active = going
-	if len(going) == 0 {
+	e.chunks, e.turn = e.chunks[:0], e.turn[:0]
+	for _, s := range e.active {
+		c := model.Chunk{Slot: s.slot}
+		if s.answering() {
+			c.Tokens = s.last[:]
+		} else {
+			n := min(budget, len(s.prompt)-s.read)
+			if n == 0 {
+				continue
+			}
+			budget -= n
+			c.Tokens, c.Prompt = s.prompt[s.read:s.read+n], true
+			switch {
+			case s.job.scores():
+				c.Wanted = model.EveryLogits
+			case s.read+n < len(s.prompt):
+				c.Wanted = model.NoLogits
+			}
+		}
+		e.chunks, e.turn = append(e.chunks, c), append(e.turn, s)
+	}
+	if len(e.chunks) == 0 {
 		return
 	}
-	logits, err := e.dec.Step(e.slots, e.tokens)
-	e.active = e.advance(going, logits, err, going[:0])
-	clear(going[len(e.active):])
-}
-
-// advance gives sequences their rows of logits, or the error in their place,
-// and appends those that go on to kept, which may be the start of sequences.
-func (e *Engine) advance(sequences []*sequence, logits []float32, err error, kept []*sequence) []*sequence {
-	for i, s := range sequences {
-		done := true
+	logits, err := e.dec.Read(e.chunks)
+	e.metrics.cache(e.dec.CacheUse())
+	over := false
+	for i, s := range e.turn {
+		c := &e.chunks[i]
 		if err != nil {
 			s.job.push(event{choice: s.choice, err: fmt.Errorf("decoding: %w", err)})
+			s.over = true
 		} else {
-			done = e.accept(s, logits[i*e.vocab:(i+1)*e.vocab])
+			rows := 1
+			switch c.Wanted {
+			case model.EveryLogits:
+				rows = len(c.Tokens)
+			case model.NoLogits:
+				rows = 0
+			}
+			e.accept(s, c, logits[:rows*e.vocab])
+			logits = logits[rows*e.vocab:]
 		}
-		if done {
+		over = over || s.over
+	}
+	clear(e.chunks)
+	clear(e.turn)
+	if !over {
+		return
+	}
+	e.active = slices.DeleteFunc(e.active, func(s *sequence) bool {
+		if s.over {
 			e.release(s)
-		} else {
-			kept = append(kept, s)
+		}
+		return s.over
+	})
+}
+
+// accept takes the logits that a chunk gave. Inside of a prompt they judge its
+// next tokens; after it a token is drawn from the last of them.
+func (e *Engine) accept(s *sequence, c *model.Chunk, logits []float32) {
+	if c.Prompt {
+		s.read += len(c.Tokens)
+		if s.job.scores() {
+			first := s.read - len(c.Tokens) + 1 // that the logits judge
+			for _, t := range s.prompt[first:min(s.read+1, len(s.prompt))] {
+				s.scored = append(s.scored, s.info(logits[:e.vocab], t))
+				logits = logits[e.vocab:]
+			}
+		}
+		if s.read < len(s.prompt) {
+			return
+		}
+		if s.leads() {
+			e.mu.Lock()
+			s.job.reading = false
+			e.mu.Unlock()
 		}
 	}
-	return kept
+	s.over = e.draw(s, logits)
 }
 
 // release gives a sequence's slot back.
@@ -350,6 +409,9 @@ func (e *Engine) release(s *sequence) {
 	e.free = append(e.free, s.slot)
 	e.mu.Lock()
 	e.running--
+	if s.leads() && s.read < len(s.prompt) {
+		s.job.reading = false
+	}
 	e.wake.Broadcast()
 	e.mu.Unlock()
 }

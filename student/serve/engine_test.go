@@ -15,6 +15,7 @@ import (
 
 	"retort/exchange"
 	"retort/internal/kernel"
+	"retort/openai"
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
@@ -58,23 +59,26 @@ func engine(t testing.TB, opt Options) *Engine {
 }
 
 // script is a decoder that says, in every slot, what it is told to: the text
-// that say gives for the prompt, then the end mark. A step waits for a value
-// from pace, if there is one. A slot whose prompt comes by steps says, where
-// counts is set, the token after the last in the vocabulary.
+// that say gives for the prompt, then the end mark. A step, or a prompt whose every
+// token is judged, waits for a value from pace, if there is one. Of a prompt whose every token is judged it says,
+// where counts is set, the token after the last in the vocabulary, and so on.
 type script struct {
 	counts   bool
 	say      func(prompt string) string
 	pace     chan struct{}
 	fail     error // of the steps from failFrom on
 	failFrom int
-	slots    map[int][]int32 // what is still to be said
-	most     int             // the most slots that were ever busy
-	steps    [][]int         // the slots of each step
+	most     int     // the most slots that were ever busy
+	steps    [][]int // the slots of each step
+	read     []int   // the prompt tokens read beside it
+
+	prompts map[int][]int32 // of the busy slots, as far as they are read
+	slots   map[int][]int32 // what is still to be said
 }
 
 func scripted(t testing.TB, s *script, opt Options) *Engine {
 	t.Helper()
-	s.slots = map[int][]int32{}
+	s.slots, s.prompts = map[int][]int32{}, map[int][]int32{}
 	opt = opt.withDefaults()
 	if opt.MaxContext == 0 {
 		opt.MaxContext = 500
@@ -84,49 +88,77 @@ func scripted(t testing.TB, s *script, opt Options) *Engine {
 	return e
 }
 
-func (s *script) row(slot int) []float32 {
-	row := make([]float32, vocabulary().VocabSize())
-	row[s.slots[slot][0]] = 30
-	s.slots[slot] = s.slots[slot][1:]
-	return row
-}
-
-func (s *script) PrefillBatch(slots []int, prompts [][]int32) ([]float32, error) {
-	var out []float32
-	for i, slot := range slots {
-		if _, busy := s.slots[slot]; busy {
-			return nil, fmt.Errorf("slot %d is in use", slot)
-		}
-		end, _ := vocabulary().ID("<|im_end|>")
-		s.slots[slot] = append(vocabulary().Encode(s.say(vocabulary().Decode(prompts[i]))), end)
-		out = append(out, s.row(slot)...)
+func (s *script) Begin(slot int, _ []int32, _ int) (int, bool) {
+	if _, busy := s.prompts[slot]; busy {
+		panic(fmt.Sprintf("slot %d is in use", slot))
 	}
-	s.most = max(s.most, len(s.slots))
-	return out, nil
+	s.prompts[slot] = nil
+	s.most = max(s.most, len(s.prompts))
+	return 0, true
 }
 
-func (s *script) Step(slots []int, tokens []int32) ([]float32, error) {
-	if s.pace != nil {
+func (s *script) Read(chunks []model.Chunk) ([]float32, error) {
+	var out []float32
+	says := func(token int32) {
+		row := make([]float32, vocabulary().VocabSize())
+		row[token] = 30
+		out = append(out, row...)
+	}
+	var stepped []int
+	read, judged := 0, false
+	for _, c := range chunks {
+		judged = judged || c.Wanted == model.EveryLogits
+		if c.Prompt {
+			read += len(c.Tokens)
+		} else {
+			stepped = append(stepped, c.Slot)
+		}
+	}
+	if s.pace != nil && (stepped != nil || judged) {
 		<-s.pace
 	}
-	if s.fail != nil && len(s.steps) >= s.failFrom {
-		return nil, s.fail
+	if stepped != nil {
+		if s.fail != nil && len(s.steps) >= s.failFrom {
+			return nil, s.fail
+		}
+		s.steps, s.read = append(s.steps, stepped), append(s.read, read)
 	}
-	s.steps = append(s.steps, slices.Clone(slots))
-	var out []float32
-	for i, slot := range slots {
-		if _, prefilled := s.slots[slot]; s.counts && !prefilled {
-			row := make([]float32, vocabulary().VocabSize())
-			row[int(tokens[i]+1)%len(row)] = 30
-			out = append(out, row...)
+	for _, c := range chunks {
+		if c.Prompt {
+			s.prompts[c.Slot] = append(s.prompts[c.Slot], c.Tokens...)
+			if c.Wanted == model.NoLogits {
+				continue
+			}
+		}
+		if s.counts && (c.Wanted == model.EveryLogits || !c.Prompt && s.slots[c.Slot] == nil) {
+			for _, t := range c.Tokens {
+				says((t + 1) % int32(vocabulary().VocabSize()))
+			}
 			continue
 		}
-		out = append(out, s.row(slot)...)
+		if c.Prompt {
+			end, _ := vocabulary().ID("<|im_end|>")
+			s.slots[c.Slot] = append(vocabulary().Encode(s.say(vocabulary().Decode(s.prompts[c.Slot]))), end)
+			for range c.Tokens[1:] {
+				if c.Wanted == model.EveryLogits {
+					says(0)
+				}
+			}
+		}
+		says(s.slots[c.Slot][0])
+		s.slots[c.Slot] = s.slots[c.Slot][1:]
 	}
 	return out, nil
 }
 
-func (s *script) Reset(slot int) { delete(s.slots, slot) }
+func (s *script) Reset(slot int) {
+	delete(s.slots, slot)
+	delete(s.prompts, slot)
+}
+
+func (s *script) MaxRows() int { return 512 }
+
+func (s *script) CacheUse() model.CacheUse { return model.CacheUse{} }
 
 // question is a request to the student of one user message.
 func question(text string) exchange.Request {
@@ -181,7 +213,7 @@ func TestGreedyAnswersDoNotDependOnTheBatch(t *testing.T) {
 	if alone[0] == alone[1] {
 		t.Fatalf("the model says the same to everything: %q", alone[0])
 	}
-	many := engine(t, Options{Slots: 7, Queue: 5})
+	many := engine(t, Options{Slots: 7, Queue: 5, CacheTokens: 300}) // less than all would take
 	var wg sync.WaitGroup
 	for i := range alone {
 		wg.Go(func() {
@@ -191,6 +223,49 @@ func TestGreedyAnswersDoNotDependOnTheBatch(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// Samples of one prompt, and prompts that begin alike, are read once.
+func TestTheCacheKnowsBeginnings(t *testing.T) {
+	e := engine(t, Options{Slots: 4})
+	_, srv := dial(t, e, "")
+	prompt := strings.Repeat("What is 3+4? ", 9)
+	tokens := len(vocabulary().Encode(prompt))
+	ask := func(more string) openai.CompletionResponse {
+		return completeRaw(t, srv, fmt.Sprintf(`"prompt":%q,"max_tokens":8,"temperature":0,%s`, prompt, more))
+	}
+	first := ask(`"n":3`)
+	if d := first.Usage.PromptTokensDetails; d != nil {
+		t.Errorf("of a first prompt %d tokens were known", d.CachedTokens)
+	}
+	if first.Choices[0].Text != first.Choices[1].Text || first.Choices[0].Text != first.Choices[2].Text {
+		t.Errorf("three greedy samples are %+v", first.Choices)
+	}
+	again := ask(`"n":1`)
+	if d := again.Usage.PromptTokensDetails; d == nil || int(d.CachedTokens) != (tokens-1)/32*32 {
+		t.Errorf("of %d tokens that were read before %+v were known", tokens, again.Usage.PromptTokensDetails)
+	}
+	if again.Choices[0].Text != first.Choices[0].Text {
+		t.Errorf("the answer is %q from the cache, %q without", again.Choices[0].Text, first.Choices[0].Text)
+	}
+	if judged := ask(`"echo":true,"logprobs":0`); judged.Usage.PromptTokensDetails != nil {
+		t.Error("a prompt whose tokens are judged was not read")
+	}
+	var page strings.Builder
+	e.writeMetrics(&page)
+	for _, want := range []string{fmt.Sprintf("retort_prompt_tokens_cached_total %d\n", (tokens-1)/32*32), "retort_cache_tokens_kept ", "retort_cache_tokens "} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("metrics lack %q:\n%s", want, page.String())
+		}
+	}
+}
+
+func TestACacheSmallerThanOneContextIsRefused(t *testing.T) {
+	pool := kernel.NewPool(1)
+	defer pool.Close()
+	if _, err := NewEngine(untrained(t), vocabulary(), pool, Options{CacheTokens: 199}); err == nil || !strings.Contains(err.Error(), "199 tokens") {
+		t.Errorf("error is %v", err)
+	}
 }
 
 func TestSamplingDependsOnTheSeedAlone(t *testing.T) {

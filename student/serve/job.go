@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"retort/student/tokenizer"
@@ -29,8 +30,10 @@ type job struct {
 	echo      bool // the prompt is part of the answer, and of its logprobs
 
 	queued  time.Time
-	begun   bool // a token has been sampled; of the loop alone
-	started int  // sequences taken out of the queue; under the engine's lock
+	begun   bool         // a token has been sampled; of the loop alone
+	started int          // sequences taken out of the queue; under the engine's lock
+	reading bool         // the first sequence of the prompt last begun is reading it; likewise
+	cached  atomic.Int64 // tokens of the prompts that the cache knew
 
 	mu     sync.Mutex
 	events []event
@@ -111,9 +114,10 @@ type sequence struct {
 	choice    int
 	slot      int
 	prompt    []int32
-	read      int         // prompt tokens given to the decoder
+	read      int         // prompt tokens that the decoder has
 	scored    []tokenInfo // of the prompt, as far as it is read
-	last      int32       // sampled, not yet given to the decoder
+	last      [1]int32    // sampled, not yet given to the decoder
+	over      bool        // nothing more is to come
 	maxTokens int
 	tokens    int
 	reasoning int
@@ -131,14 +135,11 @@ func (e *Engine) newSequence(j *job, choice int) *sequence {
 		sampler: newSampler(j.sampling, j.seed, uint64(choice%j.perPrompt())), bytes: e.tok.NewStream(), text: newText(j.inline, j.stops)}
 }
 
-// next is the token that the decoder is to be given.
-func (s *sequence) next() int32 {
-	if s.read < len(s.prompt) {
-		s.read++
-		return s.prompt[s.read-1]
-	}
-	return s.last
-}
+// answering reports whether the prompt has been read and a token drawn.
+func (s *sequence) answering() bool { return s.tokens > 0 }
+
+// leads reports whether s reads its prompt for others too.
+func (s *sequence) leads() bool { return s.choice%s.job.perPrompt() == 0 }
 
 // info is what the logits say of a token, as far as the job asks.
 func (s *sequence) info(logits []float32, token int32) (info tokenInfo) {
@@ -146,14 +147,9 @@ func (s *sequence) info(logits []float32, token int32) (info tokenInfo) {
 	return info
 }
 
-// accept takes the logits after the last token read. Inside of the prompt they
-// judge its next token; after it a token is drawn from them. It hands over what
+// draw draws a token from the logits after the last one read, hands over what
 // this adds and reports whether the sequence has ended.
-func (e *Engine) accept(s *sequence, logits []float32) bool {
-	if s.read < len(s.prompt) {
-		s.scored = append(s.scored, s.info(logits, s.prompt[s.read]))
-		return false
-	}
+func (e *Engine) draw(s *sequence, logits []float32) bool {
 	ev := event{choice: s.choice}
 	if s.tokens == 0 && s.job.echo {
 		var echo strings.Builder
@@ -169,18 +165,18 @@ func (e *Engine) accept(s *sequence, logits []float32) bool {
 		s.job.push(ev)
 		return true
 	}
-	s.last = s.sampler.next(logits)
+	s.last[0] = s.sampler.next(logits)
 	s.tokens++
 	e.metrics.sampled(s)
 	if s.job.logprobs {
-		ev.logprobs = append(ev.logprobs, s.info(logits, s.last))
+		ev.logprobs = append(ev.logprobs, s.info(logits, s.last[0]))
 	}
-	if slices.Contains(e.eos, s.last) {
+	if slices.Contains(e.eos, s.last[0]) {
 		ev.finish = "stop"
 	} else {
 		thinking := s.text.reasoning()
-		if !e.tok.IsSpecial(s.last) {
-			ev.piece = s.text.add(s.bytes.Next(s.last))
+		if !e.tok.IsSpecial(s.last[0]) {
+			ev.piece = s.text.add(s.bytes.Next(s.last[0]))
 		}
 		if thinking || s.text.reasoning() {
 			s.reasoning++

@@ -12,12 +12,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"retort/student/model"
 )
 
 // metrics are what the engine counts since it was made. They hold numbers and
 // the names of endpoints, never what was asked, answered or sent as a key.
 type metrics struct {
-	promptTokens, outputTokens, refused atomic.Uint64
+	promptTokens, cachedTokens, outputTokens, refused atomic.Uint64
+	used, kept, room                                  atomic.Int64 // tokens of the cache
 
 	mu       sync.Mutex
 	requests map[requestKind]uint64
@@ -69,6 +72,13 @@ func (m *metrics) sampled(s *sequence) {
 	m.mu.Lock()
 	m.first.observe(s.first.Sub(s.job.queued).Seconds())
 	m.mu.Unlock()
+}
+
+// cache notes how full the cache is.
+func (m *metrics) cache(u model.CacheUse) {
+	m.used.Store(int64(u.Used))
+	m.kept.Store(int64(u.Kept))
+	m.room.Store(int64(u.Total))
 }
 
 // ended notes that a sequence has come to its regular end.
@@ -152,12 +162,17 @@ func (e *Engine) writeMetrics(w io.Writer) {
 		fmt.Fprintf(w, "%s %d\n", name, v)
 	}
 	single("retort_prompt_tokens_total", "counter", "Prompt tokens of the requests taken into the queue.", m.promptTokens.Load())
+	single("retort_prompt_tokens_cached_total", "counter", "Prompt tokens that were not read because another prompt began with them.", m.cachedTokens.Load())
 	single("retort_completion_tokens_total", "counter", "Tokens sampled.", m.outputTokens.Load())
 	single("retort_requests_refused_total", "counter", "Requests refused because the queue was full.", m.refused.Load())
 	single("retort_sequences_running", "gauge", "Sequences being decoded.", uint64(running))
 	single("retort_sequences_waiting", "gauge", "Sequences in the queue.", uint64(waiting))
 	single("retort_slots", "gauge", "Sequences that can be decoded together.", uint64(e.opt.Slots))
 	single("retort_queue_limit", "gauge", "Sequences that may wait before requests are refused.", uint64(e.opt.Queue))
+
+	single("retort_cache_tokens", "gauge", "Room of the cache in tokens.", uint64(m.room.Load()))
+	single("retort_cache_tokens_used", "gauge", "Tokens of the cache taken by sequences being decoded, whole pages counted.", uint64(m.used.Load()))
+	single("retort_cache_tokens_kept", "gauge", "Tokens of the cache that are kept for prompts to come.", uint64(m.kept.Load()))
 
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -102,6 +102,9 @@ func (e *Engine) complete(ctx context.Context, j *job, wait bool) (*openai.ChatR
 func usage(j *job, tokens, reasoning int) *openai.Usage {
 	prompt := j.promptTokens()
 	u := &openai.Usage{PromptTokens: int64(prompt), CompletionTokens: int64(tokens), TotalTokens: int64(prompt + tokens)}
+	if cached := j.cached.Load(); cached > 0 {
+		u.PromptTokensDetails = &openai.PromptTokensDetails{CachedTokens: cached}
+	}
 	if reasoning > 0 {
 		u.CompletionTokensDetails = &openai.CompletionTokensDetails{ReasoningTokens: int64(reasoning)}
 	}

@@ -92,22 +92,26 @@ func (a *app) serveCommand() *cobra.Command {
 	var f modelFlags
 	var listen, name, keyEnv string
 	var inline bool
+	var queue int
 	c := &cobra.Command{
 		Use:   "serve MODEL",
 		Short: "Serve a model over the OpenAI wire",
 		Long: "Serve a model over the OpenAI wire: chat completions and completions, streamed\n" +
 			"and not, and models. MODEL is its directory, the beginning of its hash, or the\n" +
-			"name of the run that made it. It listens on loopback unless told, and then\n" +
-			"wants a key. GET /health says whether it takes requests, without a key, and\n" +
-			"GET /metrics counts them in Prometheus' text format.\n\n" +
-			"Chat completions put messages into the model's template. Completions continue\n" +
-			"a prompt as it stands, text or token ids; in text, what spells a special token\n" +
-			"is that token. With echo and logprobs they judge the prompt's own tokens, as\n" +
-			"lm-evaluation-harness (local-completions) asks for.",
+			"name of the run that made it. It listens on loopback unless told, and then wants\n" +
+			"a key. GET /health wants none; GET /metrics counts, in Prometheus' text format.\n\n" +
+			"Completions continue a prompt as it stands, text or token ids. With echo and\n" +
+			"logprobs they judge its own tokens, as lm-evaluation-harness asks for.\n\n" +
+			"Answers can be kept to a form: response_format (json_object, json_schema),\n" +
+			"vLLM's guided_json, _regex, _choice and _grammar, llama.cpp's json_schema and\n" +
+			"grammar. In a chat it begins after the reasoning.",
 		Example: "  retort serve quickstart --listen 127.0.0.1:8080",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
-			opt := serve.Options{Model: name, InlineReasoning: inline}
+			if queue < 1 {
+				return usageError{fmt.Errorf("--queue is %d, must be at least 1", queue)}
+			}
+			opt := serve.Options{Model: name, InlineReasoning: inline, Queue: queue}
 			if keyEnv != "" {
 				key := a.getenv(keyEnv)
 				if key == "" {
@@ -132,7 +136,8 @@ func (a *app) serveCommand() *cobra.Command {
 	}
 	f.add(c)
 	c.Flags().IntVar(&f.slots, "slots", 16, "sequences decoded together")
-	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens that all sequences may take together, beginnings that are kept for others included (default: slots times context)")
+	c.Flags().IntVar(&queue, "queue", 256, "sequences that may wait before 429")
+	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens of all sequences and kept beginnings together (default: slots times context)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
 	c.Flags().StringVar(&name, "name", "student", "the name that clients ask for")
 	c.Flags().StringVar(&keyEnv, "api-key-env", "", "environment variable that holds the key that clients must send")

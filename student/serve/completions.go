@@ -69,10 +69,10 @@ func (e *Engine) newCompletionJob(req *openai.CompletionRequest) (*job, *openai.
 	if best != each {
 		return nil, invalid("best_of", "best_of is %d, which is supported only where it is n (%d)", best, each)
 	}
-	if bad := refusePenalties(req.Extra); bad != nil {
+	if bad := e.readAdjustments(j, req.Extra); bad != nil {
 		return nil, bad
 	}
-	if bad := refuse(req.Extra, "suffix", "logit_bias"); bad != nil {
+	if bad := refuse(req.Extra, "suffix"); bad != nil {
 		return nil, bad
 	}
 	if bad := e.readPrompts(j, req.Prompt); bad != nil {

@@ -81,6 +81,7 @@ type Engine struct {
 	fingerprint string
 	created     int64
 	metrics     *metrics
+	constraints constraints
 
 	mu       sync.Mutex
 	wake     *sync.Cond // something to do for the loop, or room in the queue
@@ -406,6 +407,7 @@ func (e *Engine) accept(s *sequence, c *model.Chunk, logits []float32) {
 // release gives a sequence's slot back.
 func (e *Engine) release(s *sequence) {
 	e.dec.Reset(s.slot)
+	e.metrics.cache(e.dec.CacheUse())
 	e.free = append(e.free, s.slot)
 	e.mu.Lock()
 	e.running--

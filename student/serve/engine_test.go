@@ -458,7 +458,7 @@ func TestAskFailsWithItsReason(t *testing.T) {
 		"no object":       {func(r *exchange.Request) { r.Params = []byte(`[]`) }, exchange.ClassInvalid, "parameters"},
 		"broken decoder":  {func(r *exchange.Request) {}, exchange.ClassServer, "the decoder broke"},
 		"role":            {func(r *exchange.Request) { r.Messages[0].Role = "tool" }, exchange.ClassInvalid, "tool"},
-		"response_format": {func(r *exchange.Request) { r.Params = []byte(`{"response_format":{"type":"json_object"}}`) }, exchange.ClassInvalid, "json_object"},
+		"response_format": {func(r *exchange.Request) { r.Params = []byte(`{"response_format":{"type":"xml"}}`) }, exchange.ClassInvalid, "xml"},
 	} {
 		r := question("hello")
 		c.change(&r)
@@ -527,7 +527,7 @@ func TestSamplerFollowsTheDistribution(t *testing.T) {
 		const n = 20000
 		got := make([]float64, len(logits))
 		for range n {
-			got[s.next(logits)] += 1.0 / n
+			got[s.draw(logits)] += 1.0 / n
 		}
 		for i := range got {
 			if d := got[i] - c.want[i]; d > 0.012 || d < -0.012 || c.want[i] == 0 && got[i] != 0 {

@@ -194,7 +194,7 @@ func TestTheRealClientUnderstandsErrors(t *testing.T) {
 		"tools": {"right", func(p *client.ChatCompletionNewParams) {
 			p.Tools = []client.ChatCompletionToolUnionParam{client.ChatCompletionFunctionTool(client.FunctionDefinitionParam{Name: "f"})}
 		}, 400, "", "tools"},
-		"penalty": {"right", func(p *client.ChatCompletionNewParams) { p.PresencePenalty = client.Float(1) }, 400, "", "presence_penalty"},
+		"penalty": {"right", func(p *client.ChatCompletionNewParams) { p.PresencePenalty = client.Float(3) }, 400, "", "presence_penalty"},
 		"body":    {"also right", func(p *client.ChatCompletionNewParams) { p.User = client.String(strings.Repeat("x", 3000)) }, 413, "", "2000 bytes"},
 		"no tokens": {"right", func(p *client.ChatCompletionNewParams) {
 			p.MaxTokens = client.Int(0)

@@ -165,7 +165,12 @@ func (e *Engine) draw(s *sequence, logits []float32) bool {
 		s.job.push(ev)
 		return true
 	}
-	s.last[0] = s.sampler.next(logits)
+	drawn, err := s.sampler.next(logits)
+	if err != nil {
+		s.job.push(event{choice: s.choice, err: invalid("", "the answer cannot go on in the form that was asked for: %v", err)})
+		return true
+	}
+	s.last[0] = drawn
 	s.tokens++
 	e.metrics.sampled(s)
 	if s.job.logprobs {
@@ -182,7 +187,7 @@ func (e *Engine) draw(s *sequence, logits []float32) bool {
 			s.reasoning++
 		}
 		switch {
-		case s.text.stopped():
+		case s.text.stopped(), s.sampler.complete():
 			ev.finish = "stop"
 		case s.tokens == s.maxTokens:
 			ev.finish = "length"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -170,6 +171,7 @@ func (e *Engine) writeMetrics(w io.Writer) {
 	single("retort_slots", "gauge", "Sequences that can be decoded together.", uint64(e.opt.Slots))
 	single("retort_queue_limit", "gauge", "Sequences that may wait before requests are refused.", uint64(e.opt.Queue))
 
+	single("go_goroutines", "gauge", "Goroutines that exist.", uint64(runtime.NumGoroutine()))
 	single("retort_cache_tokens", "gauge", "Room of the cache in tokens.", uint64(m.room.Load()))
 	single("retort_cache_tokens_used", "gauge", "Tokens of the cache taken by sequences being decoded, whole pages counted.", uint64(m.used.Load()))
 	single("retort_cache_tokens_kept", "gauge", "Tokens of the cache that are kept for prompts to come.", uint64(m.kept.Load()))

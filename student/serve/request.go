@@ -27,6 +27,9 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 	if bad := j.readExtra(req.Extra); bad != nil {
 		return nil, bad
 	}
+	if bad := e.readAdjustments(j, req.Extra); bad != nil {
+		return nil, bad
+	}
 	messages, bad := conversation(req.Messages)
 	if bad != nil {
 		return nil, bad
@@ -113,20 +116,6 @@ func readFields(extra openai.Extra, fields ...field) *openai.APIError {
 	return nil
 }
 
-// refusePenalties refuses penalties, which would change the answer.
-func refusePenalties(extra openai.Extra) *openai.APIError {
-	for _, name := range []string{"presence_penalty", "frequency_penalty"} {
-		var penalty float64
-		if bad := readFields(extra, field{name, &penalty}); bad != nil {
-			return bad
-		}
-		if penalty != 0 {
-			return invalid(name, "%s is not supported, only 0", name)
-		}
-	}
-	return nil
-}
-
 // refuse refuses fields that are there and ask for something.
 func refuse(extra openai.Extra, names ...string) *openai.APIError {
 	for _, name := range names {
@@ -142,8 +131,7 @@ func refuse(extra openai.Extra, names ...string) *openai.APIError {
 // would change the answer and that this server cannot honour are refused
 // rather than passed over.
 func (j *job) readExtra(extra openai.Extra) *openai.APIError {
-	var format struct{ Type string }
-	if bad := readFields(extra, field{"logprobs", &j.logprobs}, field{"top_logprobs", &j.top}, field{"response_format", &format}); bad != nil {
+	if bad := readFields(extra, field{"logprobs", &j.logprobs}, field{"top_logprobs", &j.top}); bad != nil {
 		return bad
 	}
 	switch {
@@ -151,13 +139,8 @@ func (j *job) readExtra(extra openai.Extra) *openai.APIError {
 		return invalid("top_logprobs", "top_logprobs is %d, must be between 0 and 20", j.top)
 	case j.top > 0 && !j.logprobs:
 		return invalid("top_logprobs", "top_logprobs needs logprobs to be true")
-	case format.Type != "" && format.Type != "text":
-		return invalid("response_format", "response_format %q is not supported, only text", format.Type)
 	}
-	if bad := refusePenalties(extra); bad != nil {
-		return bad
-	}
-	return refuse(extra, "tools", "functions", "logit_bias", "modalities", "audio", "prediction", "web_search_options")
+	return refuse(extra, "tools", "functions", "modalities", "audio", "prediction", "web_search_options")
 }
 
 // conversation turns the wire's messages into the template's.

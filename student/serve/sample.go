@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"retort/student/constrain"
 )
 
 // sampling says how the next token is drawn.
@@ -12,6 +14,17 @@ type sampling struct {
 	topP        float64 // of the likeliest tokens that make up this share; 1: of all
 	topK        int     // of so many likeliest tokens; 0: of all
 	minP        float64 // of tokens at least this share as likely as the likeliest; 0: of all
+
+	bias       []tokenBias
+	presence   float64               // taken off the logit of each token drawn before
+	frequency  float64               // likewise, for each time that it was
+	constraint *constrain.Constraint // what the text is kept to; nil: nothing
+}
+
+// tokenBias is added to a token's logit.
+type tokenBias struct {
+	id int32
+	by float32
 }
 
 // sampler draws tokens for one sequence. Equal logits are taken in the order
@@ -20,6 +33,11 @@ type sampler struct {
 	sampling
 	rng   *rand.Rand
 	order []candidate // reused
+
+	drawn   map[int32]int // how often, where there are penalties
+	matcher *constrain.Matcher
+	mask    []uint64  // reused, of tokens that may come next
+	changed []float32 // reused, the logits with biases, penalties and mask
 }
 
 type candidate struct {
@@ -29,11 +47,72 @@ type candidate struct {
 }
 
 func newSampler(s sampling, seed, choice uint64) *sampler {
-	return &sampler{sampling: s, rng: rand.New(rand.NewPCG(seed, choice))}
+	out := &sampler{sampling: s, rng: rand.New(rand.NewPCG(seed, choice))}
+	if s.presence != 0 || s.frequency != 0 {
+		out.drawn = map[int32]int{}
+	}
+	if s.constraint != nil {
+		out.matcher = s.constraint.NewMatcher()
+	}
+	return out
 }
 
-// next draws a token.
-func (s *sampler) next(logits []float32) int32 {
+// next draws a token. It fails where the text can go no further in the form that
+// it is kept to.
+func (s *sampler) next(logits []float32) (int32, error) {
+	logits, err := s.adjust(logits)
+	if err != nil {
+		return 0, err
+	}
+	id := s.draw(logits)
+	if s.drawn != nil {
+		s.drawn[id]++
+	}
+	if s.matcher != nil {
+		err = s.matcher.Accept(id)
+	}
+	return id, err
+}
+
+// complete reports whether the text has the form that it is kept to and nothing
+// can follow.
+func (s *sampler) complete() bool { return s.matcher != nil && s.matcher.Done() }
+
+// adjust returns the logits with biases, penalties and mask, in this order. The
+// model's own stay as they are: log-probabilities are told of those.
+func (s *sampler) adjust(logits []float32) ([]float32, error) {
+	if s.bias == nil && s.drawn == nil && s.matcher == nil {
+		return logits, nil
+	}
+	s.changed = append(s.changed[:0], logits...)
+	for _, b := range s.bias {
+		s.changed[b.id] += b.by
+	}
+	for id, n := range s.drawn {
+		s.changed[id] -= float32(float64(n)*s.frequency + s.presence)
+	}
+	if s.matcher == nil {
+		return s.changed, nil
+	}
+	if s.mask == nil {
+		s.mask = make([]uint64, (len(logits)+63)/64)
+	}
+	if err := s.matcher.Allowed(s.mask); err != nil {
+		return nil, err
+	}
+	for i := range s.changed {
+		if s.mask[i>>6]>>(i&63)&1 == 0 {
+			s.changed[i] = excluded
+		}
+	}
+	return s.changed, nil
+}
+
+// excluded is the logit of a token that may not be drawn.
+var excluded = float32(math.Inf(-1))
+
+// draw chooses by the logits.
+func (s *sampler) draw(logits []float32) int32 {
 	if s.temperature == 0 || s.topK == 1 {
 		return argmax(logits)
 	}
@@ -55,7 +134,7 @@ func (s *sampler) keep(logits []float32) (total float64) {
 	top := float64(logits[argmax(logits)])
 	for i, l := range logits {
 		p := math.Exp((float64(l) - top) / s.temperature) // relative to the likeliest token
-		if p < s.minP {
+		if p < s.minP || l == excluded {
 			continue
 		}
 		s.order = append(s.order, candidate{id: int32(i), logit: l, p: p})

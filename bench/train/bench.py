@@ -18,6 +18,7 @@ from importlib.metadata import version
 import numpy
 import torch
 import torch._dynamo
+import torch._inductor.config
 from safetensors.torch import load_file
 
 from student import Trainer
@@ -27,10 +28,14 @@ TOLERANCE = 1e-4  # of losses
 QUIET = 0.85  # of the best probe: below, a measurement does not count
 OTHERS = 0.03  # of all cores' time: used by others above it, a measurement does not count
 PROBE = 2048  # rows and columns
+SUSTAINED = 1.0  # seconds of products whose median is a candidate for the best probe
+AGAIN = 5  # rounds between two such candidates
+GLANCE = 0.2  # seconds of products around each measurement
 SETTLE = 0.05  # seconds for the other side's threads to stop spinning
 BF16_KERNELS = ("avx512bf16", "amx")  # ours with which bfloat16 is faster
 OUR_PRECISIONS = (("fp32",), ("fp32", "bf16"))
-FINALISTS = 2  # layouts that are also compiled
+THEIR_PRECISIONS = ("fp32", "bf16")
+FINALISTS = 2  # layouts that are also compiled; one with --quick, as compiling takes a minute
 
 # Student: steps over which losses must agree. A mixture's router turns rounding into
 # another choice of experts, sooner or later.
@@ -77,29 +82,39 @@ class Ours:
 
 
 class Probe:
-    """Floating point operations a second of a large matrix product: how much of the
-    machine there is for us."""
+    """Floating point operations a second of large matrix products, one after the other:
+    how much of the machine there is for us. What counts is the median of a while under
+    load, not a single product: a rested core may be faster for a moment."""
 
     def __init__(self):
         self.a = torch.randn(PROBE, PROBE)
         self.out = torch.empty(PROBE, PROBE)
         a, out = self.a.numpy(), self.out.numpy()
         products = {"MKL": lambda: torch.mm(self.a, self.a, out=self.out), "OpenBLAS": lambda: numpy.matmul(a, a, out=out)}
-        rates = {name: max(self.rate(product) for _ in range(6)) for name, product in products.items()}
+        rates = {name: max(self.rate(product, SUSTAINED) for _ in range(3)) for name, product in products.items()}
         self.name = max(rates, key=rates.get)
         self.product, self.best = products[self.name], rates[self.name]
         print("large matrix products: " + ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()), flush=True)
 
     @staticmethod
-    def rate(product):
-        began = time.perf_counter()
-        product()
-        return 2 * PROBE**3 / (time.perf_counter() - began)
+    def rate(product, seconds):
+        """The median over so many seconds, after a fifth of them that only warm up."""
+        began, rates = time.perf_counter(), []
+        last = began
+        while last - began < 1.2 * seconds or not rates:
+            product()
+            now = time.perf_counter()
+            if last - began >= 0.2 * seconds:
+                rates.append(2 * PROBE**3 / (now - last))
+            last = now
+        return statistics.median(rates)
+
+    def sustained(self):
+        """Looks for the best again."""
+        self.best = max(self.best, self.rate(self.product, SUSTAINED))
 
     def __call__(self):
-        rate = self.rate(self.product)
-        self.best = max(self.best, rate)
-        return rate
+        return self.rate(self.product, GLANCE)
 
 
 class Watch:
@@ -154,9 +169,9 @@ class Variant(typing.NamedTuple):
 
 
 def best_steps(setup, weights, variants, probe, passes, limit):
-    """Returns each variant's best step in seconds, of several passes over all of them of
-    which only those on a quiet machine count: threads that wait for a busy core would else
-    choose. Empty if there was no such pass. A variant that fails is said and left out."""
+    """Returns each variant's best step in seconds, of several of which only those on a
+    quiet machine count, if there are any: threads that wait for a busy core would else
+    choose. A variant that fails is said and left out."""
     trainers = {}
     for v in variants:
         try:
@@ -168,46 +183,55 @@ def best_steps(setup, weights, variants, probe, passes, limit):
             trainers[v] = t
         except Exception as e:
             print(f"  {v}: does not run: {type(e).__name__}: {str(e).strip().splitlines()[0]}", flush=True)
-    best, tried, counted = dict.fromkeys(trainers, math.inf), 0, 0
+    found, every, tried = {v: [] for v in trainers}, {v: [] for v in trainers}, 0
     end = time.monotonic() + limit
-    while counted < passes and (tried == 0 or time.monotonic() < end):
-        before, watch = probe(), Watch()
-        took = {v: timed(trainer, 1) for v, trainer in trainers.items()}
+    while any(len(steps) < passes for steps in found.values()) and (tried < 2 or time.monotonic() < end):
         tried += 1
-        if watch.others() <= OTHERS and min(before, probe()) >= QUIET * probe.best:
-            counted += 1
-            best = {v: min(best[v], took[v]) for v in best}
-    print(f"  best step of {counted} counted passes of {tried}: " + ", ".join(f"{v} {1e3 * t:.1f} ms" for v, t in best.items() if counted), flush=True)
-    return best if counted else {}
+        before = probe()
+        for v, trainer in trainers.items():
+            watch, took = Watch(), timed(trainer, 1)
+            others, after = watch.others(), probe()
+            every[v].append(took)
+            if others <= OTHERS and min(before, after) >= QUIET * probe.best:
+                found[v].append(took)
+            before = after
+    best = {v: min(found[v] or every[v]) for v in trainers}
+    print(f"  best step of so many that counted, of {tried}: " + ", ".join(f"{v} {1e3 * t:.1f} ms of {len(found[v])}" for v, t in best.items()), flush=True)
+    return best
 
 
-def fastest(setup, weights, probe, passes, limit):
-    """Returns PyTorch's fastest way in fp32 and in any precision, or None: all layouts
-    eager, and the best of them compiled."""
+def fastest(setup, weights, probe, precisions, finalists, passes, limit):
+    """Returns PyTorch's fastest way in fp32 and in any precision: all layouts eager, and
+    the best of them compiled."""
     c = setup["config"]
     lengths = {len(s["Tokens"]) for s in setup["data"]}
     layouts = MOE_LAYOUTS if c["first_k_dense_replace"] < c["num_hidden_layers"] else EVEN_LAYOUTS if len(lengths) == 1 else DENSE_LAYOUTS
     found = {}
-    for precision in ("fp32", "bf16"):
+    for precision in precisions:
         eager = best_steps(setup, weights, [Variant(l, "eager", precision) for l in layouts], probe, passes, limit)
-        if not eager:
-            return None
-        finalists = sorted(eager, key=eager.get)[:FINALISTS]
-        found |= eager | best_steps(setup, weights, [v._replace(way="compile") for v in finalists], probe, passes, limit)
+        compiled = [v._replace(way="compile") for v in sorted(eager, key=eager.get)[:finalists]]
+        found |= eager | best_steps(setup, weights, compiled, probe, passes, limit)
     single = {v: t for v, t in found.items() if v.precision == "fp32"}
     return min(single, key=single.get), min(found, key=found.get)
 
 
-def peak(setup_file, weights_file, variant):
+def peak(setup_file, weights_file, variant, avx2):
     """Most memory that PyTorch has resident over a few steps, in MiB, in a process of its own."""
-    out = subprocess.run([sys.executable, __file__, "--peak", json.dumps([setup_file, weights_file, *variant])], stdout=subprocess.PIPE, check=True)
+    out = subprocess.run([sys.executable, __file__, "--peak", json.dumps([setup_file, weights_file, *variant])] + ["--avx2"] * avx2, stdout=subprocess.PIPE, check=True)
     return float(out.stdout.split()[-1])
 
 
-def measure_peak(spec):
-    setup_file, weights_file, *variant = json.loads(spec)
+def configure(avx2):
+    """Settings of PyTorch that it takes from nowhere else."""
     torch.set_num_threads(THREADS)
-    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.recompile_limit = 64  # Muon meets many shapes
+    if avx2:
+        torch._inductor.config.cpp.simdlen = 256
+
+
+def measure_peak(spec, avx2):
+    setup_file, weights_file, *variant = json.loads(spec)
+    configure(avx2)
     with open(setup_file) as f:
         trainer = Trainer(json.load(f), load_file(weights_file), *variant)
     timed(trainer, 5)
@@ -235,34 +259,46 @@ def compare_losses(ours, trainer, steps):
     return worst
 
 
-class Round(typing.NamedTuple):
-    rates: dict  # tokens/s
-    probe: float  # the lowest
+class Block(typing.NamedTuple):
+    rate: float  # tokens a second
+    probe: float  # the lower of those before and after
+    beside: float  # the higher of them
     others: float  # share of the cores
 
     def counts(self, probe):
         return self.probe >= QUIET * probe.best and self.others <= OTHERS
 
 
-def compare_speed(sides, pids, probe, rounds, seconds, limit):
-    """Alternates blocks of about so many seconds of each side, probing the machine around
-    each. A side does so many steps and returns tokens a second. Returns Rounds."""
+def compare_speed(sides, pairs, pids, probe, rounds, seconds, limit):
+    """Alternates blocks of about so many seconds of each side, probing the machine between
+    them, until so many rounds have counted for each of the pairs of sides. A side does so
+    many steps and returns tokens a second. Returns rounds: each side's Block."""
     steps = {}
     for name, side in sides.items():
         began = time.monotonic()
         side(3)
         steps[name] = max(2, round(seconds / ((time.monotonic() - began) / 3)))
     found, end = [], time.monotonic() + limit
-    while sum(r.counts(probe) for r in found) < rounds and time.monotonic() < end:
-        probes, watch, rates = [probe()], Watch(*pids), {}
+    while any(len(counted(found, pair, probe)) < rounds for pair in pairs) and time.monotonic() < end:
+        if len(found) % AGAIN == 0:
+            probe.sustained()
+        blocks, before = {}, probe()
         for name, side in sides.items():
             time.sleep(SETTLE)
-            rates[name] = side(steps[name])
-            probes.append(probe())
-        found.append(Round(rates, min(probes), watch.others()))
-        print(f"  round {len(found):2}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
-              + f" tokens/s, probes at least {min(probes) / 1e9:.0f} GFLOP/s, others {found[-1].others:.1%}{'' if found[-1].counts(probe) else ', not counted'}", flush=True)
+            watch = Watch(*pids)
+            rate, others = side(steps[name]), watch.others()
+            after = probe()
+            blocks[name] = Block(rate, min(before, after), max(before, after), others)
+            before = after
+        found.append(blocks)
+        print(f"  round {len(found):2}: " + ", ".join(f"{name} {b.rate:.0f}{'' if b.counts(probe) else ' (not counted)'}" for name, b in blocks.items())
+              + f" tokens/s, probes {min(b.probe for b in blocks.values()) / 1e9:.0f} to {max(b.probe for b in blocks.values()) / 1e9:.0f} GFLOP/s", flush=True)
     return found
+
+
+def counted(found, pair, probe):
+    """The rounds in which both blocks of a pair of sides count."""
+    return [blocks for blocks in found if all(blocks[side].counts(probe) for side in pair)]
 
 
 def machine():
@@ -283,16 +319,16 @@ def load_average():
     return " ".join(f"{x:.2f}" for x in os.getloadavg())
 
 
-def ratio(counted, ours, theirs):
-    found = [r.rates[ours] / r.rates[theirs] for r in counted]
+def ratio(rounds, ours, theirs):
+    found = [blocks[ours].rate / blocks[theirs].rate for blocks in rounds]
     return round(statistics.median(found), 3), [round(min(found), 3), round(max(found), 3)]
 
 
 class Bench:
     def __init__(self, args):
         self.args = args
-        self.rounds, self.seconds, self.limit = (5, 1.0, 60) if args.quick else (9, 2.0, 180)
-        self.passes = (5, 15) if args.quick else (15, 60)
+        self.rounds, self.seconds, self.limit = (5, 0.7, 45) if args.quick else (9, 1.5, 150)
+        self.passes = (3, 10) if args.quick else (5, 25)
         self.probe = None if args.losses else Probe()
         self.figures, self.spread, self.lines, self.wrong = {}, {}, [], []
 
@@ -321,41 +357,44 @@ class Bench:
         return tempfile.mkdtemp(dir=work)
 
     def speed(self, name, setup, weights, files, worst):
-        chosen = fastest(setup, weights, self.probe, *self.passes)
+        self.probe.sustained()
+        chosen = fastest(setup, weights, self.probe, THEIR_PRECISIONS[: 1 if self.args.avx2 else 2], 1 if self.args.quick else FINALISTS, *self.passes)
         text = f"{name}: {setup['params'] / 1e6:.2f} M parameters, {setup['active_params'] / 1e6:.2f} M active, kernel {setup['kernel']}, losses differ by {worst:.1e} at most over {STUDENTS[name]} steps"
-        if not chosen:
-            self.lines.append(text + "; not timed: the machine was too busy to find PyTorch's fastest way")
-            return
 
         def their_side(trainer):
             return lambda steps: trainer.batch.tokens * steps / timed(trainer, steps)
 
         ours = {p: Ours(self.args.binary, self.again(os.path.dirname(files[0])), name, p) for p in OUR_PRECISIONS[setup["kernel"] in BF16_KERNELS]}
-        sides = {f"ours {p}": side.rate for p, side in ours.items()}
+        single, best = map(str, chosen)
+        sides = {"ours fp32": ours["fp32"].rate, single: None} | {f"ours {p}": side.rate for p, side in ours.items()}
         for v in dict.fromkeys(chosen):
             sides[str(v)] = their_side(Trainer(setup, weights, v.layout, v.way, v.precision))
-        found = compare_speed(sides, [side.process.pid for side in ours.values()], self.probe, self.rounds, self.seconds, self.limit)
+        if self.args.avx2:
+            name += "_avx2"
+        pairs = {f"{name}_fp32": ("ours fp32", single)}
+        if not self.args.avx2:
+            pairs[f"{name}_best"] = (f"ours {list(ours)[-1]}", best)
+        found = compare_speed(sides, pairs.values(), [side.process.pid for side in ours.values()], self.probe, self.rounds, self.seconds, self.limit)
         peaks = [side.peak() for side in ours.values()]
         for side in ours.values():
             side.close()
-        counted = [r for r in found if r.counts(self.probe)]
-        text += f"; {len(counted)} of {len(found)} rounds counted"
-        if not counted:
-            self.lines.append(text + ": no figure, the machine was busy throughout")
-            return
-        if len(counted) < self.rounds:
-            text += f" (too busy for {self.rounds})"
-        median = {side: statistics.median(r.rates[side] for r in counted) for side in sides}
-        text += "; tokens/s: " + ", ".join(f"{side} {rate:.0f}" for side, rate in median.items())
-        single, best = map(str, chosen)
-        our_best = max((side for side in sides if side.startswith("ours ")), key=median.get)
-        for figure, mine, theirs in ((f"{name}_fp32", "ours fp32", single), (f"{name}_best", our_best, best)):
-            self.figures[figure], self.spread[figure] = ratio(counted, mine, theirs)
-            text += f"; {figure} {self.figures[figure]} {self.spread[figure]}"
-        flops = setup["flops"] / sum(len(s["Tokens"]) - 1 for s in setup["data"]) * median["ours fp32"]
-        self.figures[f"{name}_sgemm_share"] = round(flops / self.probe.best, 3)
-        text += f"; {flops / 1e9:.0f} useful GFLOP/s, {flops / self.probe.best:.0%} of the best {self.probe.name} product"
-        theirs = min(peak(*files, v) for v in dict.fromkeys(chosen))
+        rates = {side: [r[side].rate for r in counted(found, [side], self.probe)] for side in sides}
+        median = {side: statistics.median(r) for side, r in rates.items() if r}
+        text += f"; tokens/s in {len(found)} rounds: " + ", ".join(f"{side} {median[side]:.0f} ({len(rates[side])} counted)" for side in median)
+        for figure, pair in pairs.items():
+            rounds = counted(found, pair, self.probe)
+            if not rounds:
+                text += f"; no {figure}, the machine was busy throughout"
+                continue
+            self.figures[figure], self.spread[figure] = ratio(rounds, *pair)
+            text += f"; {figure} {self.figures[figure]} {self.spread[figure]} of {len(rounds)} rounds{'' if len(rounds) >= self.rounds else ' (too busy for more)'}"
+        if "ours fp32" in median:
+            each = setup["flops"] / sum(len(s["Tokens"]) - 1 for s in setup["data"])
+            shares = [each * r["ours fp32"].rate / r["ours fp32"].beside for r in counted(found, ["ours fp32"], self.probe)]
+            flops = each * median["ours fp32"]
+            self.figures[f"{name}_sgemm_share"] = round(flops / self.probe.best, 3)
+            text += f"; {flops / 1e9:.0f} useful GFLOP/s, {flops / self.probe.best:.0%} of the best {self.probe.name} products and {statistics.median(shares):.0%} of those beside"
+        theirs = min(peak(*files, v, self.args.avx2) for v in dict.fromkeys(chosen))
         self.figures[f"{name}_memory"] = round(max(peaks) / theirs, 3)
         self.lines.append(text + f"; at most {max(peaks):.0f} MiB resident, theirs {theirs:.0f}")
 
@@ -378,17 +417,17 @@ def main():
     p.add_argument("--quick", action="store_true", help="fewer and shorter blocks")
     p.add_argument("--only", choices=STUDENTS, action="append", help="this student alone (may be repeated)")
     p.add_argument("--losses", action="store_true", help="compare losses alone, and time nothing")
+    p.add_argument("--avx2", action="store_true", help="both sides with AVX2 at most, and in fp32")
     p.add_argument("--record", metavar="FILE", help=argparse.SUPPRESS)
     p.add_argument("--binary", help=argparse.SUPPRESS)
     p.add_argument("--work", help=argparse.SUPPRESS)
     p.add_argument("--peak", help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.peak:
-        return measure_peak(args.peak)
+        return measure_peak(args.peak, args.avx2)
     torch.manual_seed(1)
-    torch.set_num_threads(THREADS)
-    torch._dynamo.config.recompile_limit = 64  # Muon meets many shapes
-    first = f"{machine()}; torch {version('torch')}, {THREADS} threads on both sides; load average at the start {load_average()}"
+    configure(args.avx2)
+    first = f"{machine()}{', AVX2 at most on both sides' * args.avx2}; torch {version('torch')}, {THREADS} threads on both sides; load average at the start {load_average()}"
     print(first)
     bench = Bench(args)
     for name in args.only or STUDENTS:

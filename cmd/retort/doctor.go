@@ -138,6 +138,9 @@ func (d *diagnosis) trouble(what, next string) {
 
 func (d *diagnosis) processor(ctx context.Context, w io.Writer) {
 	line(w, "processor", "%s, %d cores, kernels %s", d.Processor.Name, d.Processor.Cores, d.Processor.Kernels)
+	if d.Processor.Caveat != "" {
+		line(w, "kernels", "%s", d.Processor.Caveat)
+	}
 	d.Speed.One = machine.Speed(ctx, 1, 100*time.Millisecond)
 	d.Speed.All = machine.Speed(ctx, 0, 100*time.Millisecond)
 	line(w, "speed", "%.0f GFLOP/s on all cores, %.0f on one (float32 matrix products)", d.Speed.All, d.Speed.One)

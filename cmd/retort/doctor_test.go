@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"retort/internal/kernel"
+	"retort/internal/machine"
 	"retort/workspace"
 )
 
@@ -41,6 +42,17 @@ func TestDoctorTellsOfMachineAndWorkspace(t *testing.T) {
 	}
 	if len(d.Workspace.HeldBy) != 1 || d.Workspace.HeldBy[0].Holder.PID != os.Getpid() || d.Speed.All <= 0 || d.Memory.Total == 0 || d.Writes.Median <= 0 {
 		t.Errorf("%+v", d)
+	}
+}
+
+func TestDoctorPassesOnWhatNobodyMeasured(t *testing.T) {
+	for _, caveat := range []string{"", "nobody has measured how fast these are"} {
+		var out strings.Builder
+		d := diagnosis{Processor: machine.Processor{Kernels: "neon", Caveat: caveat}}
+		d.processor(t.Context(), &out)
+		if got, want := strings.Contains(out.String(), "kernels    "+caveat), caveat != ""; got != want {
+			t.Errorf("caveat %q:\n%s", caveat, &out)
+		}
 	}
 }
 

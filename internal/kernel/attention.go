@@ -8,7 +8,7 @@ import (
 // Attention is computed in tiles of attnRows queries by attnKeys keys, so its
 // working memory does not grow with the length but for a few numbers a row.
 const (
-	attnRows = 48 // a multiple of every mr
+	attnRows = 48 // a multiple of every mr and of attnSub
 	attnKeys = blockK
 	// attnSub is the number of rows (or keys) for which a tile on the diagonal
 	// is cut to the part that the causal mask leaves.
@@ -105,9 +105,6 @@ func AttentionBackward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk in
 	kt, vt, kp, qp, op, p, dp, along := w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
 	for i := range t {
 		along[i] = dot(dout[i*lddo:][:dv], out[i*ldo:][:dv])
-		clear(dq[i*lddq:][:dqk])
-		clear(dk[i*lddk:][:dqk])
-		clear(dvv[i*lddv:][:dv])
 	}
 	for j0 := 0; j0 < t; j0 += attnKeys {
 		j1 := min(j0+attnKeys, t)
@@ -126,7 +123,7 @@ func AttentionBackward(t, dqk, dv int, q []float32, ldq int, k []float32, ldk in
 				clear(pr[n:])
 				clear(dr[n:])
 			}
-			timesKeys(dp, keys, kp, dqk, dq, lddq, i0, i1, j0, j1, true)
+			timesKeys(dp, keys, kp, dqk, dq, lddq, i0, i1, j0, j1, j0 > 0)
 			packPanels(NN, op, dout[i0*lddo:], lddo, dv, i1-i0, 0, panels(dv))
 			packPanels(NN, qp, q[i0*ldq:], ldq, dqk, i1-i0, 0, panels(dqk))
 			timesRows(p, keys, op, dv, dvv, lddv, i0, i1, j0, j1)
@@ -141,7 +138,7 @@ func scores(dst []float32, ld int, q []float32, ldq int, packed []float32, d, i0
 	g := Group{M: i1 - i0, N: j1 - j0, K: d, A: q[i0*ldq:], LDA: ldq, C: dst, LDC: ld}
 	for p := 0; j0+p*tile.nr < min(i1, j1); p++ {
 		r0 := max(0, j0+p*tile.nr-i0) // rows above see none of these keys
-		multiplyPacked(&g, packed, span{r0, i1 - i0, p, p + 1}, false)
+		multiplyPacked(&g, packed, span{r0: r0, r1: i1 - i0, p0: p, p1: p + 1}, false)
 	}
 }
 
@@ -159,7 +156,8 @@ func timesKeys(p []float32, ld int, packed []float32, d int, dst []float32, ldds
 }
 
 // timesRows adds to rows [j0, j1) of dst the product of the transposed tile p
-// with the packed [i1-i0, d] of the queries' block.
+// with the packed [i1-i0, d] of the queries' block. Keys that these queries are
+// the first to see are set.
 func timesRows(p []float32, ld int, packed []float32, d int, dst []float32, lddst, i0, i1, j0, j1 int) {
 	end := min(i1, j1)
 	for k0 := j0; k0 < end; k0 += attnSub {
@@ -167,7 +165,7 @@ func timesRows(p []float32, ld int, packed []float32, d int, dst []float32, ldds
 		r0 := max(i0, k0) // rows above see none of these keys
 		for c := 0; c < d; c += tile.nr {
 			multiplyPanel(k1-k0, min(tile.nr, d-c), i1-r0, p[(r0-i0)*ld+k0-j0:], tile.mr, 1, ld,
-				packed[c*(i1-i0)+(r0-i0)*tile.nr:], dst[k0*lddst+c:], lddst, true)
+				packed[c*(i1-i0)+(r0-i0)*tile.nr:], dst[k0*lddst+c:], lddst, k0 < i0)
 		}
 	}
 }

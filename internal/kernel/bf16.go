@@ -112,8 +112,16 @@ func multiplyPackedBF16(g *Group, packed []uint16, s span, accumulate bool, scra
 		lda := kp + rowSlack
 		a := scratch.rowsBF16(rows, lda)
 		convertRows(a, lda, g.A[s.r0*g.LDA+k0:], g.LDA, rows, kc)
-		multiplyPanelsBF16(rows, g.N, kp, s.p0, s.p1, a, lda, packed[k0*width:], kp*panelN,
-			g.C[s.r0*g.LDC:], g.LDC, accumulate || k0 > 0, scratch)
+		if !s.lower {
+			multiplyPanelsBF16(rows, g.N, kp, s.p0, s.p1, a, lda, packed[k0*width:], kp*panelN,
+				g.C[s.r0*g.LDC:], g.LDC, accumulate || k0 > 0, scratch)
+			continue
+		}
+		for p := s.p0; p < s.p1; p++ {
+			r0 := s.first(p, tileRows)
+			multiplyPanelsBF16(s.r1-r0, g.N, kp, p, p+1, a[r0*lda:], lda, packed[k0*width:], kp*panelN,
+				g.C[r0*g.LDC:], g.LDC, accumulate || k0 > 0, scratch)
+		}
 	}
 }
 
@@ -134,10 +142,10 @@ func multiplyTNBF16(g *Group, s span, accumulate bool, scratch *Scratch) {
 		transpose(pairs(a), lda/2, both, across, kp/2, rows)
 		scratch.panel16 = grow(scratch.panel16, kp*panelN)
 		for p := s.p0; p < s.p1; p++ {
-			j := p * panelN
+			j, r0 := p*panelN, s.first(p, tileRows)
 			pairPanel(pairs(scratch.panel16), g.B[k0*g.LDB+j:], g.LDB, min(panelN, g.N-j), kc)
-			multiplyPanelsBF16(rows, g.N-j, kp, 0, 1, a, lda, scratch.panel16, kp*panelN,
-				g.C[s.r0*g.LDC+j:], g.LDC, accumulate || k0 > 0, scratch)
+			multiplyPanelsBF16(s.r1-r0, g.N-j, kp, 0, 1, a[(r0-s.r0)*lda:], lda, scratch.panel16, kp*panelN,
+				g.C[r0*g.LDC+j:], g.LDC, accumulate || k0 > 0, scratch)
 		}
 	}
 }

@@ -84,9 +84,9 @@ func packColumns(panel, b []float32, ldb, n, k int) {
 	j := 0
 	for ; k4 > 0 && j+half <= n; j += half {
 		if vectors == AVX512 {
-			packColumnsAVX512(first(panel[j:]), first(b[j*ldb:]), ldb, k4)
+			transposeAVX512(first(panel[j:]), nr, first(b[j*ldb:]), ldb, k4)
 		} else {
-			packColumnsAVX2(first(panel[j:]), first(b[j*ldb:]), ldb, k4)
+			transposeAVX2(first(panel[j:]), nr, first(b[j*ldb:]), ldb, k4)
 		}
 		for l := k4; l < k; l++ {
 			for i := j; i < j+half; i++ {
@@ -248,17 +248,6 @@ func swiGLUGrad(dgate, dup, dy, gate, up []float32) {
 		swiGLUGradAVX2(first(dgate), first(dup), first(dy), first(gate), first(up), len(dgate))
 	default:
 		swiGLUGradPortable(dgate, dup, dy, gate, up)
-	}
-}
-
-func rmsNormGrad(dx, dw, dy, x, w []float32, rstd, along float32) {
-	switch vectors {
-	case AVX512:
-		rmsNormGradAVX512(first(dx), first(dw), first(dy), first(x), first(w), len(dx), rstd, along)
-	case AVX2:
-		rmsNormGradAVX2(first(dx), first(dw), first(dy), first(x), first(w), len(dx), rstd, along)
-	default:
-		rmsNormGradPortable(dx, dw, dy, x, w, rstd, along)
 	}
 }
 

@@ -9,20 +9,22 @@
 // ("ld", the distance in elements between the starts of two rows, at least the
 // row's width). Vectors are slices.
 //
-// Each kernel has three implementations: AVX-512 and AVX2+FMA in assembly that
-// internal/kernel/asm generates, and portable Go, which is the reference the
-// others are tested against. Products of bfloat16 have two more, by AVX512-BF16
-// and by AMX; elsewhere they are those of rounded float32. The best that
-// processor and operating system support is chosen at start-up; the environment
-// variable RETORT_KERNEL (amx, avx512bf16, avx512, avx2 or portable) forces one.
-// Err reports a choice that the machine cannot honour.
+// Each kernel has four implementations: AVX-512 and AVX2+FMA for amd64 and NEON
+// for arm64, in assembly that internal/kernel/asm generates, and portable Go,
+// which is the reference the others are tested against. NEON's is tested under
+// emulation, and nobody has timed it. Products of bfloat16 have two more, by
+// AVX512-BF16 and by AMX; elsewhere they are those of rounded float32. The best
+// that processor and operating system support is chosen at start-up; the
+// environment variable RETORT_KERNEL (amx, avx512bf16, avx512, avx2, neon or
+// portable) forces one. Err reports a choice that the machine cannot honour.
 //
 // # Determinism
 //
 // With one instruction set, results are the same bits for any number of
 // threads: every element of a product is one chain of multiply-adds over k in
 // ascending order (of pairs in bfloat16), whatever tile or worker computes it,
-// and reductions over
+// the sum of a vector depends on its length alone (its elements go to
+// accumulators in turn, which are folded in a fixed order), and reductions over
 // rows are taken in blocks of fixed size that are combined in order.
 //
 // # Errors

@@ -40,6 +40,8 @@ type Group struct {
 
 	// Precision BF16 is there for TN, gradients; a packed B has its own.
 	Precision Precision
+
+	from []float32 // what is added to in C's stead, laid out alike; nil is C
 }
 
 // Gemm sets C to the product that op names, or adds it if accumulate. Each
@@ -84,19 +86,37 @@ func (p *Pool) GemmPacked(m int, a []float32, lda int, b *PackedB, c []float32, 
 // GemmSerial is Gemm on the calling goroutine, for use inside Run.
 func GemmSerial(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool, precision Precision, s *Scratch) {
 	g := Group{M: m, N: n, K: k, A: a, LDA: lda, B: b, LDB: ldb, C: c, LDC: ldc, Precision: precision}
+	if prepare(op, &g, accumulate, false) {
+		multiplySerial(op, &g, span{r1: g.M, p1: panels(g.N)}, accumulate, s)
+	}
+}
+
+// GemmSymmetric is GemmSerial for products that are symmetric, as X·Xᵀ and powers
+// of symmetric matrices are, at little more than half the cost: C [n, n], which is
+// symmetric before if it accumulates, is computed on and below its diagonal and
+// mirrored. The bits are the same, for a product of equal factors is.
+func GemmSymmetric(op Op, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool, precision Precision, s *Scratch) {
+	g := Group{M: n, N: n, K: k, A: a, LDA: lda, B: b, LDB: ldb, C: c, LDC: ldc, Precision: precision}
 	if !prepare(op, &g, accumulate, false) {
 		return
 	}
-	all := span{0, g.M, 0, panels(g.N)}
+	multiplySerial(op, &g, span{r1: n, p1: panels(n), lower: true}, accumulate, s)
+	for i := tile.nr; i < n; i += tile.nr {
+		j := i - tile.nr
+		transposeRows(c[j*ldc+i:], ldc, c[i*ldc+j:], ldc, n-i, tile.nr)
+	}
+}
+
+func multiplySerial(op Op, g *Group, all span, accumulate bool, s *Scratch) {
 	switch {
-	case op == TN && precision == BF16 && FastBF16():
-		multiplyTNBF16(&g, all, accumulate, s)
+	case op == TN && g.Precision == BF16 && FastBF16():
+		multiplyTNBF16(g, all, accumulate, s)
 	case op == TN:
-		multiplyTN(&g, all, accumulate, s)
+		multiplyTN(g, all, accumulate, s)
 	default:
-		s.packed.precision = precision
+		s.packed.precision = g.Precision
 		s.packed.Repack(op, g.N, g.K, g.B, g.LDB, s)
-		s.packed.multiply(&g, all, accumulate, s)
+		s.packed.multiply(g, all, accumulate, s)
 	}
 }
 
@@ -106,7 +126,22 @@ func GemmPackedSerial(m int, a []float32, lda int, b *PackedB, c []float32, ldc 
 	g := Group{M: m, N: b.n, K: b.k, A: a, LDA: lda, C: c, LDC: ldc}
 	b.check()
 	if prepare(NN, &g, accumulate, true) {
-		b.multiply(&g, span{0, g.M, 0, panels(g.N)}, accumulate, s)
+		b.multiply(&g, span{r1: g.M, p1: panels(g.N)}, accumulate, s)
+	}
+}
+
+// GemmPackedSerialFrom is GemmPackedSerial with the sum of from, whose rows are ldc
+// apart too, and the product in C.
+func GemmPackedSerialFrom(m int, a []float32, lda int, b *PackedB, from, c []float32, ldc int, s *Scratch) {
+	g := Group{M: m, N: b.n, K: b.k, A: a, LDA: lda, C: c, LDC: ldc, from: from}
+	b.check()
+	checkMatrix("from", from, m, b.n, ldc)
+	if b.precision != F32 || b.k == 0 {
+		copyRows(c, from, ldc, m, b.n)
+		g.from = nil
+	}
+	if prepare(NN, &g, true, true) {
+		b.multiply(&g, span{r1: g.M, p1: panels(g.N)}, true, s)
 	}
 }
 
@@ -121,7 +156,7 @@ func (p *PackedB) multiply(g *Group, s span, accumulate bool, scratch *Scratch) 
 		part := *g
 		part.A, part.LDA = scratch.roundedRows(g.A[s.r0*g.LDA:], g.LDA, s.r1-s.r0, g.K), g.K
 		part.C = g.C[s.r0*g.LDC:]
-		multiplyPacked(&part, p.data, span{0, s.r1 - s.r0, s.p0, s.p1}, accumulate)
+		multiplyPacked(&part, p.data, span{0, s.r1 - s.r0, s.p0, s.p1, s.lower}, accumulate)
 	}
 }
 
@@ -185,9 +220,11 @@ func (p *PackedB) check() {
 // tiling is the register tile of an instruction set: mr rows by nr columns.
 type tiling struct{ mr, nr int }
 
-// tilings: AVX-512 keeps 12×2 accumulators of 16 lanes, AVX2 6×2 of 8.
+// tilings: AVX-512 keeps 12×2 accumulators of 16 lanes, AVX2 6×2 of 8, NEON 8×2
+// of 4.
 var tilings = [...]tiling{
 	Portable: {mr: 4, nr: 8},
+	NEON:     {mr: 8, nr: 8},
 	AVX2:     {mr: 6, nr: 16},
 	AVX512:   {mr: 12, nr: 32},
 }
@@ -208,8 +245,20 @@ func panels(n int) int { return (n + tile.nr - 1) / tile.nr }
 // packedLen is the number of elements that a packed B [k, n] takes.
 func packedLen(n, k int) int { return k * panels(n) * tile.nr }
 
-// span is a rectangle of C: rows [r0, r1), panels of columns [p0, p1).
-type span struct{ r0, r1, p0, p1 int }
+// span is a rectangle of C: rows [r0, r1), panels of columns [p0, p1). Of a lower
+// one, which begins with row 0, what lies above the diagonal is not wanted.
+type span struct {
+	r0, r1, p0, p1 int
+	lower          bool
+}
+
+// first is the first row that is wanted of panel p, rounded down to whole tiles.
+func (s span) first(p, rows int) int {
+	if s.lower {
+		return p * tile.nr / rows * rows
+	}
+	return s.r0
+}
 
 // gemmJob is the product, or group of products, that a pool is computing.
 type gemmJob struct {
@@ -271,7 +320,7 @@ func (j *gemmJob) add(g Group, b *PackedB) {
 	height, cols := j.cut(g.M, all, g.Precision)
 	for r := 0; r < g.M; r += height {
 		for c := range cols {
-			j.parts = append(j.parts, gemmPart{item, span{r, min(r+height, g.M), c * all / cols, (c + 1) * all / cols}})
+			j.parts = append(j.parts, gemmPart{item, span{r0: r, r1: min(r+height, g.M), p0: c * all / cols, p1: (c + 1) * all / cols}})
 		}
 	}
 }
@@ -392,19 +441,26 @@ func multiplyPacked(g *Group, packed []float32, s span, accumulate bool) {
 	width := panels(g.N) * tile.nr
 	for k0 := 0; k0 < g.K; k0 += blockK {
 		kc := min(blockK, g.K-k0)
+		from := g.C
+		if k0 == 0 && g.from != nil {
+			from = g.from
+		}
 		for p := s.p0; p < s.p1; p++ {
-			j := p * tile.nr
+			j, r0 := p*tile.nr, s.first(p, tile.mr)
 			at := k0*width + j*kc
-			multiplyPanel(s.r1-s.r0, min(tile.nr, g.N-j), kc,
-				g.A[s.r0*g.LDA+k0:], tile.mr*g.LDA, g.LDA, 1,
-				packed[at:at+kc*tile.nr],
-				g.C[s.r0*g.LDC+j:], g.LDC, accumulate || k0 > 0)
+			panel := packed[at : at+kc*tile.nr]
+			multiplyPanelFrom(s.r1-r0, min(tile.nr, g.N-j), kc,
+				g.A[r0*g.LDA+k0:], tile.mr*g.LDA, g.LDA, 1,
+				panel, from[r0*g.LDC+j:],
+				g.C[r0*g.LDC+j:], g.LDC, accumulate || k0 > 0, panel, 0)
 		}
 	}
 }
 
 // multiplyTN is multiplyPacked for TN: it packs both operands as it goes, A
-// because its columns are far apart in memory.
+// because its columns are far apart in memory. While one block of k is multiplied
+// the next is fetched, first A's and then B's, since both come from memory in
+// short runs that the processor does not foresee.
 func multiplyTN(g *Group, s span, accumulate bool, scratch *Scratch) {
 	rows := s.r1 - s.r0
 	tiles := (rows + tile.mr - 1) / tile.mr
@@ -418,20 +474,49 @@ func multiplyTN(g *Group, s span, accumulate bool, scratch *Scratch) {
 		if g.Precision == BF16 {
 			roundBF16(scratch.tiles, scratch.tiles)
 		}
+		next := ahead{g: g, s: s, k: k0 + kc}
 		for p := s.p0; p < s.p1; p++ {
-			j := p * tile.nr
+			j, r0 := p*tile.nr, s.first(p, tile.mr)
 			n := min(tile.nr, g.N-j)
 			panel := scratch.panel[:kc*tile.nr]
 			packRows(panel, g.B[k0*g.LDB+j:], g.LDB, n, kc)
 			if g.Precision == BF16 {
 				roundBF16(panel, panel)
 			}
-			multiplyPanel(rows, n, kc,
-				scratch.tiles, step, 1, tile.mr,
-				panel,
-				g.C[s.r0*g.LDC+j:], g.LDC, accumulate || k0 > 0)
+			x, ld := next.take((s.r1-r0+tile.mr-1)/tile.mr, panel)
+			c := g.C[r0*g.LDC+j:]
+			multiplyPanelFrom(s.r1-r0, n, kc,
+				scratch.tiles[(r0-s.r0)/tile.mr*step:], step, 1, tile.mr,
+				panel, c, c, g.LDC, accumulate || k0 > 0, x, ld)
 		}
 	}
+}
+
+// ahead hands out what a TN product needs of its operands for the block of k that
+// begins with row k, in columns of cache lines.
+type ahead struct {
+	g    *Group
+	s    span
+	k    int
+	a, b int // columns of A, and then of B, that were handed out
+}
+
+// take returns where the next so many columns of lines begin and how far their
+// rows are apart; there is nothing to fetch but resident if none are left.
+func (h *ahead) take(lines int, resident []float32) ([]float32, int) {
+	const line = 16 // elements
+	if h.k >= h.g.K {
+		return resident, 0
+	}
+	if at := h.s.r0 + h.a; at < h.s.r1 {
+		h.a += lines * line
+		return h.g.A[h.k*h.g.LDA+at:], h.g.LDA
+	}
+	if at := h.s.p0*tile.nr + h.b; at < min(h.s.p1*tile.nr, h.g.N) {
+		h.b += lines * line
+		return h.g.B[h.k*h.g.LDB+at:], h.g.LDB
+	}
+	return resident, 0
 }
 
 // packPanels packs panels [p0, p1) of B, [k, n] for NN and [n, k] for NT, to

@@ -75,6 +75,25 @@ func packColumnsPortable(panel, b []float32, ldb, n, k, nr int) {
 	}
 }
 
+// copyRows copies m rows of n columns, unless they are there already.
+func copyRows(dst, src []float32, ld, m, n int) {
+	if m == 0 || n == 0 || &dst[0] == &src[0] {
+		return
+	}
+	for i := range m {
+		copy(dst[i*ld:][:n], src[i*ld:])
+	}
+}
+
+// transposePortable sets dst [cols, rows] to the transpose of src [rows, cols].
+func transposePortable(dst []float32, lddst int, src []float32, ldsrc, rows, cols int) {
+	for i := range rows {
+		for j, x := range src[i*ldsrc:][:cols] {
+			dst[j*lddst+i] = x
+		}
+	}
+}
+
 // packTilesPortable copies k rows of m columns into tiles of mr columns.
 func packTilesPortable(tiles []float32, step int, a []float32, lda, m, k, mr int) {
 	for i := 0; i < m; i += mr {

@@ -172,6 +172,17 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 				got = copied(mem, c)
 				GemmPackedSerial(m, a, lda, packed, got, ldc, accumulate, s)
 				results = append(results, got)
+				if !accumulate {
+					continue
+				}
+				got = copied(mem, c)
+				for i := range m {
+					for j := range n {
+						got[i*ldc+j] = float32(math.NaN()) // to be overwritten
+					}
+				}
+				GemmPackedSerialFrom(m, a, lda, packed, c, got, ldc, s)
+				results = append(results, got)
 			}
 			for i, w := range want { // those between the rows' ends included
 				if d := math.Abs(float64(results[0][i]) - w); !(d <= slack[i]) {
@@ -185,6 +196,41 @@ func TestGemmAgreesWithFloat64(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+}
+
+// TestSymmetricGemmIsGemm multiplies x by its transpose, and the symmetric result
+// by itself.
+func TestSymmetricGemmIsGemm(t *testing.T) {
+	onEveryISA(t, func(t *testing.T, rng *rand.Rand) {
+		mem := newArena(t)
+		for range cases(t, 100) {
+			n, k := dim(rng, 150), dim(rng, 300)
+			precision := Precision(rng.IntN(2))
+			op := NT + Op(rng.IntN(2))
+			rows, cols := n, k
+			if op == TN {
+				rows, cols = k, n
+			}
+			x, ldx := matrix(rng, mem, rows, cols)
+			c, ldc := matrix(rng, mem, n, n)
+			got, s := copied(mem, c), new(Scratch)
+			same := func(what string) {
+				t.Helper()
+				for i := range c { // those between the rows' ends included
+					if math.Float32bits(c[i]) != math.Float32bits(got[i]) {
+						t.Fatalf("%v %v %d×%d, %s: element %d is %v, want %v", op, precision, n, k, what, i, got[i], c[i])
+					}
+				}
+			}
+			GemmSerial(op, n, n, k, x, ldx, x, ldx, c, ldc, false, precision, s)
+			GemmSymmetric(op, n, k, x, ldx, x, ldx, got, ldc, false, precision, s)
+			same("set")
+			a := copied(mem, c)
+			GemmSerial(NN, n, n, n, a, ldc, a, ldc, c, ldc, true, precision, s)
+			GemmSymmetric(NN, n, n, a, ldc, a, ldc, got, ldc, true, precision, s)
+			same("added")
 		}
 	})
 }
@@ -322,8 +368,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		const n = 100
 		x, y, z, w := random(rng, n*n), random(rng, n*n), random(rng, n*n), random(rng, n)
 		packed := PackB(NT, n, n, x, n)
-		groups := []Group{{n, n, n, x, n, y, n, z, n, F32}, {1, n, n, x, n, y, n, z, n, F32}}
-		low := []Group{{n, n, n, x, n, y, n, z, n, BF16}}
+		groups := []Group{{n, n, n, x, n, y, n, z, n, F32, nil}, {1, n, n, x, n, y, n, z, n, F32, nil}}
+		low := []Group{{n, n, n, x, n, y, n, z, n, BF16, nil}}
 		rounded := NewPackedB(BF16)
 		s := new(Scratch)
 		noop := func(int, int) {}

@@ -6,12 +6,16 @@ import (
 	"strings"
 )
 
+// NEON's assembly is generated on every platform: its generator is text alone.
+//go:generate go run ./asm/neon
+
 // ISA is an instruction set that kernels are written for.
 type ISA uint8
 
-// The instruction sets, from slow to fast.
+// The instruction sets of a processor, from slow to fast.
 const (
 	Portable   ISA = iota // plain Go, on every machine
+	NEON                  // arm64's vectors of 128 bits
 	AVX2                  // AVX2 and FMA
 	AVX512                // AVX-512 F, VL, BW and DQ
 	AVX512BF16            // the same, and products of bfloat16 by AVX512-BF16
@@ -23,6 +27,8 @@ func (i ISA) String() string {
 	switch i {
 	case Portable:
 		return "portable"
+	case NEON:
+		return "neon"
 	case AVX2:
 		return "avx2"
 	case AVX512:

@@ -20,6 +20,11 @@ func panelBF16WAVX512(m int, n int, k int, a *float32, step int, rs int, ks int,
 //go:noescape
 func panelInt8WAVX512(m int, n int, k int, a *float32, step int, rs int, ks int, b *int8, scale *float32, c *float32, ldc int, accumulate int)
 
+// panelFromAVX512 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 12 rows and step elements further on for each 12 more, with a packed panel B [k, 32]. m, n and k are positive. What it adds to is in from, laid out as C. Meanwhile it fetches k cache lines aheadStep elements apart, from ahead on for the first 12 rows, from the next line on for each 12 more.
+//
+//go:noescape
+func panelFromAVX512(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int, from *float32, ahead *float32, aheadStep int)
+
 // rowAVX512 sets (accumulate 0) or adds to c [128] the product of a [k] with 4 panels B [k, 32] that follow one another. k is positive.
 //
 //go:noescape
@@ -45,10 +50,10 @@ func packRowsAVX512(panel *float32, b *float32, ldb int, n int, k int)
 //go:noescape
 func packTilesAVX512(tiles *float32, step int, a *float32, lda int, m int, k int)
 
-// packColumnsAVX512 transposes 16 rows of k elements, a positive multiple of 4, into half of a panel of 32 columns.
+// transposeAVX512 sets dst [k, 16] to the transpose of 16 rows of k elements, a positive multiple of 4.
 //
 //go:noescape
-func packColumnsAVX512(panel *float32, b *float32, ldb int, k int)
+func transposeAVX512(dst *float32, lddst int, b *float32, ldb int, k int)
 
 // dotAVX512 is Σ x·y.
 //
@@ -69,6 +74,11 @@ func maximumAVX512(x *float32, n int) float32
 //
 //go:noescape
 func axpyAVX512(y *float32, a float32, x *float32, n int)
+
+// combineAVX512 sets dst to a·x + b·y.
+//
+//go:noescape
+func combineAVX512(dst *float32, a float32, x *float32, b float32, y *float32, n int)
 
 // scaleAVX512 multiplies x by a.
 //
@@ -95,10 +105,10 @@ func mulScaleAVX512(dst *float32, x *float32, y *float32, a float32, n int)
 //go:noescape
 func scoreGradAVX512(dp *float32, p *float32, d float32, a float32, n int)
 
-// rmsNormGradAVX512 adds dy·x·rstd to dw and dy·w·rstd + x·along to dx.
+// rmsNormGradAVX512 adds dy·x·rstd to dw and sets dx to from + dy·w·rstd + x·along.
 //
 //go:noescape
-func rmsNormGradAVX512(dx *float32, dw *float32, dy *float32, x *float32, w *float32, n int, rstd float32, along float32)
+func rmsNormGradAVX512(dx *float32, from *float32, dw *float32, dy *float32, x *float32, w *float32, n int, rstd float32, along float32)
 
 // expAVX512 sets dst to eˣ.
 //
@@ -155,6 +165,11 @@ func panelBF16WAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b
 //go:noescape
 func panelInt8WAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *int8, scale *float32, c *float32, ldc int, accumulate int)
 
+// panelFromAVX2 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 6 rows and step elements further on for each 6 more, with a packed panel B [k, 16]. m, n and k are positive. What it adds to is in from, laid out as C. Meanwhile it fetches k cache lines aheadStep elements apart, from ahead on for the first 6 rows, from the next line on for each 6 more.
+//
+//go:noescape
+func panelFromAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int, from *float32, ahead *float32, aheadStep int)
+
 // rowAVX2 sets (accumulate 0) or adds to c [64] the product of a [k] with 4 panels B [k, 16] that follow one another. k is positive.
 //
 //go:noescape
@@ -180,10 +195,10 @@ func packRowsAVX2(panel *float32, b *float32, ldb int, n int, k int)
 //go:noescape
 func packTilesAVX2(tiles *float32, step int, a *float32, lda int, m int, k int)
 
-// packColumnsAVX2 transposes 8 rows of k elements, a positive multiple of 4, into half of a panel of 16 columns.
+// transposeAVX2 sets dst [k, 8] to the transpose of 8 rows of k elements, a positive multiple of 4.
 //
 //go:noescape
-func packColumnsAVX2(panel *float32, b *float32, ldb int, k int)
+func transposeAVX2(dst *float32, lddst int, b *float32, ldb int, k int)
 
 // dotAVX2 is Σ x·y.
 //
@@ -204,6 +219,11 @@ func maximumAVX2(x *float32, n int) float32
 //
 //go:noescape
 func axpyAVX2(y *float32, a float32, x *float32, n int)
+
+// combineAVX2 sets dst to a·x + b·y.
+//
+//go:noescape
+func combineAVX2(dst *float32, a float32, x *float32, b float32, y *float32, n int)
 
 // scaleAVX2 multiplies x by a.
 //
@@ -230,10 +250,10 @@ func mulScaleAVX2(dst *float32, x *float32, y *float32, a float32, n int)
 //go:noescape
 func scoreGradAVX2(dp *float32, p *float32, d float32, a float32, n int)
 
-// rmsNormGradAVX2 adds dy·x·rstd to dw and dy·w·rstd + x·along to dx.
+// rmsNormGradAVX2 adds dy·x·rstd to dw and sets dx to from + dy·w·rstd + x·along.
 //
 //go:noescape
-func rmsNormGradAVX2(dx *float32, dw *float32, dy *float32, x *float32, w *float32, n int, rstd float32, along float32)
+func rmsNormGradAVX2(dx *float32, from *float32, dw *float32, dy *float32, x *float32, w *float32, n int, rstd float32, along float32)
 
 // expAVX2 sets dst to eˣ.
 //

@@ -33,6 +33,13 @@ func Axpy(y []float32, a float32, x []float32) {
 	axpy(y, a, x)
 }
 
+// Combine sets dst to a·x + b·y.
+func Combine(dst []float32, a float32, x []float32, b float32, y []float32) {
+	same(len(dst), len(x))
+	same(len(dst), len(y))
+	combine(dst, a, x, b, y)
+}
+
 // Scale multiplies x by a.
 func Scale(x []float32, a float32) { scaleVector(x, a) }
 
@@ -106,6 +113,12 @@ func RMSNorm(dst, x, w []float32, eps float32) (rstd float32) {
 // RMSNormGrad adds the gradients of RMSNorm to dx and dw, given that of its
 // output, dy.
 func RMSNormGrad(dx, dw, dy, x, w []float32, rstd float32) {
+	RMSNormGradFrom(dx, dx, dw, dy, x, w, rstd)
+}
+
+// RMSNormGradFrom is RMSNormGrad with the sum of from and the gradient in dx.
+func RMSNormGradFrom(dx, from, dw, dy, x, w []float32, rstd float32) {
+	same(len(dx), len(from))
 	same(len(dx), len(x))
 	same(len(dx), len(dy))
 	same(len(dx), len(w))
@@ -116,7 +129,7 @@ func RMSNormGrad(dx, dw, dy, x, w []float32, rstd float32) {
 	// y = x·w·r with r = (mean(x²)+eps)^-½ gives
 	// dx = r·(w·dy) - x·r³/n·Σ(w·dy·x).
 	along := dot3(w, dy, x)
-	rmsNormGrad(dx, dw, dy, x, w, rstd, -along*rstd*rstd*rstd/float32(len(x)))
+	rmsNormGradFrom(dx, from, dw, dy, x, w, rstd, -along*rstd*rstd*rstd/float32(len(x)))
 }
 
 // SwiGLU sets dst to silu(gate)·up, silu(z) being z/(1+e⁻ᶻ).

@@ -41,6 +41,13 @@ func scalePortable(x []float32, a float32) {
 	}
 }
 
+// combinePortable sets dst to a·x + b·y.
+func combinePortable(dst []float32, a float32, x []float32, b float32, y []float32) {
+	for i := range dst {
+		dst[i] = a*x[i] + b*y[i]
+	}
+}
+
 func addPortable(dst, x, y []float32) {
 	for i := range dst {
 		dst[i] = x[i] + y[i]

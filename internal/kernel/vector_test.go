@@ -83,6 +83,12 @@ var vectorCases = []vectorCase{
 	{"Axpy", 2, false,
 		func(in [][]float32) [][]float32 { Axpy(in[0], -1.5, in[1]); return in[:1] },
 		each(1, func(x []float64) []float64 { return []float64{x[0] - 1.5*x[1]} })},
+	{"Combine", 3, false,
+		func(in [][]float32) [][]float32 { Combine(in[0], -1.5, in[1], 0.3, in[2]); return in },
+		each(3, func(x []float64) []float64 { return []float64{0.3*x[2] - 1.5*x[1], x[1], x[2]} })},
+	{"Combine in place", 2, false,
+		func(in [][]float32) [][]float32 { Combine(in[0], -1.5, in[1], 0.3, in[0]); return in },
+		each(2, func(x []float64) []float64 { return []float64{0.3*x[0] - 1.5*x[1], x[1]} })},
 	{"Scale", 1, false,
 		func(in [][]float32) [][]float32 { Scale(in[0], 0.3); return in[:1] },
 		each(1, func(x []float64) []float64 { return []float64{0.3 * x[0]} })},
@@ -175,7 +181,9 @@ var vectorCases = []vectorCase{
 		func(in [][]float32) [][]float32 {
 			if n := len(in[0]); n > 0 {
 				r := float32(1 / math.Sqrt(SumSquares(in[3])/float64(n)+1e-2))
-				RMSNormGrad(in[0], in[1], in[2], in[3], in[4], r)
+				from := append([]float32(nil), in[0]...)
+				clear(in[0]) // to be overwritten
+				RMSNormGradFrom(in[0], from, in[1], in[2], in[3], in[4], r)
 			}
 			return in
 		},

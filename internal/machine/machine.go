@@ -30,6 +30,10 @@ type Processor struct {
 	Name    string `json:"name"` // as it calls itself
 	Cores   int    `json:"cores"`
 	Kernels string `json:"kernels"` // the instruction set in use
+
+	// Caveat says what nobody has tried of these kernels; empty where they are
+	// measured.
+	Caveat string `json:"caveat,omitempty"`
 }
 
 // CPU describes the processor.
@@ -38,7 +42,18 @@ func CPU() Processor {
 	if name == "" {
 		name = "a " + runtime.GOARCH + " processor"
 	}
-	return Processor{Name: name, Cores: runtime.NumCPU(), Kernels: kernel.Active().String()}
+	isa := kernel.Active()
+	return Processor{Name: name, Cores: runtime.NumCPU(), Kernels: isa.String(), Caveat: caveat(runtime.GOARCH, isa)}
+}
+
+func caveat(arch string, isa kernel.ISA) string {
+	switch arch {
+	case "amd64":
+		return ""
+	case "arm64":
+		return fmt.Sprintf("nobody has measured how fast %v kernels are on arm64 yet: they are tested for correctness, under emulation", isa)
+	}
+	return fmt.Sprintf("nobody has measured how fast %v kernels are on %s, nor tested them there", isa, arch)
 }
 
 // side is the order of the matrices that Speed multiplies: large enough to leave

@@ -28,6 +28,24 @@ func TestWhatTheMachineIsAgreesWithWhatTheProgramUses(t *testing.T) {
 	}
 }
 
+func TestUnmeasuredKernelsSaySo(t *testing.T) {
+	for _, c := range []struct {
+		arch string
+		isa  kernel.ISA
+		want string
+	}{
+		{"amd64", kernel.AVX2, ""},
+		{"amd64", kernel.Portable, ""},
+		{"arm64", kernel.NEON, "nobody has measured how fast neon kernels are on arm64 yet: they are tested for correctness, under emulation"},
+		{"arm64", kernel.Portable, "nobody has measured how fast portable kernels are on arm64 yet: they are tested for correctness, under emulation"},
+		{"riscv64", kernel.Portable, "nobody has measured how fast portable kernels are on riscv64, nor tested them there"},
+	} {
+		if got := caveat(c.arch, c.isa); got != c.want {
+			t.Errorf("%s, %v: %q, want %q", c.arch, c.isa, got, c.want)
+		}
+	}
+}
+
 // TestSpeedIsThatOfAProcessor bounds it by what no machine can be: it is no test
 // of how fast this one is.
 func TestSpeedIsThatOfAProcessor(t *testing.T) {

@@ -65,9 +65,8 @@ func (p *Pass) outGrad(part int, dxn []float32, s *kernel.Scratch) {
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
 	d, o := c.Hidden, c.oWidth()
 	dw := p.normPart(p.layer, part)[d : 2*d]
-	copy(f.dx1[from*d:to*d], f.dx[from*d:])
 	for i := from; i < to; i++ {
-		kernel.RMSNormGrad(f.dx1[i*d:(i+1)*d], dw, dxn[(i-from)*d:][:d], x.x1[i*d:(i+1)*d], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
+		kernel.RMSNormGradFrom(f.dx1[i*d:(i+1)*d], f.dx[i*d:(i+1)*d], dw, dxn[(i-from)*d:][:d], x.x1[i*d:(i+1)*d], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
 	}
 	kernel.GemmPackedSerial(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, false, s)
 }
@@ -104,9 +103,8 @@ func (p *Pass) inputGrad(part, worker int) {
 		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, norms[2*d+latent:][:qIn], x.qRstd, qIn, from, to)
 	}
 	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false, s)
-	copy(f.dx[from*d:to*d], f.dx1[from*d:])
 	for i := from; i < to; i++ {
-		kernel.RMSNormGrad(f.dx[i*d:(i+1)*d], norms[:d], work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
+		kernel.RMSNormGradFrom(f.dx[i*d:(i+1)*d], f.dx1[i*d:(i+1)*d], norms[:d], work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
 	}
 }
 

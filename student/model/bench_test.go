@@ -1,7 +1,10 @@
 package model
 
 import (
+	"fmt"
 	"testing"
+
+	"retort/internal/kernel"
 )
 
 // stepShape is a step of the quickstart: about 2,048 tokens in about 20
@@ -132,5 +135,44 @@ func BenchmarkPrefill(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N*slots*60)/b.Elapsed().Seconds(), "tokens/s")
 		})
+	}
+}
+
+// BenchmarkDecodeAfter continues one sequence of a student of five million
+// parameters after contexts of different lengths.
+func BenchmarkDecodeAfter(b *testing.B) {
+	m, err := New(Config{
+		VocabSize: 512, Hidden: 256, Layers: 6, Heads: 8, NopeDim: 32, RopeDim: 32, VDim: 32, KVLoraRank: 64,
+		Intermediate: 768, DenseLayers: 6, RopeTheta: 1000, NormEps: 1e-6, MaxPositions: 4096, RoutedScale: 1,
+	}, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for f := kernel.FormatFP32; f <= kernel.FormatInt8; f++ {
+		for _, threads := range []int{1, 2} {
+			for _, n := range []int{128, 512, 2000} {
+				b.Run(fmt.Sprintf("%v/%d threads/%d tokens", f, threads, n), func(b *testing.B) {
+					d := NewDecoder(m, testPool(b, threads), DecoderOptions{Format: f})
+					chunks := []Chunk{{Tokens: []int32{1}}}
+					left := 0
+					for b.Loop() {
+						if left == 0 {
+							b.StopTimer()
+							d.Reset(0)
+							if _, err := d.Prefill(0, make([]int32, n)); err != nil {
+								b.Fatal(err)
+							}
+							left = 100
+							b.StartTimer()
+						}
+						if _, err := d.Read(chunks); err != nil {
+							b.Fatal(err)
+						}
+						left--
+					}
+					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
+				})
+			}
+		}
 	}
 }

@@ -72,16 +72,14 @@ func (p *Pass) afterAttention(part, worker int) {
 	c, x, w, m := &p.config, &p.act[p.layer], &p.model.w.layer[p.layer], &p.forward.layer[p.layer]
 	d, n := c.Hidden, to-from
 	x1, next := x.x1[from*d:to*d], p.stream(p.layer + 1)[from*d:to*d]
-	copy(x1, x.x[from*d:])
-	kernel.GemmPackedSerial(n, x.out[from*c.oWidth():], c.oWidth(), m.out, x1, d, true, s)
+	kernel.GemmPackedSerialFrom(n, x.out[from*c.oWidth():], c.oWidth(), m.out, x.x[from*d:to*d], x1, d, s)
 	normRows(x.x1n, x.x1, w.ffnNorm, x.rstd1, d, d, from, to, float32(c.NormEps))
-	copy(next, x1)
 	if c.isMoE(p.layer) {
 		p.chooseExperts(from, to, s)
-		mlpForward(&x.shared, m.shared, x.x1n, next, d, from, to, s)
+		mlpForwardFrom(&x.shared, m.shared, x.x1n, x1, next, d, from, to, s)
 		return
 	}
-	mlpForward(&x.dense, m.dense, x.x1n, next, d, from, to, s)
+	mlpForwardFrom(&x.dense, m.dense, x.x1n, x1, next, d, from, to, s)
 	if p.layer+1 < c.Layers {
 		p.beforeAttention(p.layer+1, from, to, s)
 	}
@@ -98,13 +96,19 @@ func (p *Pass) stream(layer int) []float32 {
 // mlpForward adds to y (a block that begins at row from) the SwiGLU of rows
 // [from, to) of x.
 func mlpForward(a *mlpActivations, m packedMLP, x, y []float32, d, from, to int, s *kernel.Scratch) {
+	mlpForwardFrom(a, m, x, y, y, d, from, to, s)
+}
+
+// mlpForwardFrom is mlpForward with the sum of base, which begins at row from too,
+// and the SwiGLU in y.
+func mlpForwardFrom(a *mlpActivations, m packedMLP, x, base, y []float32, d, from, to int, s *kernel.Scratch) {
 	n, w := to-from, a.width
 	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, a.gateUp[from*2*w:], 2*w, false, s)
 	for i := from; i < to; i++ {
 		row := a.gateUp[i*2*w : (i+1)*2*w]
 		kernel.SwiGLU(a.h[i*w:(i+1)*w], row[:w], row[w:])
 	}
-	kernel.GemmPackedSerial(n, a.h[from*w:], w, m.down, y, d, true, s)
+	kernel.GemmPackedSerialFrom(n, a.h[from*w:], w, m.down, base, y, d, s)
 }
 
 // runHead computes logits of a block of loss positions and, unless they are

@@ -101,7 +101,11 @@ func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxToken
 	p.g, _, _ = carve(c, p.grad)
 	var count arena
 	p.layout(&count)
-	p.layout(&arena{mem: make([]float32, count.at)})
+	mem := make([]float32, count.at)
+	kernel.HugePages(mem)
+	kernel.HugePages(p.grad)
+	kernel.HugePages(m.arena)
+	p.layout(&arena{mem: mem})
 	for i := c.DenseLayers; i < c.Layers; i++ {
 		p.act[i].choice = make([]int32, maxTokens*c.TopK)
 		p.act[i].route = newRouting(c, maxTokens)

@@ -166,38 +166,65 @@ func (o *optimizer) muon(p *param, scratch []float32, gemm *kernel.Scratch) {
 	rows, cols := p.shape[0], p.shape[1]
 	n := len(p.w)
 	x := scratch[:n]
-	kernel.Scale(p.m, muonMomentum)
-	kernel.Axpy(p.m, (1-muonMomentum)*o.now.scale, p.g)
-	clear(x)
-	kernel.Axpy(x, muonMomentum, p.m)
-	kernel.Axpy(x, (1-muonMomentum)*o.now.scale, p.g)
+	kernel.Combine(p.m, muonMomentum, p.m, (1-muonMomentum)*o.now.scale, p.g)
+	kernel.Combine(x, muonMomentum, p.m, (1-muonMomentum)*o.now.scale, p.g)
 	x = newtonSchulz(x, rows, cols, scratch, o.precision, gemm)
-	kernel.Scale(p.w, 1-o.now.muon*o.now.decay)
-	kernel.Axpy(p.w, -o.now.muon*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), x)
+	kernel.Combine(p.w, 1-o.now.muon*o.now.decay, p.w, -o.now.muon*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), x)
 }
+
+// gramSteps is how many iterations are taken on Gram matrices at a time. With
+// each, what rounding did to small singular values grows twelvefold.
+const gramSteps = 3
 
 // newtonSchulz returns about the nearest semi-orthogonal matrix to x
 // [rows, cols], which is the start of scratch; the result lies in scratch too.
 // With rows > cols it works from the right, on the smaller of the two products.
+//
+// An iteration multiplies X by P = aI + B with B = bA + cA², A = XXᵀ. Where X is
+// at least twice as long as it is wide, several are cheaper on A alone, PAP being
+// the next A, with their product Q = αI + R applied to X at the end. All of these
+// are polynomials of the first A, and so symmetric. They need float32.
 func newtonSchulz(x []float32, rows, cols int, scratch []float32, precision kernel.Precision, s *kernel.Scratch) []float32 {
 	n, m := rows*cols, min(rows, cols)
 	next, a, b := scratch[n:2*n], scratch[2*n:2*n+m*m], scratch[3*n:3*n+m*m]
+	steps, r, t := 1, b, []float32(nil)
+	if precision == kernel.F32 && n >= 2*m*m {
+		steps, r, t = gramSteps, scratch[2*n+m*m:2*n+2*m*m], scratch[3*n+m*m:3*n+2*m*m]
+	}
+	// add adds the product of two of these matrices to a third.
+	add := func(c, x, y []float32) { kernel.GemmSymmetric(kernel.NN, m, m, x, m, y, m, c, m, true, precision, s) }
+	polynomial := func() {
+		kernel.GemmSymmetric(kernel.NN, m, m, a, m, a, m, b, m, false, precision, s)
+		kernel.Combine(b, muonB, a, muonC, b)
+	}
 	kernel.Scale(x, float32(1/(math.Sqrt(kernel.SumSquares(x))+muonEps)))
-	for range muonSteps {
+	for done := 0; done < muonSteps; done += steps {
 		if rows <= cols { // A = XXᵀ
-			kernel.GemmSerial(kernel.NT, m, m, cols, x, cols, x, cols, a, m, false, precision, s)
+			kernel.GemmSymmetric(kernel.NT, m, cols, x, cols, x, cols, a, m, false, precision, s)
 		} else { // A = XᵀX
-			kernel.GemmSerial(kernel.TN, m, m, rows, x, cols, x, cols, a, m, false, precision, s)
+			kernel.GemmSymmetric(kernel.TN, m, rows, x, cols, x, cols, a, m, false, precision, s)
 		}
-		kernel.GemmSerial(kernel.NN, m, m, m, a, m, a, m, b, m, false, precision, s)
-		kernel.Scale(b, muonC)
-		kernel.Axpy(b, muonB, a)
-		copy(next, x)
-		kernel.Scale(next, muonA)
-		if rows <= cols { // aX + BX
-			kernel.GemmSerial(kernel.NN, m, cols, m, b, m, x, cols, next, cols, true, precision, s)
-		} else { // aX + XB
-			kernel.GemmSerial(kernel.NN, rows, m, m, x, cols, b, m, next, cols, true, precision, s)
+		alpha := float32(muonA)
+		polynomial()
+		if steps > 1 {
+			copy(r, b)
+		}
+		for range min(steps, muonSteps-done) - 1 {
+			kernel.Combine(t, muonA, a, 0, a) // T = PA
+			add(t, b, a)
+			kernel.Combine(a, muonA, t, 0, t) // A = TP
+			add(a, t, b)
+			polynomial()
+			kernel.Combine(t, muonA, r, alpha, b) // Q = PQ
+			add(t, b, r)
+			r, t = t, r
+			alpha *= muonA
+		}
+		kernel.Combine(next, alpha, x, 0, x)
+		if rows <= cols { // QX
+			kernel.GemmSerial(kernel.NN, m, cols, m, r, m, x, cols, next, cols, true, precision, s)
+		} else { // XQ
+			kernel.GemmSerial(kernel.NN, rows, m, m, x, cols, r, m, next, cols, true, precision, s)
 		}
 		x, next = next, x
 	}

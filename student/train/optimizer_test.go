@@ -59,6 +59,70 @@ func TestNewtonSchulzOrthogonalises(t *testing.T) {
 	}
 }
 
+// TestNewtonSchulzIsTheQuintic compares with five plain iterations in float64, of
+// matrices with singular values from 1 down to 1e-6 too.
+func TestNewtonSchulzIsTheQuintic(t *testing.T) {
+	for _, shape := range [][2]int{{24, 24}, {20, 30}, {64, 32}, {32, 64}, {24, 96}, {200, 40}} {
+		for _, spread := range []float64{0, 6} {
+			rows, cols := shape[0], shape[1]
+			n := rows * cols
+			scratch, want := make([]float32, 4*n), make([]float64, n)
+			copy(scratch, randoms(3, n))
+			norm := 0.0
+			for i := range n {
+				short := i % cols
+				if rows < cols {
+					short = i / cols
+				}
+				scratch[i] *= float32(math.Pow(10, -spread*float64(short)/float64(min(rows, cols))))
+				want[i] = float64(scratch[i])
+				norm += want[i] * want[i]
+			}
+			for i := range want {
+				want[i] /= math.Sqrt(norm) + muonEps
+			}
+			for range muonSteps {
+				want = quintic(want, rows, cols)
+			}
+			got := newtonSchulz(scratch[:n], rows, cols, scratch, kernel.F32, new(kernel.Scratch))
+			for i := range got {
+				if d := math.Abs(float64(got[i]) - want[i]); !(d < 1e-4) {
+					t.Fatalf("%d×%d, singular values over %v decades: element %d is %v, want %v", rows, cols, spread, i, got[i], want[i])
+				}
+			}
+		}
+	}
+}
+
+// quintic is aX + bXXᵀX + cXXᵀXXᵀX.
+func quintic(x []float64, rows, cols int) []float64 {
+	timesGram := func(y []float64) []float64 { // YXᵀX
+		gram, out := make([]float64, cols*cols), make([]float64, len(y))
+		for i := range cols {
+			for j := range cols {
+				for k := range rows {
+					gram[i*cols+j] += x[k*cols+i] * x[k*cols+j]
+				}
+			}
+		}
+		for i := range rows {
+			for j := range cols {
+				for k := range cols {
+					out[i*cols+j] += y[i*cols+k] * gram[k*cols+j]
+				}
+			}
+		}
+		return out
+	}
+	cubic := timesGram(x)
+	fifth := timesGram(cubic)
+	out := make([]float64, len(x))
+	for i := range out {
+		out[i] = muonA*x[i] + muonB*cubic[i] + muonC*fifth[i]
+	}
+	return out
+}
+
 func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	pool := kernel.NewPool(1)
 	defer pool.Close()

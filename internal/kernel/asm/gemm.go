@@ -48,23 +48,33 @@ func (v isa) rows() int {
 // vectors for AVX-512 and 6 by 2 for AVX2: 24 (12) accumulators hide the
 // latency of the multiply-adds, and a step loads 14 (8) values for 24 (12) of
 // them. A needs no packing: its elements are broadcast from where they lie.
-func (v isa) gemm(e element) {
+func (v isa) gemm(e element, ahead bool) {
 	rows := v.rows()
-	name, scale, doc := [...]string{"panel", "panelBF16W", "panelInt8W"}[e], "", ""
+	name, scale, doc, extra, more := [...]string{"panel", "panelBF16W", "panelInt8W"}[e], "", "", "", ""
 	switch e {
 	case bfloat:
 		doc = " of bfloat16"
 	case int8s:
 		scale, doc = ", scale *float32", " of int8, each column times its scale"
 	}
-	v.text(name, fmt.Sprintf("(m, n, k int, a *float32, step, rs, ks int, b *%s%s, c *float32, ldc int, accumulate int)", [...]string{"float32", "uint16", "int8"}[e], scale),
-		fmt.Sprintf("sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first %d rows and step elements further on for each %d more, with a packed panel B [k, %d]%s. m, n and k are positive.", rows, rows, 2*v.lanes(), doc))
-	g := &panel{isa: v, element: e}
-	p := pointers("m", "a", "rs", "ks", "c", "ldc")
-	g.m, g.a, g.rs, g.ks, g.c, g.ldc = p[0], p[1], p[2], p[3], p[4], p[5]
+	if ahead {
+		name += "From"
+		extra = ", from, ahead *float32, aheadStep int"
+		more = fmt.Sprintf(" What it adds to is in from, laid out as C. Meanwhile it fetches k cache lines aheadStep elements apart, from ahead on for the first %d rows, from the next line on for each %d more.", rows, rows)
+	}
+	v.text(name, fmt.Sprintf("(m, n, k int, a *float32, step, rs, ks int, b *%s%s, c *float32, ldc int, accumulate int%s)", [...]string{"float32", "uint16", "int8"}[e], scale, extra),
+		fmt.Sprintf("sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first %d rows and step elements further on for each %d more, with a packed panel B [k, %d]%s. m, n and k are positive.%s", rows, rows, 2*v.lanes(), doc, more))
+	g := &panel{isa: v, element: e, m: stored("m"), ahead: ahead}
+	p := pointers("a", "rs", "ks", "c", "ldc")
+	g.a, g.rs, g.ks, g.c, g.ldc = p[0], p[1], p[2], p[3], p[4]
 	SHLQ(Imm(2), g.rs)
 	SHLQ(Imm(2), g.ks)
 	SHLQ(Imm(2), g.ldc)
+	if ahead {
+		g.from, g.lines, g.aheadStep = stored("from"), stored("ahead"), pointers("aheadStep")[0]
+		SUBQ(g.c, g.from)
+		SHLQ(Imm(2), g.aheadStep)
+	}
 	n := Load(Param("n"), GP64()).(reg.GPVirtual)
 	if v.wide() {
 		// The mask of 32 columns, its halves in two registers.
@@ -77,14 +87,17 @@ func (v isa) gemm(e element) {
 		KMOVW(ones.As32(), g.k[1])
 	}
 	Label("next")
-	CMPQ(g.m, U32(uint32(rows)))
+	CMPQ(g.m, Imm(uint64(rows)))
 	JL(LabelRef("rest"))
 	g.tile(rows)
-	SUBQ(U32(uint32(rows)), g.m)
+	SUBQ(Imm(uint64(rows)), g.m)
+	if ahead {
+		ADDQ(Imm(64), g.lines)
+	}
 	JMP(LabelRef("next"))
 	Label("rest")
 	for r := rows - 1; r > 0; r-- {
-		CMPQ(g.m, U32(uint32(r)))
+		CMPQ(g.m, Imm(uint64(r)))
 		JEQ(LabelRef(fmt.Sprintf("rows%d", r)))
 	}
 	done()
@@ -98,8 +111,14 @@ func (v isa) gemm(e element) {
 type panel struct {
 	isa
 	element
-	m, a, rs, ks, c, ldc reg.GPVirtual
-	k                    [2]reg.OpmaskVirtual
+	m                 Mem // stays in memory, for want of registers
+	a, rs, ks, c, ldc reg.GPVirtual
+	k                 [2]reg.OpmaskVirtual
+
+	// With what is needed next fetched; from is relative to c.
+	ahead       bool
+	from, lines Mem
+	aheadStep   reg.GPVirtual
 }
 
 // tile multiplies the next rows rows and moves a and c beyond them.
@@ -107,6 +126,11 @@ func (g *panel) tile(rows int) {
 	name := func(s string) string { return fmt.Sprintf("%s%d", s, rows) }
 	b := Load(Param("b"), GP64()).(reg.GPVirtual)
 	left := Load(Param("k"), GP64()).(reg.GPVirtual)
+	var lines reg.GPVirtual
+	if g.ahead {
+		lines = GP64()
+		MOVQ(g.lines, lines)
+	}
 
 	// Rows 3i, 3i+1 and 3i+2 are reached from base i.
 	var bases []reg.GPVirtual
@@ -139,6 +163,10 @@ func (g *panel) tile(rows int) {
 		VFMADD231PS(b0, x, acc[i][0])
 		VFMADD231PS(b1, x, acc[i][1])
 	}
+	if g.ahead {
+		PREFETCHT1(Mem{Base: lines})
+		ADDQ(g.aheadStep, lines)
+	}
 	for _, base := range bases {
 		ADDQ(g.ks, base)
 	}
@@ -158,26 +186,25 @@ func (g *panel) tile(rows int) {
 	Load(Param("step"), step)
 	LEAQ(Mem{Base: g.a, Index: step, Scale: 4}, g.a)
 
-	accumulate, err := Param("accumulate").Resolve()
-	if err != nil {
-		panic(err)
-	}
+	accumulate := stored("accumulate")
 	n := GP64()
 	if !g.wide() {
 		Load(Param("n"), n)
 		CMPQ(n, U32(uint32(2*g.lanes())))
 		JNE(LabelRef(name("narrow")))
 	}
-	CMPQ(accumulate.Addr, Imm(0))
+	CMPQ(accumulate, Imm(0))
 	JEQ(LabelRef(name("set")))
+	added := g.added()
 	g.rowsOf(acc, func(at Mem, half int, x reg.VecVirtual) {
+		old := added(at)
 		if g.wide() {
-			old := g.vec()
-			VMOVUPS_Z(at, g.k[half], old)
-			VADDPS(old, x, x)
+			y := g.vec()
+			VMOVUPS_Z(old, g.k[half], y)
+			VADDPS(y, x, x)
 			VMOVUPS(x, g.k[half], at)
 		} else {
-			VADDPS(at, x, x)
+			VADDPS(old, x, x)
 			VMOVUPS(x, at)
 		}
 	})
@@ -193,9 +220,22 @@ func (g *panel) tile(rows int) {
 	if !g.wide() {
 		JMP(LabelRef(name("stored")))
 		Label(name("narrow"))
-		g.narrow(n, acc, accumulate.Addr, name)
+		g.narrow(n, acc, accumulate, name)
 	}
 	Label(name("stored"))
+}
+
+// added says where that lies which is added to what goes to a place in C.
+func (g *panel) added() func(at Mem) Mem {
+	if !g.ahead {
+		return func(at Mem) Mem { return at }
+	}
+	from := GP64()
+	MOVQ(g.from, from)
+	return func(at Mem) Mem {
+		at.Index, at.Scale = from, 1
+		return at
+	}
 }
 
 // rowsOf calls store for each half row and moves c beyond the tile.
@@ -223,9 +263,10 @@ func (g *panel) narrow(n reg.GPVirtual, acc [][2]reg.VecVirtual, accumulate Mem,
 	mask[1] = tailMask(n)
 	CMPQ(accumulate, Imm(0))
 	JEQ(LabelRef(name("narrowset")))
+	added := g.added()
 	g.rowsOf(acc, func(at Mem, half int, x reg.VecVirtual) {
 		old := g.vec()
-		VMASKMOVPS(at, mask[half], old)
+		VMASKMOVPS(added(at), mask[half], old)
 		VADDPS(old, x, x)
 		VMASKMOVPS(x, mask[half], at)
 	})
@@ -286,10 +327,12 @@ func (v isa) packs() {
 		fmt.Sprintf("copies k rows of m columns of a transposed A into tiles of %d columns, [k, %d] each, that begin step elements apart and are followed by %d elements of anything. m and k are positive.", v.rows(), v.rows(), v.lanes()-v.rows()))
 	v.packTiles()
 
-	v.text("packColumns", "(panel, b *float32, ldb, k int)",
-		fmt.Sprintf("transposes %d rows of k elements, a positive multiple of 4, into half of a panel of %d columns.", v.lanes(), 2*v.lanes()))
-	p = pointers("panel", "b", "ldb", "k")
-	dst, b, ldb, k = p[0], p[1], p[2], p[3]
+	v.text("transpose", "(dst *float32, lddst int, b *float32, ldb, k int)",
+		fmt.Sprintf("sets dst [k, %d] to the transpose of %d rows of k elements, a positive multiple of 4.", v.lanes(), v.lanes()))
+	p = pointers("dst", "lddst", "b", "ldb", "k")
+	dst, b, ldb, k = p[0], p[2], p[3], p[4]
+	lddst := p[1]
+	SHLQ(Imm(2), lddst)
 	SHLQ(Imm(2), ldb)
 	// Row r is reached from group r/4: 4 rows from one base.
 	var group []reg.GPVirtual
@@ -343,12 +386,12 @@ func (v isa) packs() {
 		} else {
 			VSHUFPS(Imm(0b11101110), t[l/2+2], t[l/2], y)
 		}
-		VMOVUPS(y, Mem{Base: dst, Disp: l * 2 * v.bytes()})
+		VMOVUPS(y, Mem{Base: dst})
+		ADDQ(lddst, dst)
 	}
 	for _, base := range group {
 		ADDQ(Imm(16), base)
 	}
-	ADDQ(U32(uint32(8*v.bytes())), dst)
 	SUBQ(Imm(4), k)
 	JNZ(LabelRef("four"))
 	done()

@@ -16,8 +16,9 @@ func main() {
 	pause()
 	for _, v := range []isa{{name: "AVX512", bits: 512}, {name: "AVX2", bits: 256}} {
 		for _, e := range []element{float, bfloat, int8s} {
-			v.gemm(e)
+			v.gemm(e, false)
 		}
+		v.gemm(float, true)
 		v.rowKernels()
 		v.packs()
 		v.sums()
@@ -75,12 +76,8 @@ func (v isa) text(name, signature, doc string) {
 
 // broadcast fills a vector with a float32 parameter.
 func (v isa) broadcast(param string) reg.VecVirtual {
-	at, err := Param(param).Resolve()
-	if err != nil {
-		panic(err)
-	}
 	x := v.vec()
-	VBROADCASTSS(at.Addr, x)
+	VBROADCASTSS(stored(param), x)
 	return x
 }
 
@@ -234,6 +231,15 @@ func pointers(names ...string) []reg.GPVirtual {
 		all = append(all, Load(Param(name), GP64()).(reg.GPVirtual))
 	}
 	return all
+}
+
+// stored is a parameter where it lies.
+func stored(name string) Mem {
+	at, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return at.Addr
 }
 
 // reduce folds the accumulators into the first and its lanes into one with op,

@@ -70,6 +70,18 @@ func (v isa) maps() {
 	})
 	done()
 
+	v.text("combine", "(dst *float32, a float32, x *float32, b float32, y *float32, n int)", "sets dst to a·x + b·y.")
+	p = pointers("dst", "x", "y", "n")
+	a = v.broadcast("a")
+	b := v.broadcast("b")
+	v.loop(p[3], 4, p[:3], func(t turn) {
+		x, y := t.load(p[1]), t.load(p[2])
+		VMULPS(y, b, y)
+		VFMADD231PS(x, a, y)
+		t.store(y, p[0])
+	})
+	done()
+
 	v.text("scale", "(x *float32, a float32, n int)", "multiplies x by a.")
 	p = pointers("x", "n")
 	a = v.broadcast("a")
@@ -107,12 +119,12 @@ func (v isa) maps() {
 	})
 	done()
 
-	v.text("rmsNormGrad", "(dx, dw, dy, x, w *float32, n int, rstd, along float32)", "adds dy·x·rstd to dw and dy·w·rstd + x·along to dx.")
-	p = pointers("dx", "dw", "dy", "x", "w", "n")
+	v.text("rmsNormGrad", "(dx, from, dw, dy, x, w *float32, n int, rstd, along float32)", "adds dy·x·rstd to dw and sets dx to from + dy·w·rstd + x·along.")
+	p = pointers("dx", "dw", "dy", "x", "w", "from", "n")
 	r := v.broadcast("rstd")
 	along := v.broadcast("along")
-	v.loop(p[5], 2, p[:5], func(t turn) {
-		dx, dw, g, x, w := t.load(p[0]), t.load(p[1]), t.load(p[2]), t.load(p[3]), t.load(p[4])
+	v.loop(p[6], 2, p[:6], func(t turn) {
+		dx, dw, g, x, w := t.load(p[5]), t.load(p[1]), t.load(p[2]), t.load(p[3]), t.load(p[4])
 		VMULPS(r, g, g)
 		VFMADD231PS(g, x, dw)
 		VFMADD231PS(g, w, dx)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"retort/exchange"
+	"retort/internal/kernel"
 	"retort/report"
 	"retort/student/eval"
 	"retort/student/model"
@@ -22,6 +23,16 @@ const (
 	againstUntrained = "untrained"
 )
 
+// smaller are the contestants that are the student itself, its weights held in a
+// smaller format, by their names.
+var smaller = map[string]kernel.Format{kernel.FormatBF16.String(): kernel.FormatBF16, kernel.FormatInt8.String(): kernel.FormatInt8}
+
+// known reports whether a recipe may name the contestant.
+func (c Contestant) known() bool {
+	_, small := smaller[c.Name]
+	return small || c.Name == againstTeacher || c.Name == againstUntrained
+}
+
 // evalSlots is how many answers the student decodes together.
 const evalSlots = 64
 
@@ -32,7 +43,7 @@ func (r *run) evaluate(ctx context.Context) error {
 	if len(items) == 0 {
 		return r.keepEvaluation(ctx, &eval.Report{Student: "student"})
 	}
-	student, closeStudent, err := r.contestant("student", r.student)
+	student, closeStudent, err := r.contestant("student", r.student, kernel.FormatFP32)
 	if err != nil {
 		return err
 	}
@@ -53,12 +64,19 @@ func (r *run) evaluate(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			untrained, closeIt, err := r.contestant(againstUntrained, m)
+			untrained, closeIt, err := r.contestant(againstUntrained, m, kernel.FormatFP32)
 			if err != nil {
 				return err
 			}
 			defer closeIt()
 			contestants = append(contestants, untrained)
+		default:
+			small, closeIt, err := r.contestant(c.Name, r.student, smaller[c.Name])
+			if err != nil {
+				return err
+			}
+			defer closeIt()
+			contestants = append(contestants, small)
 		}
 	}
 	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*len(contestants)), "answers")
@@ -134,14 +152,18 @@ func (r *run) known(s *promptSource, p task.Problem) bool {
 	return s.judged || p.Answer != "" || p.Gold != nil
 }
 
-// contestant serves a model in this process and decodes greedily.
-func (r *run) contestant(name string, m *model.Model) (eval.Contestant, func(), error) {
-	e, err := serve.NewEngine(m, r.tokens, r.pool, serve.Options{Model: name, Slots: evalSlots})
+// contestant serves a model in this process, its weights in a format, and decodes
+// greedily.
+func (r *run) contestant(name string, m *model.Model, weights kernel.Format) (eval.Contestant, func(), error) {
+	e, err := serve.NewEngine(m, r.tokens, r.pool, serve.Options{Model: name, Slots: evalSlots, Weights: weights})
 	if err != nil {
 		return eval.Contestant{}, nil, err
 	}
 	byName := r.byName()
 	longest, endpoint := r.longestAnswer(), "student:"+m.Hash()
+	if weights != kernel.FormatFP32 {
+		endpoint += ":" + weights.String()
+	}
 	return eval.Contestant{
 		Name: name, Asker: e, Concurrency: 2 * evalSlots, File: resultsPath(r.dir, name),
 		Request: func(it eval.Item) (exchange.Request, error) {

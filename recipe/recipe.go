@@ -137,8 +137,9 @@ type SFT struct {
 	Epochs       int     `yaml:"epochs,omitempty" json:"epochs,omitempty" jsonschema_description:"passes over the dataset"`
 	Tokens       int64   `yaml:"tokens,omitempty" json:"tokens,omitempty" jsonschema_description:"tokens to train on, instead of epochs"`
 	BatchTokens  int     `yaml:"batch_tokens" json:"batch_tokens" jsonschema_description:"tokens of one optimiser step"`
+	Accumulate   int     `yaml:"accumulate,omitempty" json:"accumulate,omitempty" jsonschema_description:"parts in which a step is computed, one after the other, to take less memory; 1"`
 	Optimizer    string  `yaml:"optimizer" json:"optimizer" jsonschema_description:"muon or adamw"`
-	Precision    string  `yaml:"precision,omitempty" json:"precision,omitempty" jsonschema_description:"of products with weights: fp32 (the default); bf16, rounded to bfloat16; or auto, bf16 where this machine is faster at it"`
+	Precision    string  `yaml:"precision,omitempty" json:"precision,omitempty" jsonschema_description:"of products with weights: fp32; bf16, rounded to bfloat16; or auto (the default), bf16 where this machine is faster at it"`
 	LearningRate float64 `yaml:"learning_rate" json:"learning_rate" jsonschema_description:"AdamW's step size"`
 	MuonRate     float64 `yaml:"muon_rate" json:"muon_rate" jsonschema_description:"Muon's step size for matrices"`
 	Warmup       float64 `yaml:"warmup" json:"warmup" jsonschema_description:"share of the steps that warm up"`
@@ -149,12 +150,12 @@ type SFT struct {
 
 // Eval says whom the student is compared with.
 type Eval struct {
-	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher, untrained, or {recipe: FILE} for another run in this workspace"`
+	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; untrained; bf16 or int8, the student with its weights in that format; or {recipe: FILE} for another run in this workspace"`
 }
 
 // Contestant is somebody to compare with.
 type Contestant struct {
-	Name   string `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"teacher or untrained"`
+	Name   string `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"teacher, untrained, bf16 or int8"`
 	Recipe string `yaml:"recipe,omitempty" json:"recipe,omitempty" jsonschema_description:"another recipe whose run is in this workspace"`
 }
 

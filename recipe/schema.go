@@ -37,7 +37,7 @@ func (Contestant) JSONSchema() *jsonschema.Schema {
 	props := jsonschema.NewProperties()
 	props.Set("recipe", &jsonschema.Schema{Type: "string", Description: "another recipe whose run is in this workspace"})
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
-		{Type: "string", Enum: []any{"teacher", "untrained"}},
+		{Type: "string", Enum: []any{"teacher", "untrained", "bf16", "int8"}},
 		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema, Required: []string{"recipe"}},
 	}}
 }

@@ -318,6 +318,8 @@ func (r *Recipe) validateStudent() error {
 		return bad("train[0].sft.tokens", "epochs and tokens exclude each other")
 	case f.BatchTokens < s.Context:
 		return bad("train[0].sft.batch_tokens", "%d tokens a step cannot hold a sequence of %d, the student's context", f.BatchTokens, s.Context)
+	case f.Accumulate < 0:
+		return bad("train[0].sft.accumulate", "a step cannot be computed in %d parts", f.Accumulate)
 	case f.Optimizer != "muon" && f.Optimizer != "adamw":
 		return bad("train[0].sft.optimizer", "%q is neither muon nor adamw", f.Optimizer)
 	case !slices.Contains([]string{"", "fp32", "bf16", "auto"}, f.Precision):
@@ -335,8 +337,8 @@ func (r *Recipe) validateStudent() error {
 func (r *Recipe) validateEnd() error {
 	bad := r.src.errorf
 	for i, c := range r.Eval.Against {
-		if c.Recipe == "" && c.Name != "teacher" && c.Name != "untrained" {
-			return bad(at("eval.against", i), "%q is not known; there are teacher, untrained and {recipe: FILE}", c.Name)
+		if c.Recipe == "" && !c.known() {
+			return bad(at("eval.against", i), "%q is not known; there are teacher, untrained, bf16, int8 and {recipe: FILE}", c.Name)
 		}
 	}
 	for i, f := range r.Export {

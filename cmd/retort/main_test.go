@@ -68,7 +68,7 @@ prompts:
   - {family: countdown, numbers: 3, max: 9, train: 40, heldout: 10}
 student: {preset: tiny-dense, vocabulary: 400, context: 256}
 train: [{sft: {epochs: 1}}]
-eval: {against: [teacher, untrained]}
+eval: {against: [teacher, untrained, int8]}
 `
 
 // write puts a recipe into a file, with text replaced: old, new, old, new.

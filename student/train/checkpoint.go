@@ -329,6 +329,9 @@ func identity(m *model.Model, data []Sequence, o Options) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "retort training 1\nmodel %s\nepochs %d tokens %d batch %d optimizer %s precision %s\n", m.Hash(), o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer, o.Precision)
 	fmt.Fprintf(h, "rates %x %x shares %x %x clip %x decay %x seed %d\n", o.LR, o.MuonLR, o.WarmupShare, o.DecayShare, o.ClipNorm, o.WeightDecay, o.Seed)
+	if o.Accumulate > 1 { // as the format was before there was a choice
+		fmt.Fprintf(h, "accumulate %d\n", o.Accumulate)
+	}
 	var buf []byte
 	for _, s := range data {
 		buf = binary.LittleEndian.AppendUint64(buf[:0], uint64(len(s.Tokens)))

@@ -26,6 +26,13 @@ type Options struct {
 
 	BatchTokens int // tokens of one step, about (2,048)
 
+	// Accumulate is in how many parts a step is computed, one after the other,
+	// each of whole sequences (1). The gradients add up to those of the step in
+	// one part but for rounding, in about that fraction of its memory; the
+	// balance loss of experts, a mean over sequences in each part, weighs a part
+	// by its loss tokens.
+	Accumulate int
+
 	Optimizer   string  // "muon" (matrices by Muon, the rest by AdamW) or "adamw" (all by AdamW); "muon"
 	LR          float64 // AdamW's learning rate (3e-3 beside Muon, 1.5e-3 alone)
 	MuonLR      float64 // Muon's learning rate (0.01)
@@ -69,6 +76,7 @@ func (o Options) withDefaults() (Options, error) {
 	check(o.Epochs >= 0 && o.Tokens >= 0, "epochs %d and tokens %d must not be negative", o.Epochs, o.Tokens)
 	check((o.Epochs > 0) != (o.Tokens > 0), "exactly one of epochs (%d) and tokens (%d) must be given", o.Epochs, o.Tokens)
 	check(o.BatchTokens >= 0, "batch tokens %d must not be negative", o.BatchTokens)
+	check(o.Accumulate >= 0, "a step cannot be accumulated from %d parts", o.Accumulate)
 	check(o.HeldoutEvery >= 0 && o.CheckpointEvery >= 0, "intervals %d and %d must not be negative", o.HeldoutEvery, o.CheckpointEvery)
 	finite("learning rate", o.LR)
 	finite("Muon's learning rate", o.MuonLR)
@@ -97,6 +105,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.BatchTokens == 0 {
 		o.BatchTokens = 2048
 	}
+	o.Accumulate = max(1, o.Accumulate)
 	fill := func(v *float64, d float64) {
 		if *v == 0 {
 			*v = d

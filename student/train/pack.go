@@ -56,23 +56,28 @@ func (p *packer) load(epoch int) {
 	p.ends = p.ends[:0]
 	rest, steps := p.total, p.target()
 	for i := 0; i < len(p.order); {
-		want := rest // the last step takes all that is left
-		if left := steps - len(p.ends); left > 1 {
-			want = rest / left
-		}
-		size := p.lengths[p.order[i]]
-		i++
-		for i < len(p.order) {
-			n := p.lengths[p.order[i]]
-			if over := size + n - want; over > 0 && over > want-size {
-				break // stopping short is nearer to the size wanted
-			}
-			size += n
-			i++
-		}
+		n, size := p.cut(p.order[i:], rest, steps-len(p.ends))
+		i += n
 		rest -= size
 		p.ends = append(p.ends, int32(i))
 	}
+}
+
+// cut returns how many of the first of seqs, which hold rest tokens, come nearest
+// to one of left equal parts, and their tokens: at least one, and all where left is 1.
+func (p *packer) cut(seqs []int32, rest, left int) (n, size int) {
+	if left <= 1 {
+		return len(seqs), rest
+	}
+	want := rest / left
+	for _, i := range seqs {
+		if over := size + p.lengths[i] - want; n > 0 && over > 0 && over > want-size {
+			break // stopping short is nearer to the size wanted
+		}
+		size += p.lengths[i]
+		n++
+	}
+	return n, size
 }
 
 // step returns the sequences of step s of the loaded epoch.
@@ -84,10 +89,10 @@ func (p *packer) step(s int) []int32 {
 	return p.order[from:p.ends[s]]
 }
 
-// tokens counts the tokens of step s of the loaded epoch.
-func (p *packer) tokens(s int) int {
+// tokens counts the tokens of sequences.
+func (p *packer) tokens(seqs []int32) int {
 	n := 0
-	for _, i := range p.step(s) {
+	for _, i := range seqs {
 		n += p.lengths[i]
 	}
 	return n
@@ -97,21 +102,26 @@ func (p *packer) tokens(s int) int {
 type span struct {
 	steps    int
 	tokens   int64
-	largest  int   // tokens of the largest step
+	largest  int   // tokens of the largest part of a step
 	epochEnd []int // steps up to and including each epoch begun
 }
 
 // measure packs whole epochs until the number of epochs or, where that is 0,
-// the token budget is reached; the last step is the one that reaches it.
-func (p *packer) measure(epochs int, budget int64) span {
+// the token budget is reached; the last step is the one that reaches it. Steps
+// are computed in so many parts.
+func (p *packer) measure(epochs int, budget int64, parts int) span {
 	var s span
 	for e := 0; epochs == 0 || e < epochs; e++ {
 		p.load(e)
 		for i := range p.ends {
-			n := p.tokens(i)
 			s.steps++
-			s.tokens += int64(n)
-			s.largest = max(s.largest, n)
+			rest := p.step(i)
+			for left := parts; len(rest) > 0; left-- {
+				n, size := p.cut(rest, p.tokens(rest), left)
+				rest = rest[n:]
+				s.tokens += int64(size)
+				s.largest = max(s.largest, size)
+			}
 			if epochs == 0 && s.tokens >= budget {
 				s.epochEnd = append(s.epochEnd, s.steps)
 				return s

@@ -48,7 +48,7 @@ func TestStepsOfAnEpochAreOfOneSize(t *testing.T) {
 		}
 		want := p.total / p.target()
 		for s := range p.ends {
-			if n := p.tokens(s); n < want-longest || n > want+longest {
+			if n := p.tokens(p.step(s)); n < want-longest || n > want+longest {
 				t.Errorf("epoch %d step %d of %d has %d tokens, want %d ± %d", epoch, s, len(p.ends), n, want, longest)
 			}
 		}
@@ -78,13 +78,13 @@ func TestEpochsDifferAndRepeat(t *testing.T) {
 func TestBudgetEndsWithTheStepThatReachesIt(t *testing.T) {
 	lengths := slices.Repeat([]int{25}, 40) // 1,000 tokens an epoch, 10 steps
 	p := newPacker(lengths, 100, 1)
-	if s := p.measure(3, 0); s.steps != 30 || s.tokens != 3000 || !slices.Equal(s.epochEnd, []int{10, 20, 30}) {
+	if s := p.measure(3, 0, 1); s.steps != 30 || s.tokens != 3000 || !slices.Equal(s.epochEnd, []int{10, 20, 30}) {
 		t.Errorf("three epochs are %+v", s)
 	}
-	if s := p.measure(0, 1250); s.steps != 13 || s.tokens != 1300 || !slices.Equal(s.epochEnd, []int{10, 13}) {
+	if s := p.measure(0, 1250, 1); s.steps != 13 || s.tokens != 1300 || !slices.Equal(s.epochEnd, []int{10, 13}) {
 		t.Errorf("1,250 tokens are %+v", s)
 	}
-	if s := p.measure(0, 1); s.steps != 1 || s.largest != 100 {
+	if s := p.measure(0, 1, 1); s.steps != 1 || s.largest != 100 {
 		t.Errorf("1 token is %+v", s)
 	}
 }

@@ -50,8 +50,9 @@ type Progress struct {
 	ExpertLoad [][]float64
 
 	// Look shows the step itself: what was read, and which experts its tokens
-	// went to, as model.Pass.ExpertChoices gives them. Both are valid until the
-	// callback returns. It is nil where the held-out loss was measured since.
+	// went to, as model.Pass.ExpertChoices gives them; of a step in several
+	// parts the last of them. Both are valid until the callback returns. It is
+	// nil where the held-out loss was measured since.
 	Look func() (model.Batch, [][]int32)
 }
 
@@ -126,11 +127,16 @@ type run struct {
 	saved  int // the step of the newest checkpoint
 	result Result
 
-	batch   model.Batch // reused from step to step
-	load    [][]float64 // likewise
-	look    func() (model.Batch, [][]int32)
-	metrics *metrics
-	energy  *energy
+	grads  []model.Tensor // of the pass
+	factor float32        // that scale multiplies them by
+	scale  func(part, worker int)
+
+	batch    model.Batch // reused from part to part
+	tokensOf [][]int     // by layer and expert, of a step; reused
+	load     [][]float64 // the same as shares; reused
+	look     func() (model.Batch, [][]int32)
+	metrics  *metrics
+	energy   *energy
 }
 
 // state is what a checkpoint keeps beside the tensors.
@@ -159,7 +165,7 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 		lengths[i] = len(s.Tokens) - 1 // the last token is only ever predicted
 	}
 	r.packer = newPacker(lengths, opt.BatchTokens, opt.Seed)
-	r.span = r.packer.measure(opt.Epochs, opt.Tokens)
+	r.span = r.packer.measure(opt.Epochs, opt.Tokens, opt.Accumulate)
 	r.schedule = newSchedule(r.span.steps, opt.WarmupShare, opt.DecayShare)
 	if r.opt.HeldoutEvery == 0 {
 		r.opt.HeldoutEvery = max(1, r.span.steps/20)
@@ -172,12 +178,18 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	r.batch = model.Batch{Tokens: make([]int32, 0, largest), Targets: make([]int32, 0, largest), Starts: make([]int, 0, len(r.data)+1)}
 	precision := precisions[opt.Precision]
 	r.pass = model.NewPassIn(precision, m, pool, largest)
-	if r.optim, err = newOptimizer(m.Parameters(), r.pass.Grads(), opt.Optimizer, precision, pool); err != nil {
+	r.grads = r.pass.Grads()
+	r.scale = func(part, _ int) { kernel.Scale(r.grads[part].Data, r.factor) }
+	if r.optim, err = newOptimizer(m.Parameters(), r.grads, opt.Optimizer, precision, pool); err != nil {
 		return nil, err
 	}
 	c := m.Config()
 	for range c.Layers - c.DenseLayers {
 		r.load = append(r.load, make([]float64, c.RoutedExperts))
+	}
+	r.tokensOf = make([][]int, c.Layers)
+	for i := c.DenseLayers; i < c.Layers; i++ {
+		r.tokensOf[i] = make([]int, c.RoutedExperts)
 	}
 	r.identity = identity(m, r.data, r.opt)
 	r.energy = openEnergy(raplRoot)
@@ -220,7 +232,7 @@ func (r *run) packHeldout() (largest int, err error) {
 	}
 	for len(held) > 0 {
 		var b model.Batch
-		for len(held) > 0 && (len(b.Tokens) == 0 || len(b.Tokens)+len(held[0].Tokens) <= r.opt.BatchTokens) {
+		for len(held) > 0 && (len(b.Tokens) == 0 || len(b.Tokens)+len(held[0].Tokens) <= r.opt.BatchTokens/r.opt.Accumulate) {
 			b = appendSequence(b, held[0])
 			held = held[1:]
 		}
@@ -249,16 +261,13 @@ func appendSequence(b model.Batch, s Sequence) model.Batch {
 func (r *run) train() (Progress, error) {
 	began := time.Now()
 	r.energy.joules()
-	r.fill(r.state.step)
 	step := r.state.step + 1
 
-	r.pass.ZeroGrads()
-	loss, err := r.pass.Forward(r.batch)
+	tokens, loss, share, err := r.gradients(r.sequences(r.state.step))
 	if err != nil {
 		return Progress{}, err
 	}
-	r.pass.Backward()
-	norm := r.optim.gradNorm()
+	norm := share * r.optim.gradNorm()
 	if bad := loss + norm; math.IsNaN(bad) || math.IsInf(bad, 0) {
 		return Progress{}, fmt.Errorf("%w: loss %v, gradient norm %v; try a lower learning rate or a longer warm-up", ErrDiverged, loss, norm)
 	}
@@ -267,13 +276,13 @@ func (r *run) train() (Progress, error) {
 		scale = r.opt.ClipNorm / norm
 	}
 	f := r.schedule.at(r.state.step)
-	r.optim.step(step, r.opt.LR*f, r.opt.MuonLR*f, r.opt.WeightDecay, scale)
+	r.optim.step(step, r.opt.LR*f, r.opt.MuonLR*f, r.opt.WeightDecay, share*scale)
 	if err := r.balance(); err != nil {
 		return Progress{}, err
 	}
 
 	r.state.step = step
-	r.state.tokens += int64(len(r.batch.Tokens))
+	r.state.tokens += int64(tokens)
 	r.state.loss = loss
 	seconds, joules := time.Since(began).Seconds(), r.energy.joules()
 	r.state.seconds += seconds
@@ -283,7 +292,7 @@ func (r *run) train() (Progress, error) {
 		Step: step, Steps: r.span.steps, Epoch: r.packer.epoch + 1,
 		Tokens: r.state.tokens, TotalTokens: r.span.tokens,
 		Loss: loss, LR: r.opt.LR * f, GradNorm: norm, HeldoutLoss: math.NaN(),
-		Seconds: seconds, TokensPerSecond: float64(len(r.batch.Tokens)) / seconds, Joules: joules,
+		Seconds: seconds, TokensPerSecond: float64(tokens) / seconds, Joules: joules,
 		ExpertLoad: r.load, Look: r.look,
 	}
 	if len(r.heldout) > 0 && (step%r.opt.HeldoutEvery == 0 || step == r.span.steps) {
@@ -295,16 +304,59 @@ func (r *run) train() (Progress, error) {
 	return p, r.metrics.write(p)
 }
 
-// fill lays out the batch of a step counted from 0.
-func (r *run) fill(step int) {
+// gradients leaves in the pass the gradient of the step's loss divided by share.
+//
+// Backward adds the gradient g of one part's mean over its n loss tokens, and the
+// step's is Σ n·g / Σ n. Before a part is added the sum is divided by its n and
+// multiplied by that of the part before, so that it always stands in units of the
+// last part, and needs no memory of its own; the last n / Σ n is share, 1 for a
+// single part.
+func (r *run) gradients(seqs []int32) (tokens int, loss, share float64, err error) {
+	r.pass.ZeroGrads()
+	for _, layer := range r.tokensOf {
+		clear(layer)
+	}
+	before, sum := 0, 0
+	for left := r.opt.Accumulate; len(seqs) > 0; left-- {
+		n, size := r.packer.cut(seqs, r.packer.tokens(seqs), left)
+		r.fill(seqs[:n])
+		seqs, tokens = seqs[n:], tokens+size
+		l, err := r.pass.Forward(r.batch)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		losses := len(r.pass.TokenLosses())
+		if before != 0 && before != losses {
+			r.factor = float32(float64(before) / float64(losses))
+			r.pool.Run(len(r.grads), r.scale)
+		}
+		r.pass.Backward()
+		for i, layer := range r.pass.ExpertLoad() {
+			for e, n := range layer {
+				r.tokensOf[i][e] += n
+			}
+		}
+		before, sum = losses, sum+losses
+		loss += l * float64(losses)
+	}
+	return tokens, loss / float64(sum), float64(before) / float64(sum), nil
+}
+
+// sequences are those of a step counted from 0.
+func (r *run) sequences(step int) []int32 {
 	epoch, first := 0, 0
 	for r.span.epochEnd[epoch] <= step {
 		first = r.span.epochEnd[epoch]
 		epoch++
 	}
 	r.packer.load(epoch)
+	return r.packer.step(step - first)
+}
+
+// fill lays sequences out as a batch.
+func (r *run) fill(seqs []int32) {
 	b := model.Batch{Tokens: r.batch.Tokens[:0], Targets: r.batch.Targets[:0], Starts: r.batch.Starts[:0]}
-	for _, i := range r.packer.step(step - first) {
+	for _, i := range seqs {
 		b = appendSequence(b, r.data[i])
 	}
 	r.batch = b
@@ -335,12 +387,11 @@ func (r *run) balance() error {
 	if len(r.load) == 0 {
 		return nil
 	}
-	loads := r.pass.ExpertLoad()
-	if err := r.model.UpdateRouterBias(loads); err != nil {
+	if err := r.model.UpdateRouterBias(r.tokensOf); err != nil {
 		return err
 	}
 	moe := 0
-	for _, layer := range loads {
+	for _, layer := range r.tokensOf {
 		if len(layer) == 0 {
 			continue
 		}

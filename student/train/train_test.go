@@ -198,7 +198,15 @@ func until(t *testing.T, dir string, step int, opt Options, kill bool) {
 }
 
 func TestAResumedRunEndsInTheSameWeights(t *testing.T) {
-	opt := Options{Epochs: 2, BatchTokens: 150, CheckpointEvery: 4, Heldout: copies(10, 3), HeldoutEvery: 5}
+	for _, parts := range []int{1, 3} {
+		resumes(t, Options{Epochs: 2, BatchTokens: 150, Accumulate: parts, CheckpointEvery: 4, Heldout: copies(10, 3), HeldoutEvery: 5})
+	}
+}
+
+// resumes interrupts a run again and again and compares what it comes to with one
+// that was left alone.
+func resumes(t *testing.T, opt Options) {
+	t.Helper()
 	whole := opt
 	whole.Dir = t.TempDir()
 	want, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), whole, nil)
@@ -331,6 +339,12 @@ func TestACheckpointOfOtherInputsIsRefused(t *testing.T) {
 			_, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), o, nil)
 			return err
 		},
+		"another number of parts": func() error {
+			o := opt
+			o.Accumulate = 2
+			_, err := SFT(t.Context(), small(t, true), pool(t, 1), copies(120, 1), o, nil)
+			return err
+		},
 		"other model": func() error {
 			_, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(120, 1), opt, nil)
 			return err
@@ -445,6 +459,7 @@ func TestImpossibleOptionsAreRefused(t *testing.T) {
 		"int4":        {Epochs: 1, Precision: "int4"},
 		"NaN":         {Epochs: 1, LR: math.NaN()},
 		"shares":      {Epochs: 1, DecayShare: 1.5},
+		"parts":       {Epochs: 1, Accumulate: -2},
 	} {
 		_, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(5, 1), o, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -454,7 +469,17 @@ func TestImpossibleOptionsAreRefused(t *testing.T) {
 }
 
 func TestASteadyStepAllocatesNothing(t *testing.T) {
-	r, err := newRun(small(t, true), pool(t, 2), copies(400, 1), Options{Epochs: 50, BatchTokens: 256, Dir: t.TempDir(), Heldout: copies(20, 2), HeldoutEvery: 3})
+	for _, parts := range []int{1, 4} {
+		if n := allocations(t, Options{Epochs: 50, BatchTokens: 256, Accumulate: parts, Dir: t.TempDir(), Heldout: copies(20, 2), HeldoutEvery: 3}); n >= 1 {
+			t.Errorf("a step in %d parts allocates %v times", parts, n)
+		}
+	}
+}
+
+// allocations counts those of a steady step.
+func allocations(t *testing.T, opt Options) float64 {
+	t.Helper()
+	r, err := newRun(small(t, true), pool(t, 2), copies(400, 1), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -470,9 +495,7 @@ func TestASteadyStepAllocatesNothing(t *testing.T) {
 	for range 20 {
 		step()
 	}
-	if n := testing.AllocsPerRun(60, step); n >= 1 {
-		t.Errorf("a step allocates %v times", n)
-	}
+	return testing.AllocsPerRun(60, step)
 }
 
 func TestMetricsAreCutBackToTheStep(t *testing.T) {
@@ -526,5 +549,86 @@ func TestEnergyIsReadWhereTheProcessorTells(t *testing.T) {
 	none := openEnergy(t.TempDir())
 	if got := none.joules(); got != 0 {
 		t.Errorf("%v joules where nothing tells", got)
+	}
+}
+
+// TestAccumulatedGradientsAreTheSteps: a step in parts has the gradient, the loss
+// and the loads of the step in one part, whatever the parts' shares of the loss.
+func TestAccumulatedGradientsAreTheSteps(t *testing.T) {
+	data := copies(60, 1)
+	for i := range data {
+		if i%3 == 0 {
+			data[i].ResponseFrom = len(data[i].Tokens) - 1
+		}
+	}
+	for _, moe := range []bool{false, true} {
+		want, one := gradientsOf(t, moe, data, 1)
+		for _, parts := range []int{2, 3, 7, 1000} {
+			got, p := gradientsOf(t, moe, data, parts)
+			if math.Abs(p.Loss-one.Loss) > 1e-6*one.Loss || math.Abs(p.GradNorm-one.GradNorm) > 1e-4*one.GradNorm || p.Tokens != one.Tokens {
+				t.Errorf("experts %v, %d parts: loss %v, norm %v after %d tokens; in one %v, %v, %d", moe, parts, p.Loss, p.GradNorm, p.Tokens, one.Loss, one.GradNorm, one.Tokens)
+			}
+			if !slices.EqualFunc(p.ExpertLoad, one.ExpertLoad, slices.Equal) {
+				t.Errorf("experts %v, %d parts: load %v, in one %v", moe, parts, p.ExpertLoad, one.ExpertLoad)
+			}
+			tolerance := 2e-6
+			if moe {
+				tolerance = 1e-4 // the balance loss weighs sequences otherwise
+			}
+			for i := range want {
+				if d := math.Abs(float64(got[i] - want[i])); d > tolerance*one.GradNorm {
+					t.Fatalf("experts %v, %d parts: gradient %d is %v, in one %v", moe, parts, i, got[i], want[i])
+				}
+			}
+		}
+	}
+}
+
+// gradientsOf are those of the first step in so many parts, and what it tells.
+func gradientsOf(t *testing.T, moe bool, data []Sequence, parts int) ([]float32, Progress) {
+	t.Helper()
+	r, err := newRun(small(t, moe), pool(t, 2), data, Options{Epochs: 9, BatchTokens: 300, Accumulate: parts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	_, _, share, err := r.gradients(r.sequences(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []float32
+	for _, g := range r.grads {
+		for _, v := range g.Data {
+			all = append(all, float32(share)*v)
+		}
+	}
+	p, err := r.train()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all, p
+}
+
+func TestAccumulatedTrainingIsTheSameTraining(t *testing.T) {
+	opt := Options{Epochs: 2, BatchTokens: 300, Heldout: copies(20, 3)}
+	hash := map[int]string{}
+	var loss []float64
+	for _, parts := range []int{1, 4} {
+		opt.Accumulate = parts
+		for _, threads := range []int{1, 3} {
+			res, err := SFT(t.Context(), small(t, false), pool(t, threads), copies(120, 1), opt, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if hash[parts] == "" {
+				hash[parts] = res.Hash
+			} else if res.Hash != hash[parts] {
+				t.Errorf("%d parts: weights differ between numbers of threads", parts)
+			}
+			loss = append(loss, res.HeldoutLoss)
+		}
+	}
+	if math.Abs(loss[0]-loss[2]) > 1e-3*loss[0] {
+		t.Errorf("held-out loss is %v in one part and %v in four", loss[0], loss[2])
 	}
 }

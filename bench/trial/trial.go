@@ -1,6 +1,8 @@
-// Package trial runs a recipe with other students and seeds, for benches that
-// compare them. Runs of one seed share a workspace, so that its teacher is asked
-// once and all learn from the same dataset.
+// Package trial is what benches that compare students share: running a recipe with
+// other students and seeds; teaching students in this process, on a recipe's dataset
+// or any texts; and reporting means over seeds with their intervals. Runs of one
+// seed share a workspace, so that its teacher is asked once and all learn from the
+// same dataset.
 package trial
 
 import (
@@ -37,6 +39,16 @@ type Result struct {
 // Train runs the recipe under another name and seed, with the given student and
 // settings of supervised fine-tuning, against the teacher alone.
 func (t *Trial) Train(name string, seed int, student, sft map[string]any) (r Result, err error) {
+	return t.train(name, seed, func(recipe map[string]any) {
+		if student != nil {
+			recipe["student"] = student
+		}
+		recipe["train"] = []any{map[string]any{"sft": sft}}
+	})
+}
+
+// train runs the recipe as it is after change.
+func (t *Trial) train(name string, seed int, change func(recipe map[string]any)) (r Result, err error) {
 	data, err := os.ReadFile(t.Recipe)
 	if err != nil {
 		return r, err
@@ -46,11 +58,8 @@ func (t *Trial) Train(name string, seed int, student, sft map[string]any) (r Res
 		return r, err
 	}
 	recipe["name"], recipe["seed"] = name, seed
-	if student != nil {
-		recipe["student"] = student
-	}
-	recipe["train"] = []any{map[string]any{"sft": sft}}
 	recipe["eval"] = map[string]any{"against": []string{"teacher"}}
+	change(recipe)
 	if data, err = yaml.Marshal(recipe); err != nil {
 		return r, err
 	}

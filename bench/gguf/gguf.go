@@ -1,0 +1,60 @@
+// Package gguf makes students of random weights, exported, for benches that
+// compare with llama.cpp.
+package gguf
+
+import (
+	"context"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+
+	"retort/internal/kernel"
+	"retort/student/export"
+	"retort/student/model"
+	"retort/student/tokenizer"
+)
+
+// Names are the students'.
+var Names = []string{"mla", "moe", "quickstart"}
+
+// Config is that of a student of the training bench, for long contexts.
+func Config(name string) (model.Config, error) {
+	if name == "quickstart" {
+		c, err := model.Preset("tiny-dense", 389)
+		c.MaxPositions = 4096
+		return c, err
+	}
+	c := model.Config{
+		VocabSize: 512, Hidden: 256, Layers: 6, Heads: 8, NopeDim: 32, RopeDim: 32, VDim: 32, KVLoraRank: 64,
+		Intermediate: 768, DenseLayers: 6, RopeTheta: 1000, NormEps: 1e-6, MaxPositions: 4096, RoutedScale: 1,
+	}
+	if name == "moe" {
+		c.DenseLayers, c.MoEIntermediate, c.RoutedExperts, c.SharedExperts, c.TopK = 1, 256, 16, 1, 2
+	}
+	return c, nil
+}
+
+// Write makes a model of random weights and writes it to dir, for us and as
+// model.gguf, whose path it returns.
+func Write(dir string, c model.Config, layout export.Layout) (m *model.Model, file string, err error) {
+	if err := kernel.Err(); err != nil {
+		return nil, "", err
+	}
+	if m, err = model.New(c, 1); err != nil {
+		return nil, "", err
+	}
+	// Any text does, if it has enough to merge.
+	rng, text := rand.New(rand.NewPCG(1, 1)), make([]string, 2000)
+	for i := range text {
+		for range 8 {
+			text[i] += string(rune('a' + rng.IntN(26)))
+		}
+		text[i] += " " + text[i]
+	}
+	tok, err := tokenizer.Train(slices.Values(text), tokenizer.Options{VocabSize: c.VocabSize})
+	if err != nil {
+		return nil, "", err
+	}
+	_, err = export.Write(context.Background(), dir, m, tok, export.Options{Formats: []export.Format{export.GGUF}, GGUFLayout: layout})
+	return m, filepath.Join(dir, "model.gguf"), err
+}

@@ -30,6 +30,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 7, "how many rounds are measured")
 	flag.IntVar(&b.tokens, "tokens", 96, "to continue a sequence by, each time")
 	only := flag.String("only", "", "one student: mla, moe or quickstart")
+	flag.StringVar(&b.suffix, "suffix", "", "of the figures' names")
 	flag.Parse()
 	if err := b.run(*only, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/decode:", err)
@@ -38,8 +39,8 @@ func main() {
 }
 
 type bench struct {
-	llama, work, record string
-	rounds, tokens      int
+	llama, work, record, suffix string
+	rounds, tokens              int
 }
 
 var (
@@ -161,7 +162,7 @@ func (b *bench) student(report *trial.Report, name string, stderr io.Writer) err
 	}
 	for _, s := range scenes {
 		what := fmt.Sprintf("%s, %v: ours %.0f, llama.cpp (%v) %.0f tokens/s, ratio", name, s, trial.Middle(ours[s]), settings[best[s]], trial.Middle(theirs[s]))
-		report.Median(fmt.Sprintf("%s_%v_%dt_ctx%d", name, s.format, s.threads, s.context), what, "%.2f", ratios[s])
+		report.Median(fmt.Sprintf("%s_%v_%dt_ctx%d", name, s.format, s.threads, s.context)+b.suffix, what, "%.2f", ratios[s])
 	}
 	for _, ctx := range contexts {
 		var lowest []float64
@@ -174,7 +175,7 @@ func (b *bench) student(report *trial.Report, name string, stderr io.Writer) err
 		if name != "mla" {
 			figure = name + "_" + figure
 		}
-		report.Median(figure, fmt.Sprintf("%s after %d tokens, fp32, the lower of 1 and 2 threads", name, ctx), "%.2f", lowest)
+		report.Median(figure+b.suffix, fmt.Sprintf("%s after %d tokens, fp32, the lower of 1 and 2 threads", name, ctx), "%.2f", lowest)
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "how many rounds are measured")
 	flag.IntVar(&b.clients, "clients", 32, "at once")
 	flag.IntVar(&b.requests, "requests", 256, "of a round")
+	flag.StringVar(&b.suffix, "suffix", "", "of the figures' names")
 	flag.Parse()
 	if err := b.run(os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/serve:", err)
@@ -49,8 +50,8 @@ func main() {
 }
 
 type bench struct {
-	llama, binary, work, record, student string
-	rounds, clients, requests            int
+	llama, binary, work, record, student, suffix string
+	rounds, clients, requests                    int
 }
 
 // request is what one client asks for once.
@@ -165,8 +166,8 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 	}
 	report := trial.NewReport("serve", fmt.Sprintf("%s, %d clients, %d rounds of %d requests", b.student, b.clients, b.rounds, b.requests), b.record)
 	report.Line("ours %.0f tokens/s, first token after %.0f ms (p99); %s %.0f tokens/s, %.0f ms", trial.Middle(rates["ours"]), 1000*trial.Middle(firsts["ours"]), peer, trial.Middle(rates[peer]), 1000*trial.Middle(firsts[peer]))
-	report.Median("tokens_per_s", "output tokens per second, ours over theirs", "%.2f", faster)
-	report.Median("ttft_p99", "99th percentile of the time to the first token, theirs over ours", "%.2f", sooner)
+	report.Median("tokens_per_s"+b.suffix, "output tokens per second, ours over theirs", "%.2f", faster)
+	report.Median("ttft_p99"+b.suffix, "99th percentile of the time to the first token, theirs over ours", "%.2f", sooner)
 	report.Line("greedy answers are the same one request at a time and all together")
 	return report.Print(stdout)
 }

@@ -165,8 +165,13 @@ func (p *Pool) run(parts int, fn func(part, worker int)) {
 	}
 }
 
+// Where one side tells something and then looks at what the other has told, it
+// does so by Swap: a Store followed by a Load of something else is ordered by Go
+// and by arm64, but not by every emulator of arm64, under which both sides then go
+// to sleep. On amd64 they are the same instruction.
+
 func (p *Pool) offer(s *seat, state int32) {
-	s.state.Store(state)
+	s.state.Swap(state)
 	if s.parked.CompareAndSwap(true, false) {
 		s.wake <- struct{}{}
 	}
@@ -185,7 +190,7 @@ func (p *Pool) await(s *seat) {
 		pause()
 	}
 	for s.state.Load() != seatIdle {
-		p.waiting.Store(true)
+		p.waiting.Swap(true)
 		if s.state.Load() == seatIdle && p.waiting.CompareAndSwap(true, false) {
 			return
 		}
@@ -205,7 +210,7 @@ func (p *Pool) work(worker int) {
 				continue // withdrawn
 			}
 			p.share(worker)
-			s.state.Store(seatIdle)
+			s.state.Swap(seatIdle)
 			if p.waiting.CompareAndSwap(true, false) {
 				p.done <- struct{}{}
 			}
@@ -222,7 +227,7 @@ func (p *Pool) next(s *seat) int32 {
 		}
 		pause()
 	}
-	s.parked.Store(true)
+	s.parked.Swap(true)
 	if s.state.Load() != seatIdle && s.parked.CompareAndSwap(true, false) {
 		return s.state.Load()
 	}

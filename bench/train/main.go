@@ -19,8 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"retort/bench/trial"
 	"retort/internal/kernel"
-	"retort/internal/modelfile"
 	"retort/student/model"
 	"retort/student/train"
 )
@@ -192,17 +192,8 @@ func batch(data []train.Sequence) (b model.Batch) {
 
 // write leaves weights and setup in dir.
 func write(dir string, m *model.Model, s setup) error {
-	var tensors []modelfile.Tensor
-	for _, t := range m.Tensors() {
-		tensors = append(tensors, modelfile.Tensor{Name: t.Name, Shape: t.Shape, Type: modelfile.F32, Data: t.Data})
-	}
-	f, err := os.Create(filepath.Join(dir, "weights.safetensors"))
-	if err != nil {
+	if err := trial.WriteWeights(dir, m); err != nil {
 		return err
-	}
-	err = modelfile.WriteSafetensors(f, map[string]string{"format": "pt"}, tensors)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("writing weights: %w", err)
 	}
 	text, err := json.Marshal(s)
 	if err != nil {

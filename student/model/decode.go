@@ -1,6 +1,10 @@
 package model
 
-import "retort/internal/kernel"
+import (
+	"slices"
+
+	"retort/internal/kernel"
+)
 
 // decodeWeights are a model's weights as decoding wants them.
 type decodeWeights struct {
@@ -33,14 +37,15 @@ type decodeMLP struct {
 
 func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeights {
 	c := m.config
-	w := &decodeWeights{embed: append([]float32(nil), m.w.embed...), norm: append([]float32(nil), m.w.norm...), layer: make([]decodeLayer, c.Layers)}
+	w := &decodeWeights{embed: slices.Clone(m.w.embed), norm: slices.Clone(m.w.norm), layer: make([]decodeLayer, c.Layers)}
 	expand := f
 	if f == kernel.FormatInt8 { // rows of one form are columns of the other
 		expand = kernel.FormatBF16
 	}
-	var all []func()
+	var all []**kernel.Weights
+	var pack []func() *kernel.Weights // each of them
 	add := func(to **kernel.Weights, f kernel.Format, op kernel.Op, n, k int, from []float32, ld int) {
-		all = append(all, func() { *to = kernel.NewWeights(f, op, n, k, from, ld) })
+		all, pack = append(all, to), append(pack, func() *kernel.Weights { return kernel.NewWeights(f, op, n, k, from, ld) })
 	}
 	addMLP := func(to *decodeMLP, from *mlpWeights[float32]) {
 		d, width := c.Hidden, from.width
@@ -51,8 +56,8 @@ func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeigh
 	}
 	for i := range w.layer {
 		from, to := &m.w.layer[i], &w.layer[i]
-		to.attnNorm, to.qNorm = append([]float32(nil), from.attnNorm...), append([]float32(nil), from.qNorm...)
-		to.kvNorm, to.ffnNorm = append([]float32(nil), from.kvNorm...), append([]float32(nil), from.ffnNorm...)
+		to.attnNorm, to.qNorm = slices.Clone(from.attnNorm), slices.Clone(from.qNorm)
+		to.kvNorm, to.ffnNorm = slices.Clone(from.kvNorm), slices.Clone(from.ffnNorm)
 		add(&to.in, f, kernel.NT, c.inWidth(), c.Hidden, from.in, c.Hidden)
 		if c.QLoraRank > 0 {
 			add(&to.qB, f, kernel.NT, c.qWidth(), c.QLoraRank, from.qB, c.QLoraRank)
@@ -70,7 +75,7 @@ func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeigh
 			addMLP(&to.mlp, &from.dense)
 			continue
 		}
-		to.bias = append([]float32(nil), from.bias...)
+		to.bias = slices.Clone(from.bias)
 		add(&to.router, kernel.FormatFP32, kernel.NT, c.RoutedExperts, c.Hidden, from.router, c.Hidden)
 		addMLP(&to.mlp, &from.shared)
 		to.expert = make([]decodeMLP, c.RoutedExperts)
@@ -79,36 +84,12 @@ func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeigh
 		}
 	}
 	add(&w.head, f, kernel.NT, c.VocabSize, c.Hidden, m.w.head, c.Hidden)
-	pool.Run(len(all), func(part, _ int) { all[part]() })
+	pool.Run(len(all), func(part, _ int) { *all[part] = pack[part]() })
 	w.bytes = 4 * (len(w.embed) + len(w.norm))
-	w.each(func(x *kernel.Weights) { w.bytes += x.Bytes() })
-	return w
-}
-
-// each calls f with every matrix.
-func (w *decodeWeights) each(f func(*kernel.Weights)) {
-	mlp := func(m *decodeMLP) { f(m.gate); f(m.up); f(m.down) }
-	for i := range w.layer {
-		l := &w.layer[i]
-		f(l.in)
-		f(l.out)
-		for _, h := range l.heads {
-			f(h.keys)
-			f(h.uk)
-			f(h.values)
-		}
-		if l.qB != nil {
-			f(l.qB)
-		}
-		if l.router != nil {
-			f(l.router)
-		}
-		mlp(&l.mlp)
-		for e := range l.expert {
-			mlp(&l.expert[e])
-		}
+	for _, x := range all {
+		w.bytes += (*x).Bytes()
 	}
-	f(w.head)
+	return w
 }
 
 // run takes the rows through the model. Products are divided by columns, so that

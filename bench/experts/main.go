@@ -4,21 +4,13 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"gonum.org/v1/gonum/stat"
 
 	"retort/bench/trial"
-	"retort/exchange"
 	"retort/student/model"
 	"retort/student/train"
 )
@@ -48,7 +40,7 @@ func mixture(vocab int) model.Config {
 
 func main() {
 	b := bench{study: trial.Study{Bench: "experts", Tokens: 1_500_000, Seeds: 3}}
-	flag.StringVar(&b.data, "data", os.Getenv("RETORT_TESTDATA"), "the folder with gsm8k/train.jsonl")
+	trial.DataFlag(&b.data)
 	b.study.Main(b.run)
 }
 
@@ -58,7 +50,7 @@ type bench struct {
 }
 
 func (b *bench) run(stdout, stderr io.Writer) error {
-	texts, err := readQuestions(b.data)
+	texts, err := trial.Questions(b.data)
 	if err != nil {
 		return err
 	}
@@ -108,28 +100,4 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 	r.Mean("busiest_over_mean", "busiest expert of the worst layer over the mean, last tenth", "%.3f", busiest)
 	r.Mean("busiest_over_mean_step", "the same of single steps", "%.3f", step)
 	return r.Print(stdout)
-}
-
-// readQuestions reads grade-school problems and their worked answers.
-func readQuestions(dir string) ([]trial.Text, error) {
-	path := filepath.Join(dir, "gsm8k", "train.jsonl")
-	f, err := os.Open(path)
-	if dir == "" || errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no %s: RETORT_TESTDATA must name a folder that has GSM8K's train.jsonl (github.com/openai/grade-school-math) in gsm8k/", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var texts []trial.Text
-	in := bufio.NewScanner(f)
-	in.Buffer(nil, 1<<20)
-	for in.Scan() {
-		var q struct{ Question, Answer string }
-		if err := json.Unmarshal(in.Bytes(), &q); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, len(texts)+1, err)
-		}
-		texts = append(texts, trial.Text{Prompt: []exchange.Message{{Role: "user", Content: q.Question}}, Answer: q.Answer})
-	}
-	return texts, in.Err()
 }

@@ -24,7 +24,7 @@ import (
 	"retort/student/train"
 )
 
-// vocabulary bounds the tokenizer, and one example in heldoutEvery is held out.
+// vocabulary bounds the tokenizer, and one text in heldoutEvery is held out.
 const (
 	vocabulary   = 1024
 	heldoutEvery = 16
@@ -72,27 +72,31 @@ type found struct {
 }
 
 func main() {
-	b := bench{study: trial.Study{Bench: "latent-cache", Tokens: 2_400_000, Seeds: 3}}
-	b.trial.Flags()
+	b := bench{study: trial.Study{Bench: "latent-cache", Tokens: 1_500_000, Seeds: 3}}
+	trial.DataFlag(&b.data)
+	flag.StringVar(&b.work, "work", "", "an existing directory for trainings that the other side repeats")
 	flag.StringVar(&b.python, "python", "", "the interpreter that has PyTorch")
 	flag.StringVar(&b.twin, "twin", "", "the other side's program, twin.py")
 	b.study.Main(b.run)
 }
 
 type bench struct {
-	trial        trial.Trial
-	study        trial.Study
-	python, twin string
+	study                    trial.Study
+	data, work, python, twin string
 }
 
 func (b *bench) run(stdout, stderr io.Writer) error {
+	texts, err := trial.Questions(b.data)
+	if err != nil {
+		return err
+	}
 	var ours, theirs, ratio []float64
 	var params int64    // of the student
 	var last found      // of the twins
 	var crossed float64 // the student's loss where PyTorch trains it, over ours
 	for seed := 1; seed <= b.study.Seeds; seed++ {
-		dir := filepath.Join(b.trial.Work, "twin-"+strconv.Itoa(seed))
-		latent, err := b.teach(dir, seed)
+		dir := filepath.Join(b.work, "twin-"+strconv.Itoa(seed))
+		latent, err := b.teach(dir, texts, seed)
 		if err != nil {
 			return err
 		}
@@ -129,12 +133,8 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 }
 
 // teach trains the student and leaves in dir what the other side needs.
-func (b *bench) teach(dir string, seed int) (trial.Taught, error) {
-	texts, err := b.trial.Dataset(seed)
-	if err != nil {
-		return trial.Taught{}, err
-	}
-	lessons, err := trial.Split(texts, uint64(seed), vocabulary, heldoutEvery, false)
+func (b *bench) teach(dir string, texts []trial.Text, seed int) (trial.Taught, error) {
+	lessons, err := trial.Split(texts, uint64(seed), vocabulary, heldoutEvery, true)
 	if err != nil {
 		return trial.Taught{}, err
 	}

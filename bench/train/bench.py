@@ -31,7 +31,7 @@ PROBE = 2048  # rows and columns
 SUSTAINED = 1.0  # seconds of products whose median is a candidate for the best probe
 AGAIN = 5  # rounds between two such candidates
 GLANCE = 0.2  # seconds of products around each measurement
-SETTLE = 0.05  # seconds for the other side's threads to stop spinning
+SETTLE = 0.05  # seconds for threads to stop spinning
 BF16_KERNELS = ("avx512bf16", "amx")  # ours with which bfloat16 is faster
 OUR_PRECISIONS = (("fp32",), ("fp32", "bf16"))
 THEIR_PRECISIONS = ("fp32", "bf16")
@@ -42,7 +42,7 @@ FINALISTS = 2  # layouts that are also compiled; one with --quick, as compiling 
 STUDENTS = {"mla": 20, "moe": 10, "quickstart": 20}
 EVEN_LAYOUTS = ("padded", "padded+wide", "packed+mask+wide")  # of sequences of one length
 DENSE_LAYOUTS = ("padded", "padded+wide", "packed", "packed+wide", "packed+mask", "packed+mask+wide")
-MOE_LAYOUTS = ("packed", "packed+wide", "packed+batched", "packed+wide+batched")  # experts are given no padding
+MOE_LAYOUTS = tuple(f"packed{wide}{experts}" for experts in ("", "+batched", "+grouped") for wide in ("", "+wide"))  # experts are given no padding
 
 
 class Ours:
@@ -114,6 +114,7 @@ class Probe:
         self.best = max(self.best, self.rate(self.product, SUSTAINED))
 
     def __call__(self):
+        time.sleep(SETTLE)
         return self.rate(self.product, GLANCE)
 
 
@@ -173,23 +174,33 @@ def best_steps(setup, weights, variants, probe, passes, limit):
     quiet machine count, if there are any: threads that wait for a busy core would else
     choose. A variant that fails is said and left out."""
     trainers = {}
-    for v in variants:
+
+    def does(v, what):
+        """What it returns, or None if it fails; a step may still compile something."""
         try:
-            t = Trainer(setup, weights, v.layout, v.way, v.precision)
-            began = time.monotonic()
-            timed(t, 3)
-            if v.way == "compile":
-                print(f"  {v}: compiled and first steps in {time.monotonic() - began:.0f} s", flush=True)
-            trainers[v] = t
+            return what()
         except Exception as e:
             print(f"  {v}: does not run: {type(e).__name__}: {str(e).strip().splitlines()[0]}", flush=True)
+            trainers.pop(v, None)
+
+    def start(v):
+        trainers[v] = Trainer(setup, weights, v.layout, v.way, v.precision)
+        return timed(trainers[v], 3)
+
+    for v in variants:
+        took = does(v, lambda: start(v))
+        if took and v.way == "compile":
+            print(f"  {v}: compiled and first steps in {took:.0f} s", flush=True)
     found, every, tried = {v: [] for v in trainers}, {v: [] for v in trainers}, 0
     end = time.monotonic() + limit
-    while any(len(steps) < passes for steps in found.values()) and (tried < 2 or time.monotonic() < end):
+    while any(len(found[v]) < passes for v in trainers) and (tried < 2 or time.monotonic() < end):
         tried += 1
         before = probe()
-        for v, trainer in trainers.items():
-            watch, took = Watch(), timed(trainer, 1)
+        for v, trainer in list(trainers.items()):
+            time.sleep(SETTLE)
+            watch, took = Watch(), does(v, lambda: timed(trainer, 1))
+            if took is None:
+                continue
             others, after = watch.others(), probe()
             every[v].append(took)
             if others <= OTHERS and min(before, after) >= QUIET * probe.best:

@@ -22,13 +22,15 @@ class Batch:
 
     A layout with +wide gives values zeros up to the width of the keys, without which
     PyTorch's fused attention does not take them. Experts take their tokens one expert after
-    the other, or with +batched all at once, each padded to the busiest."""
+    the other, with +batched all at once, each padded to the busiest, or with +grouped by
+    PyTorch's own product of groups."""
 
     def __init__(self, sequences, layout):
         self.kind, *options = layout.split("+")
         if "mask" in options:
             self.kind += "+mask"
-        self.wide, self.batched = "wide" in options, "batched" in options
+        self.wide = "wide" in options
+        self.experts = next((o for o in options if o in ("batched", "grouped")), "each")
         lengths = [len(s["Tokens"]) - 1 for s in sequences]
         self.count, self.longest, self.tokens = len(lengths), max(lengths), sum(lengths)
         grid = torch.full((self.count, self.longest), -1)
@@ -145,7 +147,7 @@ class Mixture(nn.Module):
         order = chosen.flatten().argsort(stable=True)
         self.load = chosen.flatten().bincount(minlength=self.experts)
         token = order // self.k
-        run = self.run_batched if batch.batched else self.run_each
+        run = {"each": self.run_each, "batched": self.run_batched, "grouped": self.run_grouped}[batch.experts]
         out = run(x[token], chosen.flatten()[order]) * weight.flatten()[order, None]
         self.balance = self.balance_loss(score, batch)
         shared = self.shared_experts(x)
@@ -164,6 +166,16 @@ class Mixture(nn.Module):
         x = rows.new_zeros(self.experts * busiest, rows.shape[1]).index_copy(0, place, rows).view(self.experts, busiest, -1)
         x = torch.bmm(F.silu(torch.bmm(x, self.gate_proj.mT)) * torch.bmm(x, self.up_proj.mT), self.down_proj.mT)
         return x.flatten(0, 1)[place]
+
+    def run_grouped(self, rows, _):
+        ends = self.load.cumsum(0).int()
+
+        def product(x, weight):
+            return F.grouped_mm(x, weight.to(x.dtype).mT, offs=ends)
+
+        if torch.is_autocast_enabled("cpu"):  # which does not know this product
+            rows = rows.to(torch.get_autocast_dtype("cpu"))
+        return product(F.silu(product(rows, self.gate_proj)) * product(rows, self.up_proj), self.down_proj)
 
     def balance_loss(self, score, batch):
         def by_sequence(rows):
@@ -300,7 +312,8 @@ class Trainer:
         self.adamw = torch.optim.AdamW(others, lr=0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0, fused=True)
         self.params = matrices + others
         self.done = 0
-        self.forward = torch.compile(self.model, dynamic=False) if compiled else self.model
+        varying = self.model.mixtures and self.batch.experts != "grouped"  # sizes that are others at every step
+        self.forward = torch.compile(self.model, dynamic=None if varying else False) if compiled else self.model
         self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=low)
 
     def step(self, experts=None):

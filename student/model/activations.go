@@ -121,7 +121,9 @@ func (p *Pass) layout(a *arena) {
 		x.shared = a.mlp(t, c.sharedWidth())
 	}
 	p.last, p.final, p.finalRstd = a.take(t*d), a.take(t*d), a.take(t)
-	p.logits, p.losses = a.take(t*c.VocabSize), a.take(t)
+	p.losses = a.take(t)
+	p.head.rows = stretch(c.VocabSize, t)
+	p.head.logits = a.take(p.head.rows * c.VocabSize)
 
 	f := &p.flow
 	f.dx, f.dx1 = a.take(t*d), a.take(t*d)

@@ -17,21 +17,6 @@ func (p *Pass) normPart(layer, part int) []float32 {
 	return p.normParts[part*p.normWidth()+layer*p.layerNorms():]
 }
 
-// headGrad takes the gradient of logits to the residual stream, for a block of
-// loss positions.
-func (p *Pass) headGrad(part, worker int) {
-	d, v := p.config.Hidden, p.config.VocabSize
-	from, to := part*blockRows, min((part+1)*blockRows, len(p.lossAt))
-	dxn, s := p.work[worker].dxn, p.pool.Scratch(worker)
-	kernel.GemmPackedSerial(to-from, p.logits[from*v:], v, p.backward.head, dxn, d, false, s)
-	dw := p.normPart(p.config.Layers, part)[:d]
-	for i := from; i < to; i++ {
-		at := int(p.lossAt[i]) * d
-		dy := dxn[(i-from)*d:][:d]
-		kernel.RMSNormGrad(p.flow.dx[at:at+d], dw, dy, p.last[at:at+d], p.model.w.norm, p.finalRstd[i])
-	}
-}
-
 // mlpGrad takes the gradient through a block's dense MLP to what attention
 // wrote; in a layer with experts, through the shared one to its input.
 func (p *Pass) mlpGrad(part, worker int) {

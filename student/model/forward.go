@@ -110,25 +110,3 @@ func mlpForwardFrom(a *mlpActivations, m packedMLP, x, base, y []float32, d, fro
 	}
 	kernel.GemmPackedSerialFrom(n, a.h[from*w:], w, m.down, base, y, d, s)
 }
-
-// runHead computes logits of a block of loss positions and, unless they are
-// wanted themselves, their loss and its gradient in place.
-func (p *Pass) runHead(part, worker int) {
-	s := p.pool.Scratch(worker)
-	c := &p.config
-	d, v := c.Hidden, c.VocabSize
-	from, to := part*blockRows, min((part+1)*blockRows, len(p.lossAt))
-	for i := from; i < to; i++ {
-		x := p.last[int(p.lossAt[i])*d:][:d]
-		p.finalRstd[i] = kernel.RMSNorm(p.final[i*d:(i+1)*d], x, p.model.w.norm, float32(c.NormEps))
-	}
-	kernel.GemmPackedSerial(to-from, p.final[from*d:], d, p.forward.head, p.logits[from*v:], v, false, s)
-	if p.scoreOnly {
-		return
-	}
-	weight := 1 / float32(len(p.lossAt))
-	for i := from; i < to; i++ {
-		target := p.batch.Targets[p.lossAt[i]]
-		p.losses[i] = kernel.CrossEntropy(p.logits[i*v:(i+1)*v], int(target), weight)
-	}
-}

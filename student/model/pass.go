@@ -35,7 +35,7 @@ type Pass struct {
 	last      []float32 // [T, d] residual stream after the last layer
 	final     []float32 // [losses, d] its norm, for loss positions
 	finalRstd []float32 // [losses]
-	logits    []float32 // [losses, vocab], then their gradient
+	head      head
 	losses    []float32 // [losses]
 	flow      flow
 	work      []workspace
@@ -46,8 +46,6 @@ type Pass struct {
 	position   []int32 // of each token in its sequence
 	sequence   []int32 // of each token
 	auxiliary  float64 // balance loss of the last forward pass, weighted
-	ready      bool    // a forward pass is there to be differentiated
-	scoreOnly  bool    // logits are wanted, not their loss
 	layer      int     // that parallel regions work on
 	tasks      []expertTask
 	groups     []kernel.Group
@@ -59,11 +57,13 @@ type Pass struct {
 // regions are the bodies of parallel regions, made once since a method value
 // allocates.
 type regions struct {
-	// Forward: blocks of tokens, or sequences × heads, tasks of experts, blocks
-	// of loss positions.
-	embed, attention, afterAttention, experts, combine, head func(part, worker int)
+	// Forward: blocks of tokens, or sequences × heads, tasks of experts.
+	embed, attention, afterAttention, experts, combine func(part, worker int)
+	// The output head, for blocks of loss positions: logits, also their loss, also
+	// its gradient.
+	logits, loss, lossGrad func(part, worker int)
 	// Backward, in the order in which they run.
-	headGrad, mlpGrad, expertGrad, moeGrad, attentionGrad, inputGrad, embedGrad, normGrad func(part, worker int)
+	mlpGrad, expertGrad, moeGrad, attentionGrad, inputGrad, embedGrad, normGrad func(part, worker int)
 }
 
 // balanceWeight is DeepSeek-V3's weight of the sequence-level balance loss.
@@ -113,8 +113,9 @@ func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxToken
 	}
 	p.regions = regions{
 		embed: p.embed, attention: p.attend, afterAttention: p.afterAttention,
-		experts: p.runExperts, combine: p.combine, head: p.runHead,
-		headGrad: p.headGrad, mlpGrad: p.mlpGrad, expertGrad: p.expertGrad, moeGrad: p.moeGrad,
+		experts: p.runExperts, combine: p.combine,
+		logits: p.logitsOf, loss: p.lossOf, lossGrad: p.lossGradOf,
+		mlpGrad: p.mlpGrad, expertGrad: p.expertGrad, moeGrad: p.moeGrad,
 		attentionGrad: p.attentionGrad, inputGrad: p.inputGrad, embedGrad: p.embedGrad, normGrad: p.normGrad,
 	}
 	return p
@@ -126,35 +127,42 @@ func (p *Pass) Forward(b Batch) (loss float64, err error) {
 	if err := p.hidden(b); err != nil {
 		return 0, err
 	}
-	p.scoreOnly = false
-	p.pool.Run(blocks(len(p.lossAt)), p.regions.head)
-	p.ready = true
-	if len(p.lossAt) == 0 {
-		return 0, nil
+	for p.head.begin(len(p.lossAt)); p.head.next(); {
+		p.pool.Run(p.head.blocks(), p.regions.loss)
 	}
-	for _, l := range p.losses[:len(p.lossAt)] {
-		loss += float64(l)
-	}
-	return loss / float64(len(p.lossAt)), nil
+	return p.meanLoss(), nil
 }
 
 // Logits computes the logits at the positions of b that have a target, whatever
-// it is: [positions, vocab], valid until the next call.
+// it is: [positions, vocab].
 func (p *Pass) Logits(b Batch) ([]float32, error) {
 	if err := p.hidden(b); err != nil {
 		return nil, err
 	}
-	p.scoreOnly = true
-	p.pool.Run(blocks(len(p.lossAt)), p.regions.head)
-	return p.logits[:len(p.lossAt)*p.config.VocabSize], nil
+	all := make([]float32, 0, len(p.lossAt)*p.config.VocabSize)
+	for p.head.begin(len(p.lossAt)); p.head.next(); {
+		p.pool.Run(p.head.blocks(), p.regions.logits)
+		all = append(all, p.head.logits[:(p.head.to-p.head.from)*p.config.VocabSize]...)
+	}
+	return all, nil
 }
 
-// TokenLosses are the cross-entropies of the last Forward, one for each position
+func (p *Pass) meanLoss() (loss float64) {
+	if len(p.lossAt) == 0 {
+		return 0
+	}
+	for _, l := range p.losses[:len(p.lossAt)] {
+		loss += float64(l)
+	}
+	return loss / float64(len(p.lossAt))
+}
+
+// TokenLosses are the cross-entropies of the last pass, one for each position
 // that has a target, in order; valid until the next call.
 func (p *Pass) TokenLosses() []float32 { return p.losses[:len(p.lossAt)] }
 
-// BalanceLoss is the weighted sequence-level balance loss of the last Forward,
-// summed over layers. Backward differentiates it too; Forward's loss excludes it.
+// BalanceLoss is the weighted sequence-level balance loss of the last pass,
+// summed over layers. Gradients differentiates it too; the loss excludes it.
 func (p *Pass) BalanceLoss() float64 { return p.auxiliary }
 
 // ExpertLoad says how many tokens of the last forward pass went to each expert,
@@ -188,7 +196,6 @@ func (p *Pass) ZeroGrads() { clear(p.grad) }
 
 // hidden runs everything below the output head.
 func (p *Pass) hidden(b Batch) error {
-	p.ready = false
 	if err := b.check(p.config, p.maxTokens); err != nil {
 		return fmt.Errorf("model pass: %w", err)
 	}
@@ -221,21 +228,22 @@ func (p *Pass) hidden(b Batch) error {
 	return nil
 }
 
-// Backward adds the gradients of the last Forward's loss, and of its balance
-// loss, to Grads. It uses the forward pass up: there is one Backward to a
-// Forward, and another call panics.
-func (p *Pass) Backward() {
-	if !p.ready {
-		panic("model: Backward without a Forward before it")
+// Gradients is Forward that also adds the gradients of the loss, and of the balance
+// loss, to Grads.
+func (p *Pass) Gradients(b Batch) (loss float64, err error) {
+	if err := p.hidden(b); err != nil {
+		return 0, err
 	}
-	p.ready = false
 	p.backward.refresh(p.pool)
 	n := blocks(len(p.batch.Tokens))
 	clear(p.normParts)
 	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])
-	p.pool.Run(blocks(len(p.lossAt)), p.regions.headGrad)
 	p.groups = p.groups[:0]
-	p.addGroup(p.g.head, p.config.VocabSize, p.logits, p.config.VocabSize, p.final, p.config.Hidden, len(p.lossAt))
+	for p.head.begin(len(p.lossAt)); p.head.next(); {
+		p.multiplyGroups()
+		p.pool.Run(p.head.blocks(), p.regions.lossGrad)
+		p.addHeadGroup()
+	}
 	for p.layer = p.config.Layers - 1; p.layer >= 0; p.layer-- {
 		p.pool.Run(n, p.regions.mlpGrad)
 		if p.config.isMoE(p.layer) {
@@ -252,4 +260,5 @@ func (p *Pass) Backward() {
 	p.multiplyGroups()
 	p.pool.Run((p.config.Hidden+embedColumns-1)/embedColumns, p.regions.embedGrad)
 	p.pool.Run(p.config.Layers+1, p.regions.normGrad)
+	return p.meanLoss(), nil
 }

@@ -94,7 +94,7 @@ func TestGradientsAreTheSlopesOfTheFloat64Reference(t *testing.T) {
 			b := testBatch(test.config, 4, 5, 1, 6)
 			p := NewPass(m, testPool(t, 2), 40)
 			p.balance = 0.3
-			loss, err := p.Forward(b)
+			loss, err := p.Gradients(b)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +102,6 @@ func TestGradientsAreTheSlopesOfTheFloat64Reference(t *testing.T) {
 			want, balance := ref.loss(b)
 			near(t, "loss", loss, want, 1e-5)
 			near(t, "balance loss", p.BalanceLoss(), balance, 1e-5)
-			p.Backward()
 
 			grads := p.Grads()
 			for i, param := range m.Parameters() {
@@ -218,11 +217,10 @@ func TestThreadsDoNotChangeABit(t *testing.T) {
 			var grads []float32
 			for _, threads := range []int{1, 2, 3, 7} {
 				p := NewPassIn(precision, m, testPool(t, threads), 400)
-				got, err := p.Forward(b)
+				got, err := p.Gradients(b)
 				if err != nil {
 					t.Fatal(err)
 				}
-				p.Backward()
 				if threads == 1 {
 					loss, grads = got, p.grad
 				} else if got != loss || !slices.Equal(p.grad, grads) {
@@ -241,16 +239,14 @@ func TestRoundedProductsStayClose(t *testing.T) {
 			m := testModel(t, test.config, 9)
 			b := testBatch(test.config, 10, 101, 40, 150, 60)
 			exact, rounded := NewPass(m, testPool(t, 2), 400), NewPassIn(precision, m, testPool(t, 2), 400)
-			want, err := exact.Forward(b)
+			want, err := exact.Gradients(b)
 			if err != nil {
 				t.Fatal(err)
 			}
-			exact.Backward()
-			got, err := rounded.Forward(b)
+			got, err := rounded.Gradients(b)
 			if err != nil {
 				t.Fatal(err)
 			}
-			rounded.Backward()
 			near(t, test.name+": loss", got, want, 5e-3)
 			along := float64(kernel.Dot(exact.grad, rounded.grad))
 			cosine := along / math.Sqrt(kernel.SumSquares(exact.grad)*kernel.SumSquares(rounded.grad))
@@ -275,10 +271,9 @@ func TestGradientsAccumulateUntilZeroed(t *testing.T) {
 	b := testBatch(m.config, 10, 20, 30)
 	p := NewPass(m, testPool(t, 2), 50)
 	step := func() {
-		if _, err := p.Forward(b); err != nil {
+		if _, err := p.Gradients(b); err != nil {
 			t.Fatal(err)
 		}
-		p.Backward()
 	}
 	step()
 	once := slices.Clone(p.grad)
@@ -341,10 +336,9 @@ func TestAStepAllocatesNothing(t *testing.T) {
 			b := testBatch(m.config, 10, 120, 80)
 			p := NewPassIn(precision, m, testPool(t, 1), 200)
 			step := func() {
-				if _, err := p.Forward(b); err != nil {
+				if _, err := p.Gradients(b); err != nil {
 					t.Fatal(err)
 				}
-				p.Backward()
 				p.ZeroGrads()
 			}
 			step()
@@ -388,11 +382,10 @@ func TestABadBatchIsRefused(t *testing.T) {
 func TestABatchWithoutTargetsHasNoLossAndNoGradient(t *testing.T) {
 	m := testModel(t, odd(func(*Config) {}), 1)
 	p := NewPass(m, testPool(t, 1), 8)
-	loss, err := p.Forward(Batch{Tokens: []int32{1, 2}, Targets: []int32{-1, -1}, Starts: []int{0}})
+	loss, err := p.Gradients(Batch{Tokens: []int32{1, 2}, Targets: []int32{-1, -1}, Starts: []int{0}})
 	if err != nil || loss != 0 {
 		t.Fatalf("loss %v, error %v; want 0 and none", loss, err)
 	}
-	p.Backward()
 	if i := slices.IndexFunc(p.grad, func(g float32) bool { return g != 0 }); i >= 0 {
 		t.Errorf("gradient %d is %v, want 0", i, p.grad[i])
 	}

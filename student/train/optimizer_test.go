@@ -62,7 +62,7 @@ func TestNewtonSchulzOrthogonalises(t *testing.T) {
 // TestNewtonSchulzIsTheQuintic compares with five plain iterations in float64, of
 // matrices with singular values from 1 down to 1e-6 too.
 func TestNewtonSchulzIsTheQuintic(t *testing.T) {
-	for _, shape := range [][2]int{{24, 24}, {20, 30}, {64, 32}, {32, 64}, {24, 96}, {200, 40}} {
+	for _, shape := range [][2]int{{24, 24}, {20, 30}, {64, 32}, {32, 64}, {24, 96}, {200, 40}, {96, 288}} {
 		for _, spread := range []float64{0, 6} {
 			rows, cols := shape[0], shape[1]
 			n := rows * cols
@@ -86,7 +86,7 @@ func TestNewtonSchulzIsTheQuintic(t *testing.T) {
 			}
 			got := newtonSchulz(scratch[:n], rows, cols, scratch, kernel.F32, new(kernel.Scratch))
 			for i := range got {
-				if d := math.Abs(float64(got[i]) - want[i]); !(d < 1e-4) {
+				if d := math.Abs(float64(got[i]) - want[i]); !(d < 1e-5) {
 					t.Fatalf("%d×%d, singular values over %v decades: element %d is %v, want %v", rows, cols, spread, i, got[i], want[i])
 				}
 			}

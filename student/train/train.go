@@ -306,7 +306,7 @@ func (r *run) train() (Progress, error) {
 
 // gradients leaves in the pass the gradient of the step's loss divided by share.
 //
-// Backward adds the gradient g of one part's mean over its n loss tokens, and the
+// The pass adds the gradient g of one part's mean over its n loss tokens, and the
 // step's is Σ n·g / Σ n. Before a part is added the sum is divided by its n and
 // multiplied by that of the part before, so that it always stands in units of the
 // last part, and needs no memory of its own; the last n / Σ n is share, 1 for a
@@ -321,16 +321,15 @@ func (r *run) gradients(seqs []int32) (tokens int, loss, share float64, err erro
 		n, size := r.packer.cut(seqs, r.packer.tokens(seqs), left)
 		r.fill(seqs[:n])
 		seqs, tokens = seqs[n:], tokens+size
-		l, err := r.pass.Forward(r.batch)
-		if err != nil {
-			return 0, 0, 0, err
-		}
-		losses := len(r.pass.TokenLosses())
+		losses := targets(r.batch)
 		if before != 0 && before != losses {
 			r.factor = float32(float64(before) / float64(losses))
 			r.pool.Run(len(r.grads), r.scale)
 		}
-		r.pass.Backward()
+		l, err := r.pass.Gradients(r.batch)
+		if err != nil {
+			return 0, 0, 0, err
+		}
 		for i, layer := range r.pass.ExpertLoad() {
 			for e, n := range layer {
 				r.tokensOf[i][e] += n
@@ -370,12 +369,7 @@ func (r *run) heldoutLoss() (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		tokens := 0
-		for _, t := range b.Targets {
-			if t >= 0 {
-				tokens++
-			}
-		}
+		tokens := targets(b)
 		sum += loss * float64(tokens)
 		n += tokens
 	}
@@ -419,4 +413,14 @@ func (r *run) finish() Result {
 func (r *run) close() {
 	r.energy.close()
 	r.metrics.close()
+}
+
+// targets counts the positions of b that have one.
+func targets(b model.Batch) (n int) {
+	for _, t := range b.Targets {
+		if t >= 0 {
+			n++
+		}
+	}
+	return n
 }

@@ -161,9 +161,30 @@ func (p *Pass) addInputGroups() {
 	p.addGroup(g.kvB, c.kvWidth(), f.dkv, c.kvWidth(), x.cn, c.KVLoraRank, t)
 }
 
-func (p *Pass) multiplyGroups() {
-	p.pool.GroupedGemm(kernel.TN, p.groups, true)
+// multiplyGroups computes what was planned, in place of the gradients that are
+// there or in addition to them.
+func (p *Pass) multiplyGroups(add bool) {
+	p.pool.GroupedGemm(kernel.TN, p.groups, add)
 	p.groups = p.groups[:0]
+}
+
+// clearGrads sets the gradients to 0 that are always added to: those that are not of
+// matrix products, and the head's if no position has a loss.
+func (p *Pass) clearGrads() {
+	if !p.config.TieEmbeddings {
+		clear(p.g.embed)
+	}
+	if len(p.lossAt) == 0 {
+		clear(p.g.head)
+	}
+	clear(p.g.norm)
+	for i := range p.g.layer {
+		g := &p.g.layer[i]
+		clear(g.attnNorm)
+		clear(g.ffnNorm)
+		clear(g.kvNorm)
+		clear(g.qNorm)
+	}
 }
 
 // embedColumns is how many columns of the embedding one part of embedGrad adds

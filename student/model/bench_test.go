@@ -50,7 +50,6 @@ func BenchmarkTrainStep(b *testing.B) {
 				if _, err := p.Gradients(batch); err != nil {
 					b.Fatal(err)
 				}
-				p.ZeroGrads()
 			}
 			step()
 			for b.Loop() {

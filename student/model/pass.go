@@ -191,9 +191,6 @@ func (p *Pass) Grads() []Tensor {
 	return ts
 }
 
-// ZeroGrads sets all gradients to 0.
-func (p *Pass) ZeroGrads() { clear(p.grad) }
-
 // hidden runs everything below the output head.
 func (p *Pass) hidden(b Batch) error {
 	if err := b.check(p.config, p.maxTokens); err != nil {
@@ -228,9 +225,14 @@ func (p *Pass) hidden(b Batch) error {
 	return nil
 }
 
-// Gradients is Forward that also adds the gradients of the loss, and of the balance
-// loss, to Grads.
-func (p *Pass) Gradients(b Batch) (loss float64, err error) {
+// Gradients is Forward that also sets Grads to the gradients of the loss and the
+// balance loss.
+func (p *Pass) Gradients(b Batch) (loss float64, err error) { return p.gradients(b, false) }
+
+// AddGradients is Gradients that adds to Grads.
+func (p *Pass) AddGradients(b Batch) (loss float64, err error) { return p.gradients(b, true) }
+
+func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	if err := p.hidden(b); err != nil {
 		return 0, err
 	}
@@ -238,11 +240,20 @@ func (p *Pass) Gradients(b Batch) (loss float64, err error) {
 	n := blocks(len(p.batch.Tokens))
 	clear(p.normParts)
 	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])
-	p.groups = p.groups[:0]
+	if !add {
+		p.clearGrads()
+	}
+	headAdds := add
 	for p.head.begin(len(p.lossAt)); p.head.next(); {
-		p.multiplyGroups()
+		if p.head.from > 0 { // the stretch before
+			p.multiplyGroups(headAdds)
+			headAdds = true
+		}
 		p.pool.Run(p.head.blocks(), p.regions.lossGrad)
 		p.addHeadGroup()
+	}
+	if headAdds != add {
+		p.multiplyGroups(headAdds)
 	}
 	for p.layer = p.config.Layers - 1; p.layer >= 0; p.layer-- {
 		p.pool.Run(n, p.regions.mlpGrad)
@@ -252,12 +263,12 @@ func (p *Pass) Gradients(b Batch) (loss float64, err error) {
 			p.pool.Run(n, p.regions.moeGrad)
 		}
 		p.addMLPGroups()
-		p.multiplyGroups()
+		p.multiplyGroups(add)
 		p.pool.Run(len(p.batch.Starts)*p.config.Heads, p.regions.attentionGrad)
 		p.pool.Run(n, p.regions.inputGrad)
 		p.addInputGroups()
 	}
-	p.multiplyGroups()
+	p.multiplyGroups(add)
 	p.pool.Run((p.config.Hidden+embedColumns-1)/embedColumns, p.regions.embedGrad)
 	p.pool.Run(p.config.Layers+1, p.regions.normGrad)
 	return p.meanLoss(), nil

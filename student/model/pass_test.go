@@ -266,27 +266,35 @@ func TestRoundedProductsStayClose(t *testing.T) {
 	})
 }
 
-func TestGradientsAccumulateUntilZeroed(t *testing.T) {
-	m := testModel(t, odd(experts), 9)
-	b := testBatch(m.config, 10, 20, 30)
-	p := NewPass(m, testPool(t, 2), 50)
-	step := func() {
-		if _, err := p.Gradients(b); err != nil {
-			t.Fatal(err)
+func TestGradientsReplaceOrAdd(t *testing.T) {
+	for _, test := range oddModels {
+		m := testModel(t, test.config, 9)
+		b := testBatch(m.config, 10, 20, 30)
+		p := NewPass(m, testPool(t, 2), 300)
+		p.head.rows = blockRows
+		step := func(b Batch, of func(Batch) (float64, error)) []float32 {
+			if _, err := of(b); err != nil {
+				t.Fatal(err)
+			}
+			var all []float32
+			for _, g := range p.Grads() {
+				all = append(all, g.Data...)
+			}
+			return all
 		}
-	}
-	step()
-	once := slices.Clone(p.grad)
-	step()
-	for i, g := range p.grad {
-		if math.Abs(float64(g-2*once[i])) > 1e-5 {
-			t.Fatalf("after two passes gradient %d is %v, after one %v", i, g, once[i])
+		for i := range p.grad {
+			p.grad[i] = 1
 		}
-	}
-	p.ZeroGrads()
-	step()
-	if !slices.Equal(p.grad, once) {
-		t.Error("a pass after ZeroGrads gives other gradients than the first")
+		once := step(b, p.Gradients)
+		for i, g := range step(b, p.AddGradients) {
+			if math.Abs(float64(g-2*once[i])) > 1e-5 {
+				t.Fatalf("%s: added to itself gradient %d is %v, alone %v", test.name, i, g, once[i])
+			}
+		}
+		step(testBatch(m.config, 11, 200), p.Gradients) // in several stretches of the head
+		if !slices.Equal(step(b, p.Gradients), once) {
+			t.Errorf("%s: other gradients than the first time", test.name)
+		}
 	}
 }
 
@@ -339,7 +347,6 @@ func TestAStepAllocatesNothing(t *testing.T) {
 				if _, err := p.Gradients(b); err != nil {
 					t.Fatal(err)
 				}
-				p.ZeroGrads()
 			}
 			step()
 			if n := testing.AllocsPerRun(5, step); n != 0 {

@@ -312,7 +312,6 @@ func (r *run) train() (Progress, error) {
 // last part, and needs no memory of its own; the last n / Σ n is share, 1 for a
 // single part.
 func (r *run) gradients(seqs []int32) (tokens int, loss, share float64, err error) {
-	r.pass.ZeroGrads()
 	for _, layer := range r.tokensOf {
 		clear(layer)
 	}
@@ -326,7 +325,12 @@ func (r *run) gradients(seqs []int32) (tokens int, loss, share float64, err erro
 			r.factor = float32(float64(before) / float64(losses))
 			r.pool.Run(len(r.grads), r.scale)
 		}
-		l, err := r.pass.Gradients(r.batch)
+		var l float64
+		if sum == 0 {
+			l, err = r.pass.Gradients(r.batch)
+		} else {
+			l, err = r.pass.AddGradients(r.batch)
+		}
 		if err != nil {
 			return 0, 0, 0, err
 		}

@@ -13,7 +13,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,6 +27,7 @@ import (
 	"gonum.org/v1/gonum/stat"
 
 	"retort/bench/gguf"
+	"retort/bench/server"
 	"retort/bench/trial"
 )
 
@@ -108,13 +108,13 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 		},
 	}
 	names := []string{"ours", "llama.cpp", "llama.cpp, flash attention", "llama.cpp, unified cache"}
-	servers := map[string]*server{}
+	servers := map[string]*server.Server{}
 	for _, name := range names {
-		s, err := start(commands[name], filepath.Join(b.work, strings.ReplaceAll(name, " ", "-")+".log"))
+		s, err := server.Start(commands[name], filepath.Join(b.work, strings.ReplaceAll(name, " ", "-")+".log"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		defer s.stop()
+		defer s.Stop()
 		servers[name] = s
 	}
 	if err := b.sameAlone(servers["ours"], c.VocabSize); err != nil {
@@ -130,7 +130,7 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 		for _, name := range order {
 			replies, took, err := ask(servers[name], all, b.clients)
 			if err != nil {
-				return fmt.Errorf("%s: %w\n%s", name, err, servers[name].tail())
+				return fmt.Errorf("%s: %w\n%s", name, err, servers[name].Tail())
 			}
 			tokens, first := 0, make([]float64, 0, len(replies))
 			for _, r := range replies {
@@ -151,7 +151,7 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 			best := slices.MaxFunc(names[1:], func(x, y string) int { return int(rates[x][0] - rates[y][0]) })
 			for _, name := range names[1:] {
 				if name != best {
-					servers[name].stop()
+					servers[name].Stop()
 				}
 			}
 			names = []string{"ours", best}
@@ -173,7 +173,7 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 }
 
 // sameAlone asks for the same answers one at a time and all together.
-func (b *bench) sameAlone(s *server, vocab int) error {
+func (b *bench) sameAlone(s *server.Server, vocab int) error {
 	all := requests(64, vocab, 99)
 	together, _, err := ask(s, all, b.clients)
 	if err != nil {
@@ -199,7 +199,7 @@ func (b *bench) llamaServer(file, port string, more ...string) *exec.Cmd {
 
 // ask sends all requests, so many at once, streamed, and returns the replies and
 // how long they took together.
-func ask(s *server, all []request, clients int) ([]reply, time.Duration, error) {
+func ask(s *server.Server, all []request, clients int) ([]reply, time.Duration, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	// llama.cpp's server closes a connection now and then, which is no error.
@@ -216,7 +216,7 @@ func ask(s *server, all []request, clients int) ([]reply, time.Duration, error) 
 					return
 				}
 				var err error
-				if replies[i], err = complete(ctx, client, s.url, all[i]); err != nil {
+				if replies[i], err = complete(ctx, client, s.URL, all[i]); err != nil {
 					cancel(err)
 					return
 				}
@@ -283,59 +283,4 @@ func complete(ctx context.Context, client *http.Client, url string, r request) (
 	}
 	out.text = text.String()
 	return out, nil
-}
-
-// server is a process that answers at url.
-type server struct {
-	cmd  *exec.Cmd
-	url  string
-	log  string
-	once sync.Once
-}
-
-func start(command func(port string) *exec.Cmd, log string) (*server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	out, err := os.Create(log)
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
-	s := &server{cmd: command(port), url: "http://127.0.0.1:" + port, log: log}
-	s.cmd.Stdout, s.cmd.Stderr = out, out
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	for range 600 {
-		resp, err := http.Get(s.url + "/health")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return s, nil
-			}
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	s.stop()
-	return nil, fmt.Errorf("it does not answer:\n%s", s.tail())
-}
-
-func (s *server) stop() {
-	s.once.Do(func() {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-	})
-}
-
-// tail is the end of what the server has said.
-func (s *server) tail() string {
-	data, err := os.ReadFile(s.log)
-	if err != nil {
-		return err.Error()
-	}
-	return string(data[max(0, len(data)-2000):])
 }

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"retort/bench/gguf"
+	"retort/bench/server"
 	"retort/bench/trial"
 )
 
@@ -36,7 +37,7 @@ func main() {
 	flag.StringVar(&b.record, "record", "", "a file to append the figures to")
 	flag.DurationVar(&b.duration, "duration", 10*time.Minute, "of the soak")
 	flag.Parse()
-	if err := b.run(os.Stdout, os.Stderr); err != nil {
+	if err := b.run(os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/soak:", err)
 		os.Exit(1)
 	}
@@ -46,7 +47,7 @@ type bench struct {
 	binary, work, record string
 	duration             time.Duration
 
-	url, addr                                  string
+	server                                     *server.Server
 	client                                     *http.Client
 	whole, refused, cancelled, slow, malformed atomic.Int64
 
@@ -63,7 +64,7 @@ func (b *bench) fault(format string, args ...any) {
 	}
 }
 
-func (b *bench) run(stdout, stderr io.Writer) error {
+func (b *bench) run(stdout io.Writer) error {
 	c, err := gguf.Config("quickstart")
 	if err != nil {
 		return err
@@ -72,41 +73,27 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 	if _, _, err := gguf.Write(dir, c, ""); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	b.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	// Little room, so that the queue and the cache are full at times.
+	b.server, err = server.Start(func(port string) *exec.Cmd {
+		return exec.Command(b.binary, "serve", dir, "--slots", "6", "--context", "600", "--cache-tokens", "1600", "--queue", "10", "--listen", "127.0.0.1:"+port)
+	}, filepath.Join(b.work, "server.log"))
 	if err != nil {
 		return err
 	}
-	b.addr = l.Addr().String()
-	l.Close()
-	b.url = "http://" + b.addr
-	b.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	// Little room, so that the queue and the cache are full at times.
-	cmd := exec.Command(b.binary, "serve", dir, "--slots", "6", "--context", "600", "--cache-tokens", "1600", "--queue", "10", "--listen", b.addr)
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	defer cmd.Process.Kill()
-	for i := 0; ; i++ {
-		if _, err := b.metrics(); err == nil {
-			break
-		} else if i == 200 {
-			return err
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	defer b.server.Stop()
 
 	// A first tenth fills pools and caches; what is there after it and a rest is
 	// what may be there at the end.
 	b.soak(b.duration/10, 1)
-	before, err := b.rest(cmd.Process.Pid)
+	before, err := b.rest(b.server.Cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	b.soak(b.duration-b.duration/10, 2)
 	took := time.Since(began)
-	after, err := b.rest(cmd.Process.Pid)
+	after, err := b.rest(b.server.Cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -121,7 +108,7 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 			b.fault("%d %s at rest", v, name)
 		}
 	}
-	drained, err := b.drain(cmd)
+	drained, err := b.drain()
 	if err != nil {
 		return err
 	}
@@ -187,7 +174,7 @@ func body(rng *rand.Rand, stream bool) (path string, data []byte) {
 }
 
 func (b *bench) post(ctx context.Context, path string, data []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, "POST", b.url+path, bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(ctx, "POST", b.server.URL+path, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +222,7 @@ func (b *bench) cancel(rng *rand.Rand) {
 
 // readSlowly takes its answer in small sips, and sometimes leaves in the middle.
 func (b *bench) readSlowly(rng *rand.Rand) {
-	conn, err := net.Dial("tcp", b.addr)
+	conn, err := net.Dial("tcp", b.server.Addr)
 	if err != nil {
 		b.fault("dial: %v", err)
 		return
@@ -287,7 +274,7 @@ var badBodies = []string{
 func (b *bench) malform(rng *rand.Rand) {
 	b.malformed.Add(1)
 	if rng.IntN(2) == 0 {
-		conn, err := net.Dial("tcp", b.addr)
+		conn, err := net.Dial("tcp", b.server.Addr)
 		if err != nil {
 			b.fault("dial: %v", err)
 			return
@@ -319,7 +306,7 @@ type state struct{ goroutines, running, waiting, used, resident int }
 var metric = regexp.MustCompile(`(?m)^(\w+) (\d+)$`)
 
 func (b *bench) metrics() (map[string]int, error) {
-	resp, err := b.client.Get(b.url + "/metrics")
+	resp, err := b.client.Get(b.server.URL + "/metrics")
 	if err != nil {
 		return nil, err
 	}
@@ -367,20 +354,24 @@ func (b *bench) rest(pid int) (s state, err error) {
 
 // drain tells the server to stop while answers are under way, which must come to
 // their end, while new requests are not taken. It returns how many came.
-func (b *bench) drain(cmd *exec.Cmd) (int, error) {
+func (b *bench) drain() (int, error) {
 	var wg sync.WaitGroup
-	var whole, begun atomic.Int64
+	var whole, begun atomic.Int64 // begun counts those that failed before too
 	for range 6 {
 		wg.Go(func() {
 			resp, err := b.post(context.Background(), "/v1/completions", []byte(`{"model":"student","prompt":"abc","max_tokens":500,"stream":true}`))
 			if err != nil {
 				b.fault("before SIGTERM: %v", err)
+				begun.Add(1)
 				return
 			}
 			defer resp.Body.Close()
 			in := bufio.NewReader(resp.Body)
-			if _, err := in.ReadString('\n'); err == nil {
-				begun.Add(1)
+			_, err = in.ReadString('\n')
+			begun.Add(1)
+			if err != nil {
+				b.fault("before SIGTERM: %v", err)
+				return
 			}
 			text, err := io.ReadAll(in)
 			if err != nil || !bytes.HasSuffix(text, []byte("data: [DONE]\n\n")) || !bytes.Contains(text, []byte(`"finish_reason":"`)) {
@@ -393,11 +384,11 @@ func (b *bench) drain(cmd *exec.Cmd) (int, error) {
 	for begun.Load() < 6 {
 		time.Sleep(time.Millisecond)
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := b.server.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return 0, err
 	}
 	wg.Wait()
-	if err := cmd.Wait(); err != nil {
+	if err := b.server.Wait(); err != nil {
 		b.fault("after SIGTERM: %v", err)
 	}
 	return int(whole.Load()), nil

@@ -178,14 +178,7 @@ func (of student) sequences() []train.Sequence {
 // batch is a step's sequences as the model takes them.
 func batch(data []train.Sequence) (b model.Batch) {
 	for _, s := range data {
-		b.Starts = append(b.Starts, len(b.Tokens))
-		for i, t := range s.Tokens[:len(s.Tokens)-1] {
-			target := int32(-1)
-			if i+1 >= max(s.ResponseFrom, 1) {
-				target = s.Tokens[i+1]
-			}
-			b.Tokens, b.Targets = append(b.Tokens, t), append(b.Targets, target)
-		}
+		b = s.AppendTo(b)
 	}
 	return b
 }

@@ -104,14 +104,7 @@ func newHeldout(m *model.Model, pool *kernel.Pool, data []train.Sequence) (*held
 		if len(b.Tokens)+len(s.Tokens) > heldTokens {
 			flush()
 		}
-		b.Starts = append(b.Starts, len(b.Tokens))
-		for i, token := range s.Tokens[:len(s.Tokens)-1] {
-			target := int32(-1)
-			if i+1 >= s.ResponseFrom {
-				target = s.Tokens[i+1]
-			}
-			b.Tokens, b.Targets = append(b.Tokens, token), append(b.Targets, target)
-		}
+		b = s.AppendTo(b)
 	}
 	flush()
 	h.pass = model.NewPass(m, pool, max(1, largest))

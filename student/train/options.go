@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"retort/internal/kernel"
+	"retort/student/model"
 )
 
 // Sequence is one training item: a rendered conversation as token ids, and
@@ -14,6 +15,21 @@ import (
 type Sequence struct {
 	Tokens       []int32
 	ResponseFrom int
+}
+
+// AppendTo adds the sequence to a packed batch: every token but the last is read,
+// and predicts its successor where that belongs to the response.
+func (s Sequence) AppendTo(b model.Batch) model.Batch {
+	b.Starts = append(b.Starts, len(b.Tokens))
+	for i, t := range s.Tokens[:len(s.Tokens)-1] {
+		target := int32(-1)
+		if i+1 >= s.ResponseFrom {
+			target = s.Tokens[i+1]
+		}
+		b.Tokens = append(b.Tokens, t)
+		b.Targets = append(b.Targets, target)
+	}
+	return b
 }
 
 // Options say how to train. A zero field takes its default; of ClipNorm,

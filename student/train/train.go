@@ -233,28 +233,13 @@ func (r *run) packHeldout() (largest int, err error) {
 	for len(held) > 0 {
 		var b model.Batch
 		for len(held) > 0 && (len(b.Tokens) == 0 || len(b.Tokens)+len(held[0].Tokens) <= r.opt.BatchTokens/r.opt.Accumulate) {
-			b = appendSequence(b, held[0])
+			b = held[0].AppendTo(b)
 			held = held[1:]
 		}
 		r.heldout = append(r.heldout, b)
 		largest = max(largest, len(b.Tokens))
 	}
 	return largest, nil
-}
-
-// appendSequence adds a sequence to a packed batch: every token but the last is
-// read, and predicts its successor where that belongs to the response.
-func appendSequence(b model.Batch, s Sequence) model.Batch {
-	b.Starts = append(b.Starts, len(b.Tokens))
-	for i, t := range s.Tokens[:len(s.Tokens)-1] {
-		target := int32(-1)
-		if i+1 >= s.ResponseFrom {
-			target = s.Tokens[i+1]
-		}
-		b.Tokens = append(b.Tokens, t)
-		b.Targets = append(b.Targets, target)
-	}
-	return b
 }
 
 // train does the next step.
@@ -360,7 +345,7 @@ func (r *run) sequences(step int) []int32 {
 func (r *run) fill(seqs []int32) {
 	b := model.Batch{Tokens: r.batch.Tokens[:0], Targets: r.batch.Targets[:0], Starts: r.batch.Starts[:0]}
 	for _, i := range seqs {
-		b = appendSequence(b, r.data[i])
+		b = r.data[i].AppendTo(b)
 	}
 	r.batch = b
 }

@@ -91,8 +91,8 @@ func TestTrainingLearns(t *testing.T) {
 }
 
 func TestLossIsOnTheResponseOnly(t *testing.T) {
-	b := appendSequence(model.Batch{}, Sequence{Tokens: []int32{5, 6, 7, 8, 9}, ResponseFrom: 3})
-	b = appendSequence(b, Sequence{Tokens: []int32{4, 3}, ResponseFrom: 0})
+	b := Sequence{Tokens: []int32{5, 6, 7, 8, 9}, ResponseFrom: 3}.AppendTo(model.Batch{})
+	b = Sequence{Tokens: []int32{4, 3}, ResponseFrom: 0}.AppendTo(b)
 	want := model.Batch{Tokens: []int32{5, 6, 7, 8, 4}, Targets: []int32{-1, -1, 8, 9, 3}, Starts: []int{0, 4}}
 	if !slices.Equal(b.Tokens, want.Tokens) || !slices.Equal(b.Targets, want.Targets) || !slices.Equal(b.Starts, want.Starts) {
 		t.Errorf("laid out as %+v, want %+v", b, want)

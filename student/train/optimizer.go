@@ -188,7 +188,8 @@ func muonCost(rows, cols int, precision kernel.Precision) float64 {
 
 // newtonSchulz returns about the nearest semi-orthogonal matrix to x
 // [rows, cols], which is the start of scratch; the result lies in scratch too.
-// With rows > cols it works from the right, on the smaller of the two products.
+// It works on the smaller of XXᵀ and XᵀX, and for a square X on the latter, since
+// rows are packed faster than columns.
 //
 // An iteration multiplies X by P = aI + bA + cA², A = XXᵀ. In float32, where X is
 // longer than it is wide, they are done on A alone, PAP being the next A, and the
@@ -204,7 +205,7 @@ func newtonSchulz(x []float32, rows, cols int, scratch []float32, precision kern
 		kernel.GemmSymmetric(op, m, k, x, ldx, y, ldx, out, m, false, precision, s)
 	}
 	gram := func() { // A = XXᵀ, or XᵀX
-		if rows <= cols {
+		if rows < cols {
 			symmetric(kernel.NT, cols, x, cols, x, a)
 		} else {
 			symmetric(kernel.TN, rows, x, cols, x, a)
@@ -216,7 +217,7 @@ func newtonSchulz(x []float32, rows, cols int, scratch []float32, precision kern
 		kernel.Combine(p, muonB, a, muonC, p)
 	}
 	apply := func(q []float32, accumulate bool) {
-		if rows <= cols { // QX
+		if rows < cols { // QX
 			kernel.GemmSerial(kernel.NN, m, cols, m, q, m, x, cols, next, cols, accumulate, precision, s)
 		} else { // XQ
 			kernel.GemmSerial(kernel.NN, rows, m, m, x, cols, q, m, next, cols, accumulate, precision, s)

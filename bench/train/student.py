@@ -267,29 +267,51 @@ def orthogonalise(grad, moment, momentum, dtype):
     return x.to(grad.dtype)
 
 
+def heights(name, c):
+    """The rows of the matrices that stand below each other in a parameter, as the
+    projections of heads do; None if it is a single one, or a stack of experts."""
+    key = c["qk_nope_head_dim"] + c["qk_rope_head_dim"]
+    if "q_proj" in name or "q_b_proj" in name:
+        return [key] * c["num_attention_heads"]
+    if "kv_b_proj" in name:
+        return [c["qk_nope_head_dim"] + c["v_head_dim"]] * c["num_attention_heads"]
+    if "kv_a_proj" in name:
+        return [c["kv_lora_rank"], c["qk_rope_head_dim"]]
+    return None
+
+
+def pieces(t, rows):
+    """Views of the matrices of a parameter or its gradient: [n, rows, cols] where they are
+    of one height."""
+    if rows is None:
+        return [t if t.dim() == 3 else t[None]]
+    if len(set(rows)) == 1:
+        return [t.view(len(rows), rows[0], -1)]
+    return [part[None] for part in t.split(rows)]
+
+
 class Muon:
     """Momentum, orthogonalised by five Newton–Schulz iterations; matrices of one shape,
-    experts included, go through them as one batch."""
+    experts and heads included, go through them as one batch. matrices are parameters
+    with their heights."""
 
-    def __init__(self, params, compiled, dtype, momentum=0.95):
-        shapes = {}
-        for p in params:
-            shapes.setdefault(p.shape[-2:], []).append(p)
-        self.groups = [(group, torch.zeros_like(self.stack(group))) for group in shapes.values()]
+    def __init__(self, matrices, compiled, dtype, momentum=0.95):
+        self.matrices, self.groups = matrices, {}
+        with torch.no_grad():
+            views = [v for p, rows in matrices for v in pieces(p, rows)]
+        for i, v in enumerate(views):
+            self.groups.setdefault(v.shape[1:], []).append(i)
+        self.groups = [(at, [views[i] for i in at], torch.zeros(sum(len(views[i]) for i in at), *shape)) for shape, at in self.groups.items()]
         self.momentum, self.dtype = momentum, dtype
         self.orthogonalise = torch.compile(orthogonalise, dynamic=False) if compiled else orthogonalise
 
-    @staticmethod
-    def stack(tensors):
-        return torch.cat([t if t.dim() == 3 else t[None] for t in tensors])
-
     @torch.no_grad()
     def step(self, lr):
-        for params, moment in self.groups:
-            x = self.orthogonalise(self.stack([p.grad for p in params]), moment, self.momentum, self.dtype)
+        grads = [g for p, rows in self.matrices for g in pieces(p.grad, rows)]
+        for at, views, moment in self.groups:
+            x = self.orthogonalise(torch.cat([grads[i] for i in at]), moment, self.momentum, self.dtype)
             rows, cols = x.shape[1:]
-            updates = [u if p.dim() == 3 else u[0] for p, u in zip(params, x.split([1 if p.dim() == 2 else len(p) for p in params]))]
-            torch._foreach_add_(params, updates, alpha=-lr * math.sqrt(max(1, rows / cols)))
+            torch._foreach_add_(views, x.split([len(v) for v in views]), alpha=-lr * math.sqrt(max(1, rows / cols)))
 
 
 class Trainer:
@@ -306,11 +328,14 @@ class Trainer:
         matrices, others = [], []
         for name, p in self.model.named_parameters():
             hidden = "_proj" in name
-            (matrices if hidden and self.options["Optimizer"] == "muon" else others).append(p)
+            if hidden and self.options["Optimizer"] == "muon":
+                matrices.append((p, heights(name, setup["config"])))
+            else:
+                others.append(p)
         assert self.options["WeightDecay"] == 0
         self.muon = Muon(matrices, compiled, torch.bfloat16 if low else torch.float32) if matrices else None
         self.adamw = torch.optim.AdamW(others, lr=0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0, fused=True)
-        self.params = matrices + others
+        self.params = [p for p, _ in matrices] + others
         self.done = 0
         varying = self.model.mixtures and self.batch.experts != "grouped"  # sizes that are others at every step
         self.forward = torch.compile(self.model, dynamic=None if varying else False) if compiled else self.model

@@ -1,6 +1,9 @@
 package model
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Kind says what a parameter is, for an optimiser that treats kinds apart.
 type Kind int
@@ -64,7 +67,8 @@ type spec struct {
 	kind  Kind
 	at    int
 
-	writes bool // a projection into the residual stream
+	writes bool  // a projection into the residual stream
+	blocks []int // see Parameter
 }
 
 func (s spec) len() int {
@@ -94,6 +98,13 @@ func (a *carver[F]) take(kind Kind, name string, shape ...int) []F {
 
 // writes marks the last tensor as a projection into the residual stream.
 func (a *carver[F]) writes() { a.specs[len(a.specs)-1].writes = true }
+
+// blocks marks the last tensor as several matrices, one below the other, of these
+// heights.
+func (a *carver[F]) blocks(heights ...int) { a.specs[len(a.specs)-1].blocks = heights }
+
+// heads marks it as one matrix for each head.
+func (a *carver[F]) heads(n, height int) { a.blocks(slices.Repeat([]int{height}, n)...) }
 
 // view is the arena from at to what has been taken.
 func (a *carver[F]) view(at int) []F {
@@ -147,19 +158,23 @@ func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {
 		a.take(KindMatrix, name+".self_attn.q_a_proj.weight", c.QLoraRank, d)
 	} else {
 		a.take(KindMatrix, name+".self_attn.q_proj.weight", c.qWidth(), d)
+		a.heads(c.Heads, c.qkDim())
 	}
 	a.take(KindMatrix, name+".self_attn.kv_a_proj_with_mqa.weight", c.cacheWidth(), d)
+	a.blocks(c.KVLoraRank, c.RopeDim)
 	l.in = a.view(at)
 	if c.QLoraRank > 0 {
 		a.align()
 		l.qNorm = a.take(KindNorm, name+".self_attn.q_a_layernorm.weight", c.QLoraRank)
 		a.align()
 		l.qB = a.take(KindMatrix, name+".self_attn.q_b_proj.weight", c.qWidth(), c.QLoraRank)
+		a.heads(c.Heads, c.qkDim())
 	}
 	a.align()
 	l.kvNorm = a.take(KindNorm, name+".self_attn.kv_a_layernorm.weight", c.KVLoraRank)
 	a.align()
 	l.kvB = a.take(KindMatrix, name+".self_attn.kv_b_proj.weight", c.kvWidth(), c.KVLoraRank)
+	a.heads(c.Heads, c.NopeDim+c.VDim)
 	a.align()
 	l.out = a.take(KindMatrix, name+".self_attn.o_proj.weight", d, c.oWidth())
 	a.writes()

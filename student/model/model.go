@@ -32,6 +32,10 @@ type Tensor struct {
 type Parameter struct {
 	Tensor
 	Kind Kind
+
+	// Blocks are the heights of matrices that stand below each other in this one,
+	// as heads' projections do; nil if it is a single one.
+	Blocks []int
 }
 
 // New makes a model with random weights, a function of configuration and seed
@@ -98,7 +102,7 @@ func (m *Model) Parameters() []Parameter {
 	var ps []Parameter
 	for _, s := range m.specs {
 		if s.kind != kindBias {
-			ps = append(ps, Parameter{Tensor: s.tensor(m.arena), Kind: s.kind})
+			ps = append(ps, Parameter{Tensor: s.tensor(m.arena), Kind: s.kind, Blocks: s.blocks})
 		}
 	}
 	return ps

@@ -123,6 +123,38 @@ func quintic(x []float64, rows, cols int) []float64 {
 	return out
 }
 
+func TestMuonSeesBlocksAsMatricesOfTheirOwn(t *testing.T) {
+	pool := kernel.NewPool(2)
+	defer pool.Close()
+	const cols = 6
+	heights := []int{5, 12, 3}
+	w, g := randoms(1, 20*cols), randoms(2, 20*cols)
+	whole := parameter("w", model.KindMatrix, slices.Clone(w), 20, cols)
+	whole.Blocks = heights
+	o, err := newOptimizer([]model.Parameter{whole}, []model.Tensor{{Data: g}}, "muon", kernel.F32, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.step(1, 0, 0.1, 0.5, 1)
+	at := 0
+	for _, rows := range heights {
+		alone := parameter("w", model.KindMatrix, slices.Clone(w[at*cols:(at+rows)*cols]), rows, cols)
+		o, err := newOptimizer([]model.Parameter{alone}, []model.Tensor{{Data: g[at*cols : (at+rows)*cols]}}, "muon", kernel.F32, pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.step(1, 0, 0.1, 0.5, 1)
+		if !slices.Equal(alone.Data, whole.Data[at*cols:(at+rows)*cols]) {
+			t.Errorf("rows from %d on have moved otherwise than as a matrix of their own", at)
+		}
+		at += rows
+	}
+	whole.Blocks = []int{5, 12}
+	if _, err := newOptimizer([]model.Parameter{whole}, []model.Tensor{{Data: g}}, "muon", kernel.F32, pool); err == nil {
+		t.Error("blocks that leave rows out are accepted")
+	}
+}
+
 func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	pool := kernel.NewPool(1)
 	defer pool.Close()

@@ -9,8 +9,8 @@ type head struct {
 	rows     int       // of the longest stretch
 	logits   []float32 // [rows, vocab], then their gradient
 	from, to int       // loss positions of the current stretch
-	step     int       // of this batch
-	all      int       // of this batch
+	step     int       // positions of each stretch of this batch but the last
+	all      int       // positions of this batch
 }
 
 const (

@@ -243,17 +243,10 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	if !add {
 		p.clearGrads()
 	}
-	headAdds := add
 	for p.head.begin(len(p.lossAt)); p.head.next(); {
-		if p.head.from > 0 { // the stretch before
-			p.multiplyGroups(headAdds)
-			headAdds = true
-		}
 		p.pool.Run(p.head.blocks(), p.regions.lossGrad)
 		p.addHeadGroup()
-	}
-	if headAdds != add {
-		p.multiplyGroups(headAdds)
+		p.multiplyGroups(add || p.head.from > 0)
 	}
 	for p.layer = p.config.Layers - 1; p.layer >= 0; p.layer-- {
 		p.pool.Run(n, p.regions.mlpGrad)

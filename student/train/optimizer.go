@@ -168,7 +168,8 @@ func (o *optimizer) apply(part, worker int) {
 	kernel.AdamW(p.w[u.from:u.to], p.g[u.from:u.to], p.m[u.from:u.to], p.v[u.from:u.to], adam)
 }
 
-// muon moves the matrix in elements [from, to) of a parameter along its orthogonalised momentum:
+// muon moves the matrix in elements [from, to) of a parameter along its
+// orthogonalised momentum:
 //
 //	m = μm + (1-μ)g,  u = NewtonSchulz(μm + (1-μ)g),  w = w(1 - ηλ) - η√max(1, rows/cols)·u
 //
@@ -205,7 +206,7 @@ func muonCost(rows, cols int, precision kernel.Precision) float64 {
 // rows are packed faster than columns.
 //
 // An iteration multiplies X by P = aI + bA + cA², A = XXᵀ. In float32, where X is
-// longer than it is wide, they are done on A alone, PAP being the next A, and the
+// at least twice as long as wide, they are done on A alone, PAP being the next A, and the
 // product Q of all P is applied to X at the end. All of these are polynomials of the
 // first A, and so symmetric ("Gram Newton–Schulz", Dao AI Lab 2026). What rounding
 // does to A's small eigenvalues grows twelvefold with each iteration, to 1e-3 at

@@ -142,6 +142,8 @@ type SFT struct {
 	Precision    string  `yaml:"precision,omitempty" json:"precision,omitempty" jsonschema_description:"of products with weights: fp32; bf16, rounded to bfloat16; or auto (the default), bf16 where this machine is faster at it"`
 	LearningRate float64 `yaml:"learning_rate" json:"learning_rate" jsonschema_description:"AdamW's step size"`
 	MuonRate     float64 `yaml:"muon_rate" json:"muon_rate" jsonschema_description:"Muon's step size for matrices"`
+	EmbedRate    float64 `yaml:"embedding_rate" json:"embedding_rate,omitempty" jsonschema_description:"AdamW's step size for token embeddings; ten times learning_rate if not given"`
+	HeadRate     float64 `yaml:"head_rate" json:"head_rate,omitempty" jsonschema_description:"AdamW's step size for the output head; five times learning_rate if not given"`
 	Warmup       float64 `yaml:"warmup" json:"warmup" jsonschema_description:"share of the steps that warm up"`
 	Decay        float64 `yaml:"decay" json:"decay" jsonschema_description:"share of the steps, at the end, over which the rate falls to 0"`
 	Clip         float64 `yaml:"clip" json:"clip" jsonschema_description:"largest norm of the gradient"`

@@ -135,7 +135,7 @@ func (r *run) train(ctx context.Context) error {
 	f := r.Train[0].SFT
 	var bar *report.Stage
 	result, err := train.SFT(ctx, m, r.pool, r.taught(), train.Options{
-		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate,
+		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
 		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
 		Seed: r.Seed, Heldout: held, Dir: dir,
 	}, func(p train.Progress) {

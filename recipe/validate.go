@@ -324,8 +324,8 @@ func (r *Recipe) validateStudent() error {
 		return bad("train[0].sft.optimizer", "%q is neither muon nor adamw", f.Optimizer)
 	case !slices.Contains([]string{"", "fp32", "bf16", "auto"}, f.Precision):
 		return bad("train[0].sft.precision", "%q is none of fp32, bf16 and auto", f.Precision)
-	case f.LearningRate <= 0 || f.MuonRate <= 0 || f.Clip <= 0:
-		return bad("train[0].sft", "learning_rate, muon_rate and clip must be above 0")
+	case f.LearningRate <= 0 || f.MuonRate <= 0 || f.EmbedRate < 0 || f.HeadRate < 0 || f.Clip <= 0:
+		return bad("train[0].sft", "learning_rate, muon_rate, embedding_rate, head_rate and clip must be above 0")
 	case f.Warmup < 0 || f.Decay < 0 || f.Warmup+f.Decay > 1:
 		return bad("train[0].sft", "warmup and decay are shares of the steps; together at most 1")
 	case f.WeightDecay < 0:

@@ -30,13 +30,21 @@ const (
 	heldoutEvery = 16
 )
 
+// The rates that suit both sides best on seed 0, which is in no figure.
+const (
+	rate      = 4e-3 // norms
+	embedRate = 0.08
+	headRate  = 0.04
+	muonRate  = 0.01
+)
+
 // config is the student: 8 heads of 32 at d 256, a latent of 48 and a rotary key
 // of 32.
 func config(vocab int) model.Config {
 	return model.Config{
-		VocabSize: vocab, Hidden: 256, Layers: 4, Heads: 8,
+		VocabSize: vocab, Hidden: 256, Layers: 8, Heads: 8,
 		NopeDim: 32, RopeDim: 32, VDim: 32, KVLoraRank: 48,
-		Intermediate: 384, DenseLayers: 4,
+		Intermediate: 384, DenseLayers: 8,
 		RopeTheta: 200, NormEps: 1e-6, MaxPositions: 4096, RoutedScale: 1,
 	}
 }
@@ -93,7 +101,6 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 	var ours, theirs, ratio []float64
 	var params int64    // of the student
 	var last found      // of the twins
-	var twin []string   // options of the twins
 	var crossed float64 // the student's loss where PyTorch trains it, over ours
 	for seed := 1; seed <= b.study.Seeds; seed++ {
 		dir := filepath.Join(b.work, "twin-"+strconv.Itoa(seed))
@@ -110,20 +117,10 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 			crossed = same.Heldout / latent.Heldout
 			fmt.Fprintf(stderr, "seed %d: the same student trained by PyTorch, held-out loss %.5f\n", seed, same.Heldout)
 		}
-		if last, err = b.other(stderr, dir, twin...); err != nil {
+		if last, err = b.other(stderr, dir); err != nil {
 			return err
 		}
 		fmt.Fprintf(stderr, "seed %d: multi-head attention, held-out loss %.5f\n", seed, last.Heldout)
-		if seed == 1 { // what is better for the twin holds for all seeds
-			whole, err := b.other(stderr, dir, "--whole")
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(stderr, "seed %d: multi-head attention, queries, keys and values whole in Muon, held-out loss %.5f\n", seed, whole.Heldout)
-			if whole.Heldout < last.Heldout {
-				last, twin = whole, []string{"--whole"}
-			}
-		}
 		params, _ = latent.Config.Params()
 		ours, theirs = append(ours, latent.Heldout), append(theirs, last.Heldout)
 		ratio = append(ratio, latent.Heldout/last.Heldout)
@@ -151,8 +148,8 @@ func (b *bench) teach(dir string, texts []trial.Text, seed int) (trial.Taught, e
 	}
 	s := setup{
 		Config: config(lessons.Vocabulary), Data: lessons.Train, Heldout: lessons.Heldout,
-		// The defaults of training, spelled out for the other side.
-		Options: train.Options{Tokens: b.study.Tokens, BatchTokens: 2048, LR: 3e-3, MuonLR: 0.01, ClipNorm: 1, Seed: uint64(seed)},
+		// All that the other side needs is spelled out.
+		Options: train.Options{Tokens: b.study.Tokens, BatchTokens: 2048, LR: rate, EmbedLR: embedRate, HeadLR: headRate, MuonLR: muonRate, ClipNorm: 1, Seed: uint64(seed)},
 	}
 	place := make(map[string]int, len(s.Data))
 	for i, d := range s.Data {

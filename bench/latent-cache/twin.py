@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "train"))
-from student import Batch, Muon, Student, heights, linear, rotate  # noqa: E402
+from student import Batch, Muon, Student, adamw_of, heights, linear, rotate, step_adamw  # noqa: E402
 
 LAYOUT = "packed+wide"
 HELD_TOKENS = 4096  # of a batch of held-out sequences
@@ -75,9 +75,9 @@ def heldout_loss(model, sequences):
     return total / count
 
 
-def rows_of(name, config, by_head):
+def rows_of(name, config):
     """The rows of the matrices that Muon is to see in one of the twin's parameters."""
-    if by_head and any(p in name for p in ("q_proj", "k_proj", "v_proj")):
+    if any(p in name for p in ("q_proj", "k_proj", "v_proj")):
         return [config["v_head_dim"]] * config["num_attention_heads"]
     return None
 
@@ -91,14 +91,12 @@ def train(model, setup, rows):
         (matrices if "_proj" in name else others).append((p, rows(name)))
     muon = Muon(matrices, compiled=False, dtype=torch.float32)
     matrices, others = ([p for p, _ in some] for some in (matrices, others))
-    adamw = torch.optim.AdamW(others, lr=0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0, fused=True)
+    adamw = adamw_of(model, others)
     for i, (step, rate) in enumerate(zip(setup["steps"], setup["rates"])):
         loss, _ = model(Batch([setup["data"][j] for j in step], LAYOUT))
         loss.backward()
         nn.utils.clip_grad_norm_(matrices + others, options["ClipNorm"], foreach=True)
-        for group in adamw.param_groups:
-            group["lr"] = options["LR"] * rate
-        adamw.step()
+        step_adamw(adamw, options, rate)
         muon.step(options["MuonLR"] * rate)
         for p in matrices + others:
             p.grad = None
@@ -135,7 +133,6 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("dir", type=pathlib.Path, help="with setup.json and weights.safetensors")
     p.add_argument("--latent", action="store_true", help="train the student itself, not its twin")
-    p.add_argument("--whole", action="store_true", help="show Muon the twin's queries, keys and values as one matrix each, not head by head")
     args = p.parse_args()
     setup = json.loads((args.dir / "setup.json").read_text())
     weights = load_file(args.dir / "weights.safetensors")
@@ -145,7 +142,8 @@ def main():
         model.load(weights)
     else:
         model = twin(config, weights, setup["options"]["Seed"])
-    train(model, setup, (lambda name: heights(name, config)) if args.latent else (lambda name: rows_of(name, config, not args.whole)))
+    rows = heights if args.latent else rows_of
+    train(model, setup, lambda name: rows(name, config))
     found = {"heldout": heldout_loss(model, setup["heldout"]), "params": sum(p.numel() for p in model.parameters())}
     if not args.latent:
         one = setup["heldout"][0]

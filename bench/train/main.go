@@ -134,6 +134,7 @@ func run(name, optimizer, precision string, threads int, experts bool, dir strin
 	if s.Options.LR = 3e-3; optimizer == "adamw" {
 		s.Options.LR = 1.5e-3
 	}
+	s.Options.EmbedLR, s.Options.HeadLR = 10*s.Options.LR, 5*s.Options.LR
 	if err := write(dir, m, s); err != nil {
 		return err
 	}

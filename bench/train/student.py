@@ -314,6 +314,21 @@ class Muon:
             torch._foreach_add_(views, x.split([len(v) for v in views]), alpha=-lr * math.sqrt(max(1, rows / cols)))
 
 
+def adamw_of(model, params):
+    """AdamW over params, of which embeddings and output head have rates of their own."""
+    embeddings, head = model.embed_tokens.weight, model.lm_head.weight
+    assert embeddings is not head
+    rest = [p for p in params if p is not embeddings and p is not head]
+    groups = [{"params": rest, "rate": "LR"}, {"params": [embeddings], "rate": "EmbedLR"}, {"params": [head], "rate": "HeadLR"}]
+    return torch.optim.AdamW(groups, lr=0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0, fused=True)
+
+
+def step_adamw(adamw, options, rate):
+    for group in adamw.param_groups:
+        group["lr"] = options[group["rate"]] * rate
+    adamw.step()
+
+
 class Trainer:
     """The whole step: forward, backward, clipping, optimisers, router biases. way is
     eager or compile; precision fp32, or bf16 for autocast and a Muon in bfloat16."""
@@ -334,7 +349,7 @@ class Trainer:
                 others.append(p)
         assert self.options["WeightDecay"] == 0
         self.muon = Muon(matrices, compiled, torch.bfloat16 if low else torch.float32) if matrices else None
-        self.adamw = torch.optim.AdamW(others, lr=0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0, fused=True)
+        self.adamw = adamw_of(self.model, others)
         self.params = [p for p, _ in matrices] + others
         self.done = 0
         varying = self.model.mixtures and self.batch.experts != "grouped"  # sizes that are others at every step
@@ -352,9 +367,7 @@ class Trainer:
             loss, balance = self.forward(self.batch, real=self.way == "compile")
         (loss + balance).backward()
         norm = nn.utils.clip_grad_norm_(self.params, self.options["ClipNorm"], foreach=True)
-        for group in self.adamw.param_groups:
-            group["lr"] = self.options["LR"] * rate
-        self.adamw.step()
+        step_adamw(self.adamw, self.options, rate)
         if self.muon:
             self.muon.step(self.options["MuonLR"] * rate)
         for p in self.params:

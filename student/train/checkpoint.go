@@ -327,8 +327,8 @@ func checkpoints(dir string) ([]int, error) {
 // step, the data and the options.
 func identity(m *model.Model, data []Sequence, o Options) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "retort training 1\nmodel %s\nepochs %d tokens %d batch %d optimizer %s precision %s\n", m.Hash(), o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer, o.Precision)
-	fmt.Fprintf(h, "rates %x %x shares %x %x clip %x decay %x seed %d\n", o.LR, o.MuonLR, o.WarmupShare, o.DecayShare, o.ClipNorm, o.WeightDecay, o.Seed)
+	fmt.Fprintf(h, "retort training 2\nmodel %s\nepochs %d tokens %d batch %d optimizer %s precision %s\n", m.Hash(), o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer, o.Precision)
+	fmt.Fprintf(h, "rates %x %x %x %x shares %x %x clip %x decay %x seed %d\n", o.LR, o.MuonLR, o.EmbedLR, o.HeadLR, o.WarmupShare, o.DecayShare, o.ClipNorm, o.WeightDecay, o.Seed)
 	if o.Accumulate > 1 { // as the format was before there was a choice
 		fmt.Fprintf(h, "accumulate %d\n", o.Accumulate)
 	}

@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"retort/internal/kernel"
@@ -34,6 +35,7 @@ type param struct {
 	shape  []int
 	matrix bool
 	muon   bool
+	rate   rate      // where AdamW updates it
 	w, g   []float32 // the weights and their gradient, owned by model and pass
 	m, v   []float32 // AdamW: first and second moment; Muon: momentum and nil
 }
@@ -65,10 +67,26 @@ type unit struct {
 // rates are what changes from step to step.
 type rates struct {
 	adam  kernel.AdamWStep
-	muon  float32 // learning rate
+	lr    learning
 	decay float32 // weight decay
 	scale float32 // of the gradients, by clipping
 }
+
+// learning is the learning rates of a step.
+// AdamW's are by what they are for.
+type learning struct {
+	adam [3]float64
+	muon float64
+}
+
+// rate says which of AdamW's learning rates is meant.
+type rate int
+
+const (
+	rateRest rate = iota
+	rateEmbed
+	rateHead
+)
 
 // chunk is the number of elements of an elementwise unit: small enough to
 // share out, and fixed, so that sums are formed alike with any number of workers.
@@ -87,6 +105,7 @@ func newOptimizer(params []model.Parameter, grads []model.Tensor, kind string, p
 	}
 	o := &optimizer{pool: pool, precision: precision, params: make([]param, len(params))}
 	largest := 0
+	tied := !slices.ContainsFunc(params, func(t model.Parameter) bool { return t.Kind == model.KindHead })
 	for i, t := range params {
 		if len(t.Data) != len(grads[i].Data) {
 			return nil, fmt.Errorf("optimiser: %s has %d elements and its gradient %d", t.Name, len(t.Data), len(grads[i].Data))
@@ -94,6 +113,12 @@ func newOptimizer(params []model.Parameter, grads []model.Tensor, kind string, p
 		p := param{name: t.Name, shape: t.Shape, w: t.Data, g: grads[i].Data, m: make([]float32, len(t.Data))}
 		p.matrix = t.Kind != model.KindNorm
 		p.muon = kind == "muon" && t.Kind == model.KindMatrix
+		switch {
+		case t.Kind == model.KindHead:
+			p.rate = rateHead
+		case t.Kind == model.KindEmbedding && !tied:
+			p.rate = rateEmbed
+		}
 		if p.muon {
 			blocks, cols, at := t.Blocks, t.Shape[1], 0
 			if blocks == nil {
@@ -143,12 +168,12 @@ func (o *optimizer) gradNorm() float64 {
 	return math.Sqrt(sum)
 }
 
-// step applies step t, counted from 1, with the two learning rates. Gradients
-// are multiplied by scale as they are read.
-func (o *optimizer) step(t int, adam, muon, decay, scale float64) {
+// step applies step t, counted from 1. Gradients are multiplied by scale as they
+// are read.
+func (o *optimizer) step(t int, lr learning, decay, scale float64) {
 	o.now = rates{
-		adam: kernel.AdamWStep{LR: float32(adam), Beta1: adamBeta1, Beta2: adamBeta2, Eps: adamEps, Step: t, GradScale: float32(scale)},
-		muon: float32(muon), decay: float32(decay), scale: float32(scale),
+		adam: kernel.AdamWStep{Beta1: adamBeta1, Beta2: adamBeta2, Eps: adamEps, Step: t, GradScale: float32(scale)},
+		lr:   lr, decay: float32(decay), scale: float32(scale),
 	}
 	o.pool.Run(len(o.updates), o.update)
 }
@@ -162,6 +187,7 @@ func (o *optimizer) apply(part, worker int) {
 		return
 	}
 	adam := o.now.adam
+	adam.LR = float32(o.now.lr.adam[p.rate])
 	if p.matrix {
 		adam.WeightDecay = o.now.decay
 	}
@@ -182,7 +208,8 @@ func (o *optimizer) muon(p *param, from, to int, scratch []float32, gemm *kernel
 	kernel.Combine(m, muonMomentum, m, (1-muonMomentum)*o.now.scale, g)
 	kernel.Combine(x, muonMomentum, m, (1-muonMomentum)*o.now.scale, g)
 	x = newtonSchulz(x, rows, cols, scratch, o.precision, gemm)
-	kernel.Combine(w, 1-o.now.muon*o.now.decay, w, -o.now.muon*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), x)
+	lr := float32(o.now.lr.muon)
+	kernel.Combine(w, 1-lr*o.now.decay, w, -lr*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), x)
 }
 
 // onGram reports whether newtonSchulz iterates on the Gram matrix alone. Its room

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -135,7 +136,7 @@ func TestMuonSeesBlocksAsMatricesOfTheirOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.step(1, 0, 0.1, 0.5, 1)
+	o.step(1, learning{[3]float64{0, 0, 0}, 0.1}, 0.5, 1)
 	at := 0
 	for _, rows := range heights {
 		alone := parameter("w", model.KindMatrix, slices.Clone(w[at*cols:(at+rows)*cols]), rows, cols)
@@ -143,7 +144,7 @@ func TestMuonSeesBlocksAsMatricesOfTheirOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.step(1, 0, 0.1, 0.5, 1)
+		o.step(1, learning{[3]float64{0, 0, 0}, 0.1}, 0.5, 1)
 		if !slices.Equal(alone.Data, whole.Data[at*cols:(at+rows)*cols]) {
 			t.Errorf("rows from %d on have moved otherwise than as a matrix of their own", at)
 		}
@@ -166,7 +167,7 @@ func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.step(1, 0, 0.1, 0.5, 1)
+	o.step(1, learning{[3]float64{0, 0, 0}, 0.1}, 0.5, 1)
 
 	// The momentum starts at 0, so the first direction is that of the gradient.
 	scratch := make([]float32, 4*rows*cols)
@@ -182,7 +183,7 @@ func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	g1 := slices.Clone(g)
 	copy(g, randoms(5, rows*cols))
 	before = slices.Clone(w)
-	o.step(2, 0, 0.1, 0, 1)
+	o.step(2, learning{[3]float64{0, 0, 0}, 0.1}, 0, 1)
 	for i := range scratch[:rows*cols] {
 		m1 := (1 - muonMomentum) * g1[i]
 		m2 := muonMomentum*m1 + (1-muonMomentum)*g[i]
@@ -213,7 +214,7 @@ func TestAdamWTakesAllThatIsNotAHiddenMatrix(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.step(1, 0.25, 0, 0, 1)
+			o.step(1, learning{[3]float64{0.25, 0.25, 0.25}, 0}, 0, 1)
 			// AdamW's first step has the size of the learning rate in every element.
 			adam := true
 			for i := range w {
@@ -228,6 +229,36 @@ func TestAdamWTakesAllThatIsNotAHiddenMatrix(t *testing.T) {
 	}
 }
 
+func TestEmbeddingsAndHeadHaveRatesOfTheirOwn(t *testing.T) {
+	pool := kernel.NewPool(1)
+	defer pool.Close()
+	for _, tied := range []bool{false, true} {
+		var params []model.Parameter
+		var grads []model.Tensor
+		for _, kind := range []model.Kind{model.KindNorm, model.KindRouter, model.KindEmbedding, model.KindHead} {
+			if tied && kind == model.KindHead { // the embeddings are the head
+				continue
+			}
+			params = append(params, parameter(fmt.Sprint(kind), kind, make([]float32, 4), 2, 2))
+			grads = append(grads, model.Tensor{Data: []float32{1, 1, 1, 1}})
+		}
+		o, err := newOptimizer(params, grads, "muon", kernel.F32, pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.step(1, learning{[3]float64{rateRest: 0.5, rateEmbed: 2, rateHead: 1}, 0}, 0, 1)
+		want := []float64{0.5, 0.5, 2, 1}
+		if tied {
+			want = []float64{0.5, 0.5, 0.5}
+		}
+		for i, p := range params { // AdamW's first step has the size of the learning rate
+			if got := -float64(p.Data[3]); math.Abs(got-want[i]) > 1e-3 {
+				t.Errorf("tied %v: %s moved by %v, want %v", tied, p.Name, got, want[i])
+			}
+		}
+	}
+}
+
 func TestWeightDecaySparesNorms(t *testing.T) {
 	pool := kernel.NewPool(1)
 	defer pool.Close()
@@ -237,7 +268,7 @@ func TestWeightDecaySparesNorms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.step(1, 0.5, 0, 0.5, 1)
+	o.step(1, learning{[3]float64{0.5, 0.5, 0.5}, 0}, 0.5, 1)
 	if norm[0] != 2 || head[0] != 1.5 {
 		t.Errorf("after decay by a quarter norm is %v and head %v, want 2 and 1.5", norm[0], head[0])
 	}
@@ -270,7 +301,7 @@ func TestGradNormAndUpdatesDoNotDependOnThreads(t *testing.T) {
 		var got outcome
 		got.norm = o.gradNorm()
 		for step := range 3 {
-			o.step(step+1, 1e-2, 1e-2, 0.1, 0.5)
+			o.step(step+1, learning{[3]float64{1e-2, 1e-2, 1e-2}, 1e-2}, 0.1, 0.5)
 		}
 		for _, p := range params {
 			got.w = append(got.w, p.Data...)

@@ -49,9 +49,14 @@ type Options struct {
 	// by its loss tokens.
 	Accumulate int
 
-	Optimizer   string  // "muon" (matrices by Muon, the rest by AdamW) or "adamw" (all by AdamW); "muon"
-	LR          float64 // AdamW's learning rate (3e-3 beside Muon, 1.5e-3 alone)
-	MuonLR      float64 // Muon's learning rate (0.01)
+	Optimizer string  // "muon" (matrices by Muon, the rest by AdamW) or "adamw" (all by AdamW); "muon"
+	LR        float64 // AdamW's learning rate (3e-3 beside Muon, 1.5e-3 alone)
+	MuonLR    float64 // Muon's learning rate (0.01)
+
+	// EmbedLR and HeadLR are AdamW's learning rates of token embeddings (ten times
+	// LR) and of the output head (five times LR). Where both are one matrix it has LR.
+	EmbedLR, HeadLR float64
+
 	WarmupShare float64 // share of the steps over which the rates rise (0.02)
 	DecayShare  float64 // share of the steps over which they fall to 0 (0.7)
 	ClipNorm    float64 // bound of the global gradient norm (1)
@@ -96,7 +101,9 @@ func (o Options) withDefaults() (Options, error) {
 	check(o.HeldoutEvery >= 0 && o.CheckpointEvery >= 0, "intervals %d and %d must not be negative", o.HeldoutEvery, o.CheckpointEvery)
 	finite("learning rate", o.LR)
 	finite("Muon's learning rate", o.MuonLR)
-	check(o.LR >= 0 && o.MuonLR >= 0, "learning rates %v and %v must not be negative", o.LR, o.MuonLR)
+	finite("the embeddings' learning rate", o.EmbedLR)
+	finite("the output head's learning rate", o.HeadLR)
+	check(min(o.LR, o.MuonLR, o.EmbedLR, o.HeadLR) >= 0, "learning rates %v, %v, %v and %v must not be negative", o.LR, o.MuonLR, o.EmbedLR, o.HeadLR)
 	finite("warm-up share", o.WarmupShare)
 	finite("decay share", o.DecayShare)
 	check(o.WarmupShare <= 1 && o.DecayShare <= 1, "shares %v and %v must not exceed 1", o.WarmupShare, o.DecayShare)
@@ -133,6 +140,8 @@ func (o Options) withDefaults() (Options, error) {
 		fill(&o.LR, 1.5e-3)
 	}
 	fill(&o.MuonLR, 0.01)
+	fill(&o.EmbedLR, 10*o.LR)
+	fill(&o.HeadLR, 5*o.LR)
 	fill(&o.WarmupShare, 0.02)
 	fill(&o.DecayShare, 0.7)
 	fill(&o.ClipNorm, 1)

@@ -261,7 +261,7 @@ func (r *run) train() (Progress, error) {
 		scale = r.opt.ClipNorm / norm
 	}
 	f := r.schedule.at(r.state.step)
-	r.optim.step(step, r.opt.LR*f, r.opt.MuonLR*f, r.opt.WeightDecay, share*scale)
+	r.optim.step(step, learning{[3]float64{rateRest: r.opt.LR * f, rateEmbed: r.opt.EmbedLR * f, rateHead: r.opt.HeadLR * f}, r.opt.MuonLR * f}, r.opt.WeightDecay, share*scale)
 	if err := r.balance(); err != nil {
 		return Progress{}, err
 	}

@@ -101,7 +101,7 @@ func TestLossIsOnTheResponseOnly(t *testing.T) {
 
 func TestAStepClipsCountsAndBalances(t *testing.T) {
 	m := small(t, true)
-	r, err := newRun(m, pool(t, 1), copies(60, 1), Options{Epochs: 9, BatchTokens: 150, ClipNorm: 0.01, LR: 0.25, WarmupShare: -1, DecayShare: -1})
+	r, err := newRun(m, pool(t, 1), copies(60, 1), Options{Epochs: 9, BatchTokens: 150, ClipNorm: 0.01, LR: 0.25, HeadLR: 0.25, WarmupShare: -1, DecayShare: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ const (
 	heldoutEvery = 16
 )
 
-// The rates that suit both sides best on seed 0, which is in no figure.
+// The rates of both sides, found on the student, at 4 layers, and on seed 0, which
+// is in no figure.
 const (
 	rate      = 4e-3 // norms
 	embedRate = 0.08

@@ -84,11 +84,11 @@ def rows_of(name, config):
 
 def train(model, setup, rows):
     """The steps that our engine took: the same sequences, rates and optimisers. rows says
-    of a parameter's name how high the matrices in it are."""
+    of a parameter's name and the config how high the matrices in it are."""
     options, began = setup["options"], time.process_time()
     matrices, others = [], []
     for name, p in model.named_parameters():
-        (matrices if "_proj" in name else others).append((p, rows(name)))
+        (matrices if "_proj" in name else others).append((p, rows(name, setup["config"])))
     muon = Muon(matrices, compiled=False, dtype=torch.float32)
     matrices, others = ([p for p, _ in some] for some in (matrices, others))
     adamw = adamw_of(model, others)
@@ -142,8 +142,7 @@ def main():
         model.load(weights)
     else:
         model = twin(config, weights, setup["options"]["Seed"])
-    rows = heights if args.latent else rows_of
-    train(model, setup, lambda name: rows(name, config))
+    train(model, setup, heights if args.latent else rows_of)
     found = {"heldout": heldout_loss(model, setup["heldout"]), "params": sum(p.numel() for p in model.parameters())}
     if not args.latent:
         one = setup["heldout"][0]

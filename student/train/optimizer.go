@@ -35,7 +35,7 @@ type param struct {
 	shape  []int
 	matrix bool
 	muon   bool
-	rate   rate      // where AdamW updates it
+	lr     float64   // learning rate, before the schedule
 	w, g   []float32 // the weights and their gradient, owned by model and pass
 	m, v   []float32 // AdamW: first and second moment; Muon: momentum and nil
 }
@@ -67,26 +67,10 @@ type unit struct {
 // rates are what changes from step to step.
 type rates struct {
 	adam  kernel.AdamWStep
-	lr    learning
+	share float64 // of the learning rates, by the schedule
 	decay float32 // weight decay
 	scale float32 // of the gradients, by clipping
 }
-
-// learning is the learning rates of a step.
-// AdamW's are by what they are for.
-type learning struct {
-	adam [3]float64
-	muon float64
-}
-
-// rate says which of AdamW's learning rates is meant.
-type rate int
-
-const (
-	rateRest rate = iota
-	rateEmbed
-	rateHead
-)
 
 // chunk is the number of elements of an elementwise unit: small enough to
 // share out, and fixed, so that sums are formed alike with any number of workers.
@@ -99,7 +83,7 @@ const chunk = 1 << 14
 // and a latent apart from the rotated key beside it: as one matrix latent attention
 // falls behind multi-head attention (GLM-5, "Muon Split"; here 1.6% in loss after
 // 1.5 M tokens of text).
-func newOptimizer(params []model.Parameter, grads []model.Tensor, kind string, precision kernel.Precision, pool *kernel.Pool) (*optimizer, error) {
+func newOptimizer(params []model.Parameter, grads []model.Tensor, opt Options, precision kernel.Precision, pool *kernel.Pool) (*optimizer, error) {
 	if len(params) != len(grads) {
 		return nil, fmt.Errorf("optimiser: %d parameters but %d gradients", len(params), len(grads))
 	}
@@ -112,12 +96,16 @@ func newOptimizer(params []model.Parameter, grads []model.Tensor, kind string, p
 		}
 		p := param{name: t.Name, shape: t.Shape, w: t.Data, g: grads[i].Data, m: make([]float32, len(t.Data))}
 		p.matrix = t.Kind != model.KindNorm
-		p.muon = kind == "muon" && t.Kind == model.KindMatrix
+		p.muon = opt.Optimizer == "muon" && t.Kind == model.KindMatrix
 		switch {
+		case p.muon:
+			p.lr = opt.MuonLR
 		case t.Kind == model.KindHead:
-			p.rate = rateHead
+			p.lr = opt.HeadLR
 		case t.Kind == model.KindEmbedding && !tied:
-			p.rate = rateEmbed
+			p.lr = opt.EmbedLR
+		default:
+			p.lr = opt.LR
 		}
 		if p.muon {
 			blocks, cols, at := t.Blocks, t.Shape[1], 0
@@ -168,12 +156,12 @@ func (o *optimizer) gradNorm() float64 {
 	return math.Sqrt(sum)
 }
 
-// step applies step t, counted from 1. Gradients are multiplied by scale as they
-// are read.
-func (o *optimizer) step(t int, lr learning, decay, scale float64) {
+// step applies step t, counted from 1, with share of the learning rates. Gradients
+// are multiplied by scale as they are read.
+func (o *optimizer) step(t int, share, decay, scale float64) {
 	o.now = rates{
-		adam: kernel.AdamWStep{Beta1: adamBeta1, Beta2: adamBeta2, Eps: adamEps, Step: t, GradScale: float32(scale)},
-		lr:   lr, decay: float32(decay), scale: float32(scale),
+		adam:  kernel.AdamWStep{Beta1: adamBeta1, Beta2: adamBeta2, Eps: adamEps, Step: t, GradScale: float32(scale)},
+		share: share, decay: float32(decay), scale: float32(scale),
 	}
 	o.pool.Run(len(o.updates), o.update)
 }
@@ -187,7 +175,7 @@ func (o *optimizer) apply(part, worker int) {
 		return
 	}
 	adam := o.now.adam
-	adam.LR = float32(o.now.lr.adam[p.rate])
+	adam.LR = float32(p.lr * o.now.share)
 	if p.matrix {
 		adam.WeightDecay = o.now.decay
 	}
@@ -208,7 +196,7 @@ func (o *optimizer) muon(p *param, from, to int, scratch []float32, gemm *kernel
 	kernel.Combine(m, muonMomentum, m, (1-muonMomentum)*o.now.scale, g)
 	kernel.Combine(x, muonMomentum, m, (1-muonMomentum)*o.now.scale, g)
 	x = newtonSchulz(x, rows, cols, scratch, o.precision, gemm)
-	lr := float32(o.now.lr.muon)
+	lr := float32(p.lr * o.now.share)
 	kernel.Combine(w, 1-lr*o.now.decay, w, -lr*float32(math.Sqrt(max(1, float64(rows)/float64(cols)))), x)
 }
 

@@ -132,26 +132,26 @@ func TestMuonSeesBlocksAsMatricesOfTheirOwn(t *testing.T) {
 	w, g := randoms(1, 20*cols), randoms(2, 20*cols)
 	whole := parameter("w", model.KindMatrix, slices.Clone(w), 20, cols)
 	whole.Blocks = heights
-	o, err := newOptimizer([]model.Parameter{whole}, []model.Tensor{{Data: g}}, "muon", kernel.F32, pool)
+	o, err := newOptimizer([]model.Parameter{whole}, []model.Tensor{{Data: g}}, Options{Optimizer: "muon", MuonLR: 0.1}, kernel.F32, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.step(1, learning{[3]float64{0, 0, 0}, 0.1}, 0.5, 1)
+	o.step(1, 1, 0.5, 1)
 	at := 0
 	for _, rows := range heights {
 		alone := parameter("w", model.KindMatrix, slices.Clone(w[at*cols:(at+rows)*cols]), rows, cols)
-		o, err := newOptimizer([]model.Parameter{alone}, []model.Tensor{{Data: g[at*cols : (at+rows)*cols]}}, "muon", kernel.F32, pool)
+		o, err := newOptimizer([]model.Parameter{alone}, []model.Tensor{{Data: g[at*cols : (at+rows)*cols]}}, Options{Optimizer: "muon", MuonLR: 0.1}, kernel.F32, pool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.step(1, learning{[3]float64{0, 0, 0}, 0.1}, 0.5, 1)
+		o.step(1, 1, 0.5, 1)
 		if !slices.Equal(alone.Data, whole.Data[at*cols:(at+rows)*cols]) {
 			t.Errorf("rows from %d on have moved otherwise than as a matrix of their own", at)
 		}
 		at += rows
 	}
 	whole.Blocks = []int{5, 12}
-	if _, err := newOptimizer([]model.Parameter{whole}, []model.Tensor{{Data: g}}, "muon", kernel.F32, pool); err == nil {
+	if _, err := newOptimizer([]model.Parameter{whole}, []model.Tensor{{Data: g}}, Options{Optimizer: "muon", MuonLR: 0.1}, kernel.F32, pool); err == nil {
 		t.Error("blocks that leave rows out are accepted")
 	}
 }
@@ -163,11 +163,11 @@ func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	w, g := randoms(1, rows*cols), randoms(2, rows*cols)
 	before := slices.Clone(w)
 	o, err := newOptimizer([]model.Parameter{parameter("w", model.KindMatrix, w, rows, cols)},
-		[]model.Tensor{{Name: "w", Shape: []int{rows, cols}, Data: g}}, "muon", kernel.F32, pool)
+		[]model.Tensor{{Name: "w", Shape: []int{rows, cols}, Data: g}}, Options{Optimizer: "muon", MuonLR: 0.1}, kernel.F32, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.step(1, learning{[3]float64{0, 0, 0}, 0.1}, 0.5, 1)
+	o.step(1, 1, 0.5, 1)
 
 	// The momentum starts at 0, so the first direction is that of the gradient.
 	scratch := make([]float32, 4*rows*cols)
@@ -183,7 +183,7 @@ func TestMuonMovesAlongTheOrthogonalisedMomentum(t *testing.T) {
 	g1 := slices.Clone(g)
 	copy(g, randoms(5, rows*cols))
 	before = slices.Clone(w)
-	o.step(2, learning{[3]float64{0, 0, 0}, 0.1}, 0, 1)
+	o.step(2, 1, 0, 1)
 	for i := range scratch[:rows*cols] {
 		m1 := (1 - muonMomentum) * g1[i]
 		m2 := muonMomentum*m1 + (1-muonMomentum)*g[i]
@@ -210,11 +210,11 @@ func TestAdamWTakesAllThatIsNotAHiddenMatrix(t *testing.T) {
 				shape = []int{64}
 			}
 			before := slices.Clone(w)
-			o, err := newOptimizer([]model.Parameter{parameter("w", kind, w, shape...)}, []model.Tensor{{Name: "w", Data: g}}, optimizer, kernel.F32, pool)
+			o, err := newOptimizer([]model.Parameter{parameter("w", kind, w, shape...)}, []model.Tensor{{Name: "w", Data: g}}, Options{Optimizer: optimizer, LR: 0.25, EmbedLR: 0.25, HeadLR: 0.25}, kernel.F32, pool)
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.step(1, learning{[3]float64{0.25, 0.25, 0.25}, 0}, 0, 1)
+			o.step(1, 1, 0, 1)
 			// AdamW's first step has the size of the learning rate in every element.
 			adam := true
 			for i := range w {
@@ -242,11 +242,11 @@ func TestEmbeddingsAndHeadHaveRatesOfTheirOwn(t *testing.T) {
 			params = append(params, parameter(fmt.Sprint(kind), kind, make([]float32, 4), 2, 2))
 			grads = append(grads, model.Tensor{Data: []float32{1, 1, 1, 1}})
 		}
-		o, err := newOptimizer(params, grads, "muon", kernel.F32, pool)
+		o, err := newOptimizer(params, grads, Options{Optimizer: "muon", LR: 0.5, EmbedLR: 2, HeadLR: 1}, kernel.F32, pool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.step(1, learning{[3]float64{rateRest: 0.5, rateEmbed: 2, rateHead: 1}, 0}, 0, 1)
+		o.step(1, 1, 0, 1)
 		want := []float64{0.5, 0.5, 2, 1}
 		if tied {
 			want = []float64{0.5, 0.5, 0.5}
@@ -264,11 +264,11 @@ func TestWeightDecaySparesNorms(t *testing.T) {
 	defer pool.Close()
 	norm, head := []float32{2, 2}, []float32{2, 2}
 	o, err := newOptimizer([]model.Parameter{parameter("n", model.KindNorm, norm, 2), parameter("h", model.KindHead, head, 1, 2)},
-		[]model.Tensor{{Data: make([]float32, 2)}, {Data: make([]float32, 2)}}, "muon", kernel.F32, pool)
+		[]model.Tensor{{Data: make([]float32, 2)}, {Data: make([]float32, 2)}}, Options{Optimizer: "muon", LR: 0.5, HeadLR: 0.5}, kernel.F32, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.step(1, learning{[3]float64{0.5, 0.5, 0.5}, 0}, 0.5, 1)
+	o.step(1, 1, 0.5, 1)
 	if norm[0] != 2 || head[0] != 1.5 {
 		t.Errorf("after decay by a quarter norm is %v and head %v, want 2 and 1.5", norm[0], head[0])
 	}
@@ -294,14 +294,14 @@ func TestGradNormAndUpdatesDoNotDependOnThreads(t *testing.T) {
 			all = all[n:]
 			grads = append(grads, model.Tensor{Data: randoms(uint64(8+i), n)})
 		}
-		o, err := newOptimizer(params, grads, "muon", kernel.F32, pool)
+		o, err := newOptimizer(params, grads, Options{Optimizer: "muon", LR: 1e-2, EmbedLR: 1e-2, HeadLR: 1e-2, MuonLR: 1e-2}, kernel.F32, pool)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got outcome
 		got.norm = o.gradNorm()
 		for step := range 3 {
-			o.step(step+1, learning{[3]float64{1e-2, 1e-2, 1e-2}, 1e-2}, 0.1, 0.5)
+			o.step(step+1, 1, 0.1, 0.5)
 		}
 		for _, p := range params {
 			got.w = append(got.w, p.Data...)

@@ -180,7 +180,7 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	r.pass = model.NewPassIn(precision, m, pool, largest)
 	r.grads = r.pass.Grads()
 	r.scale = func(part, _ int) { kernel.Scale(r.grads[part].Data, r.factor) }
-	if r.optim, err = newOptimizer(m.Parameters(), r.grads, opt.Optimizer, precision, pool); err != nil {
+	if r.optim, err = newOptimizer(m.Parameters(), r.grads, opt, precision, pool); err != nil {
 		return nil, err
 	}
 	c := m.Config()
@@ -261,7 +261,7 @@ func (r *run) train() (Progress, error) {
 		scale = r.opt.ClipNorm / norm
 	}
 	f := r.schedule.at(r.state.step)
-	r.optim.step(step, learning{[3]float64{rateRest: r.opt.LR * f, rateEmbed: r.opt.EmbedLR * f, rateHead: r.opt.HeadLR * f}, r.opt.MuonLR * f}, r.opt.WeightDecay, share*scale)
+	r.optim.step(step, f, r.opt.WeightDecay, share*scale)
 	if err := r.balance(); err != nil {
 		return Progress{}, err
 	}

@@ -126,15 +126,13 @@ func run(name, optimizer, precision string, threads int, experts bool, dir strin
 	s := setup{Config: of.config, Data: of.sequences(), Warmup: warmupSteps, Kernel: kernel.Active().String()}
 	s.FLOPs = of.config.TrainFLOPs(batch(s.Data))
 	s.Params, s.Active = of.config.Params()
-	s.Options = train.Options{
-		Epochs: maxSteps, BatchTokens: of.tokens, Optimizer: optimizer, Precision: precision, MuonLR: 0.01, ClipNorm: 1,
+	s.Options, err = train.Options{
+		Epochs: maxSteps, BatchTokens: of.tokens, Optimizer: optimizer, Precision: precision,
 		WarmupShare: float64(warmupSteps) / maxSteps, DecayShare: -1, CheckpointEvery: maxSteps,
+	}.WithDefaults() // the other side must be told all rates
+	if err != nil {
+		return err
 	}
-	// The defaults of training, spelled out for the other side.
-	if s.Options.LR = 3e-3; optimizer == "adamw" {
-		s.Options.LR = 1.5e-3
-	}
-	s.Options.EmbedLR, s.Options.HeadLR = 10*s.Options.LR, 5*s.Options.LR
 	if err := write(dir, m, s); err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ type activations struct {
 	x, xn []float32 // [T, d] residual stream before attention, and its norm
 	rstd  []float32 // [T] of that norm
 
-	in    []float32 // [T, inWidth] queries or their latent, latent, rotary key
+	in    []float32 // [T, inWidth] queries or their latent, latent, rotary key; grouped: queries, keys, values
 	qn    []float32 // [T, q_lora_rank] norm of the query latent
 	qRstd []float32 // [T]
 	q     []float32 // [T, H·(n+r)] rotated; lies in in without q_lora_rank
@@ -14,7 +14,10 @@ type activations struct {
 	cn    []float32 // [T, c] norm of the latent
 	cRstd []float32 // [T]
 	kv    []float32 // [T, H·(n+v)] keys without position, and values
-	k     []float32 // [T, H·(n+r)] whole keys
+	k     []float32 // [T, H·(n+r)] whole keys; grouped: [T, KVHeads·r], lies in in
+	ldk   int
+	v     []float32 // the values, from the first head's on; lies in kv or in
+	ldv   int
 	out   []float32 // [T, H·v] what attention read
 	lse   []float32 // [H, T]
 
@@ -107,8 +110,19 @@ func (p *Pass) layout(a *arena) {
 			x.qn, x.qRstd = a.take(t*c.QLoraRank), a.take(t)
 			x.q, x.ldq = a.take(t*c.qWidth()), c.qWidth()
 		}
-		x.cn, x.cRstd = a.take(t*c.KVLoraRank), a.take(t)
-		x.kv, x.k = a.take(t*c.kvWidth()), a.take(t*c.qWidth())
+		if c.grouped() {
+			x.ldk, x.ldv = c.inWidth(), c.inWidth()
+			if x.in != nil {
+				x.k, x.v = x.in[c.qWidth():], x.in[c.qWidth()+c.KVHeads*c.VDim:]
+			}
+		} else {
+			x.cn, x.cRstd = a.take(t*c.KVLoraRank), a.take(t)
+			x.kv, x.k = a.take(t*c.kvWidth()), a.take(t*c.qWidth())
+			x.ldk, x.ldv = c.qWidth(), c.kvWidth()
+			if x.kv != nil {
+				x.v = x.kv[c.NopeDim:]
+			}
+		}
 		x.out, x.lse = a.take(t*c.oWidth()), a.take(t*c.Heads)
 		x.x1, x.x1n, x.rstd1 = a.take(t*d), a.take(t*d), a.take(t)
 		if !c.isMoE(i) {

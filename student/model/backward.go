@@ -63,8 +63,9 @@ func (p *Pass) attentionGrad(part, worker int) {
 	from, to := p.batch.bounds(s)
 	qk, qw, kvw, o := h*c.qkDim(), c.qWidth(), c.kvWidth(), from*c.oWidth()+h*c.VDim
 	value := from*kvw + h*(c.NopeDim+c.VDim) + c.NopeDim
+	k, v := x.keys(c, h, from)
 	kernel.AttentionBackward(to-from, c.qkDim(), c.VDim,
-		x.q[from*x.ldq+qk:], x.ldq, x.k[from*qw+qk:], qw, x.kv[value:], kvw,
+		x.q[from*x.ldq+qk:], x.ldq, k, x.ldk, v, x.ldv,
 		x.out[o:], c.oWidth(), x.lse[h*p.maxTokens+from:],
 		f.dout[o:], c.oWidth(),
 		f.dq[from*f.lddq+qk:], f.lddq, f.dk[from*qw+qk:], qw, f.dkv[value:], kvw,
@@ -79,10 +80,16 @@ func (p *Pass) inputGrad(part, worker int) {
 	w, m, norms := &p.model.w.layer[p.layer], &p.backward.layer[p.layer], p.normPart(p.layer, part)
 	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
 	for i := from; i < to; i++ {
-		p.keyGrad(i)
+		if c.grouped() {
+			p.groupGrad(i)
+		} else {
+			p.keyGrad(i)
+		}
 	}
-	kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false, s)
-	normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, norms[2*d:][:latent], x.cRstd, latent, from, to)
+	if !c.grouped() {
+		kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false, s)
+		normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, norms[2*d:][:latent], x.cRstd, latent, from, to)
+	}
 	if c.QLoraRank > 0 {
 		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false, s)
 		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, norms[2*d+latent:][:qIn], x.qRstd, qIn, from, to)
@@ -109,6 +116,24 @@ func (p *Pass) keyGrad(i int) {
 		copy(kv[h*(c.NopeDim+c.VDim):][:c.NopeDim], k[at:])
 	}
 	kernel.RotaryInterleaved(shared, cos, sin, true)
+}
+
+// groupGrad sums the gradients of one token's keys and values over the heads that
+// read them, and turns rotated gradients back.
+func (p *Pass) groupGrad(i int) {
+	c, f := &p.config, &p.flow
+	cos, sin := p.rope.at(int(p.position[i]))
+	n, keys, in := c.VDim, c.KVHeads*c.VDim, f.din[i*c.inWidth():(i+1)*c.inWidth()]
+	clear(in[c.qWidth():])
+	for h := range c.Heads {
+		g := h / c.queriesOf() * n
+		dk, dv := in[c.qWidth()+g:][:n], in[c.qWidth()+keys+g:][:n]
+		kernel.Add(dk, dk, f.dk[i*c.qWidth()+h*n:][:n])
+		kernel.Add(dv, dv, f.dkv[i*c.kvWidth()+h*n:][:n])
+	}
+	for h := range c.Heads + c.KVHeads {
+		kernel.RotaryInterleaved(in[h*n:][:n], cos, sin, true)
+	}
 }
 
 // normGradRows sets rows [from, to) of dx to the gradient of the norm of x (both
@@ -158,7 +183,9 @@ func (p *Pass) addInputGroups() {
 	if c.QLoraRank > 0 {
 		p.addGroup(g.qB, c.qWidth(), f.dq, f.lddq, x.qn, c.QLoraRank, t)
 	}
-	p.addGroup(g.kvB, c.kvWidth(), f.dkv, c.kvWidth(), x.cn, c.KVLoraRank, t)
+	if !c.grouped() {
+		p.addGroup(g.kvB, c.kvWidth(), f.dkv, c.kvWidth(), x.cn, c.KVLoraRank, t)
+	}
 }
 
 // multiplyGroups computes what was planned, in place of the gradients that are

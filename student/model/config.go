@@ -6,7 +6,10 @@ import (
 	"strings"
 )
 
-// Config is the shape of a model, in DeepSeek-V3's terms.
+// Config is the shape of a model, in DeepSeek-V3's terms. Its attention is latent,
+// or grouped-query attention as Llama's if KVHeads is set: then all of a head is
+// rotated (NopeDim 0, RopeDim = VDim) and there are no latents (KVLoraRank and
+// QLoraRank 0).
 type Config struct {
 	VocabSize int `json:"vocab_size"`
 	Hidden    int `json:"hidden_size"`
@@ -18,6 +21,10 @@ type Config struct {
 	VDim       int `json:"v_head_dim"`
 	KVLoraRank int `json:"kv_lora_rank"` // size of the cached latent
 	QLoraRank  int `json:"q_lora_rank"`  // 0: queries are projected directly
+
+	// KVHeads is how many keys and values a token has, each for as many heads of
+	// queries; as many as Heads is multi-head attention.
+	KVHeads int `json:"num_key_value_heads,omitempty"`
 
 	Intermediate    int `json:"intermediate_size"`     // width of a dense layer's SwiGLU
 	MoEIntermediate int `json:"moe_intermediate_size"` // width of one expert
@@ -82,10 +89,16 @@ func (c Config) Validate() error {
 	dim("vocab_size", c.VocabSize)
 	dim("hidden_size", c.Hidden)
 	dim("num_attention_heads", c.Heads)
-	dim("qk_nope_head_dim", c.NopeDim)
 	dim("qk_rope_head_dim", c.RopeDim)
 	dim("v_head_dim", c.VDim)
-	dim("kv_lora_rank", c.KVLoraRank)
+	if c.grouped() {
+		check(c.KVHeads >= 1 && c.Heads%c.KVHeads == 0, "num_key_value_heads %d does not divide num_attention_heads %d", c.KVHeads, c.Heads)
+		check(c.NopeDim == 0 && c.RopeDim == c.VDim, "grouped-query attention has heads of one size, all rotated, not %d + %d and %d", c.NopeDim, c.RopeDim, c.VDim)
+		check(c.KVLoraRank == 0 && c.QLoraRank == 0, "grouped-query attention has no latents, not %d and %d", c.KVLoraRank, c.QLoraRank)
+	} else {
+		dim("qk_nope_head_dim", c.NopeDim)
+		dim("kv_lora_rank", c.KVLoraRank)
+	}
 	dim("max_position_embeddings", c.MaxPositions)
 	check(c.Layers >= 1 && c.Layers <= maxLayers, "num_hidden_layers %d is not in 1..%d", c.Layers, maxLayers)
 	check(c.RopeDim%2 == 0, "qk_rope_head_dim %d is odd: rotation works on pairs", c.RopeDim)
@@ -145,6 +158,9 @@ func (c Config) size(all bool) float64 {
 func (c Config) attentionWeights() float64 {
 	d, heads := float64(c.Hidden), float64(c.Heads)
 	q := heads * float64(c.qkDim())
+	if c.grouped() {
+		return d * (2*q + 2*float64(c.KVHeads*c.VDim))
+	}
 	n := d*float64(c.KVLoraRank+c.RopeDim) + float64(c.KVLoraRank)*heads*float64(c.NopeDim+c.VDim) + heads*float64(c.VDim)*d
 	if c.QLoraRank > 0 {
 		return n + float64(c.QLoraRank)*(d+q)
@@ -177,6 +193,20 @@ func (c Config) TrainFLOPs(b Batch) float64 {
 		6*pairs*float64(c.Layers)*float64(c.Heads)*float64(c.qkDim()+c.VDim)
 }
 
+func (c Config) grouped() bool { return c.KVHeads != 0 }
+
+// keyHeads is how many keys and values a token has for attention, cached or made of
+// its latent.
+func (c Config) keyHeads() int {
+	if c.grouped() {
+		return c.KVHeads
+	}
+	return c.Heads
+}
+
+// queriesOf is how many heads of queries share a key and a value.
+func (c Config) queriesOf() int { return c.Heads / c.keyHeads() }
+
 func (c Config) qkDim() int   { return c.NopeDim + c.RopeDim }
 func (c Config) qWidth() int  { return c.Heads * c.qkDim() }
 func (c Config) kvWidth() int { return c.Heads * (c.NopeDim + c.VDim) }
@@ -191,11 +221,17 @@ func (c Config) qIn() int {
 }
 
 // inWidth is the width of everything that attention projects from the hidden
-// state in one product: queries (or their latent), latent, rotary key.
+// state in one product: queries (or their latent), latent, rotary key; or queries,
+// keys, values.
 func (c Config) inWidth() int { return c.qIn() + c.cacheWidth() }
 
 // cacheWidth is the number of values cached for a token and layer.
-func (c Config) cacheWidth() int { return c.KVLoraRank + c.RopeDim }
+func (c Config) cacheWidth() int {
+	if c.grouped() {
+		return 2 * c.KVHeads * c.VDim
+	}
+	return c.KVLoraRank + c.RopeDim
+}
 
 func (c Config) isMoE(layer int) bool { return layer >= c.DenseLayers }
 func (c Config) sharedWidth() int     { return c.SharedExperts * c.MoEIntermediate }

@@ -17,7 +17,7 @@ type decodeWeights struct {
 type decodeLayer struct {
 	attnNorm, qNorm, kvNorm, ffnNorm, bias []float32
 	in, qB, out                            *kernel.Weights
-	heads                                  []headWeights
+	heads                                  []headWeights // of latent attention
 	router                                 *kernel.Weights
 	mlp                                    decodeMLP // the dense one, or the shared expert
 	expert                                 []decodeMLP
@@ -63,7 +63,9 @@ func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeigh
 			add(&to.qB, f, kernel.NT, c.qWidth(), c.QLoraRank, from.qB, c.QLoraRank)
 		}
 		add(&to.out, f, kernel.NT, c.Hidden, c.oWidth(), from.out, c.oWidth())
-		to.heads = make([]headWeights, c.Heads)
+		if !c.grouped() {
+			to.heads = make([]headWeights, c.Heads)
+		}
 		for h := range to.heads {
 			n, v, latent := c.NopeDim, c.VDim, c.KVLoraRank
 			kv := from.kvB[h*(n+v)*latent:]
@@ -110,9 +112,9 @@ func (d *Decoder) run() {
 		d.byRows(r.n, d.regions.queries)
 		d.groups = 1
 		if n := len(d.steps); n > 0 {
-			d.groups = min(c.Heads, max(1, d.pool.Threads()/(n+len(d.pieces))))
+			d.groups = min(c.keyHeads(), max(1, d.pool.Threads()/(n+len(d.pieces))))
 		}
-		d.pool.Run(len(d.pieces)*c.Heads+len(d.steps)*d.groups, d.regions.attention)
+		d.pool.Run(len(d.pieces)*c.keyHeads()+len(d.steps)*d.groups, d.regions.attention)
 		d.byColumns(r.n, l.out, d.regions.out)
 		d.byRows(r.n, d.regions.second)
 		d.experts = d.experts[:0]
@@ -220,7 +222,8 @@ func (d *Decoder) qBPart(part, worker int) {
 	l.qB.Multiply(r1-r0, qn, k, c0, c1, r.q[r0*n:], n, false, d.pool.Scratch(worker))
 }
 
-// queriesPart rotates and scales queries, and puts latents and keys into the cache.
+// queriesPart rotates and scales queries, and puts into the cache latents and keys, or
+// keys and values.
 func (d *Decoder) queriesPart(part, _ int) {
 	c, r, l := &d.config, &d.rows, &d.w.layer[d.layer]
 	in, qIn, qw, latent := c.inWidth(), c.qIn(), c.qWidth(), c.KVLoraRank
@@ -237,6 +240,13 @@ func (d *Decoder) queriesPart(part, _ int) {
 		kernel.Scale(q, d.scale)
 		pos := r.pos[i]
 		cached := d.cache.at(d.layer, d.slots[r.slot[i]].pages[pos/pageTokens])[pos%pageTokens*c.cacheWidth():]
+		if c.grouped() {
+			copy(cached, row[qw:])
+			for g := range c.KVHeads {
+				kernel.RotaryInterleaved(cached[g*c.RopeDim:][:c.RopeDim], cos, sin, false)
+			}
+			continue
+		}
 		kernel.RMSNorm(cached[:latent], row[qIn:][:latent], l.kvNorm, latentEps)
 		key := cached[latent:][:c.RopeDim]
 		copy(key, row[qIn+latent:])
@@ -245,56 +255,96 @@ func (d *Decoder) queriesPart(part, _ int) {
 }
 
 func (d *Decoder) attentionPart(part, worker int) {
-	if heads := len(d.pieces) * d.config.Heads; part >= heads {
-		part -= heads
-		d.readLatents(d.steps[part/d.groups], part%d.groups, worker)
+	heads := d.config.keyHeads()
+	if pieces := len(d.pieces) * heads; part >= pieces {
+		part -= pieces
+		row, group := d.steps[part/d.groups], part%d.groups
+		from, to := group*heads/d.groups, (group+1)*heads/d.groups
+		if d.config.grouped() {
+			d.readGroups(row, from, to, worker)
+		} else {
+			d.readLatents(row, from, to, worker)
+		}
 		return
 	}
-	d.readPiece(d.pieces[part/d.config.Heads], part%d.config.Heads, worker)
+	d.readPiece(d.pieces[part/heads], part%heads, worker)
 }
 
-// readLatents is attention in absorbed form, of one row by a group of heads.
-func (d *Decoder) readLatents(row, group, worker int) {
+// paged is the layer of the cache as heads see it that match key and read value.
+func (d *Decoder) paged(key, value kernel.Span) kernel.Paged {
+	return kernel.Paged{Rows: d.cache.rows[d.layer], PageRows: pageTokens, Width: d.config.cacheWidth(), Key: key, Value: value}
+}
+
+// spans are where a head's keys and values lie in a row of grouped attention's cache.
+func (c *Config) spans(head int) (key, value kernel.Span) {
+	return kernel.Span{From: head * c.VDim, N: c.VDim}, kernel.Span{From: (c.KVHeads + head) * c.VDim, N: c.VDim}
+}
+
+// readGroups is attention of one row, for keys and values [from, to).
+func (d *Decoder) readGroups(row, from, to, worker int) {
+	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
+	n, v := c.queriesOf(), c.VDim
+	pages := d.slots[r.slot[row]].pages
+	for g := from; g < to; g++ {
+		at := g * n * v
+		layer := d.paged(c.spans(g))
+		layer.Read(n, r.pos[row]+1, pages, r.q[row*c.qWidth()+at:], v, w.score, r.out[row*c.oWidth()+at:], v, s)
+	}
+}
+
+// readLatents is attention in absorbed form, of one row by heads [h0, h1).
+func (d *Decoder) readLatents(row, h0, h1, worker int) {
 	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
 	cw, latent, o := c.cacheWidth(), c.KVLoraRank, c.oWidth()
-	h0, h1 := group*c.Heads/d.groups, (group+1)*c.Heads/d.groups
 	heads := d.w.layer[d.layer].heads
 	for h := h0; h < h1; h++ {
 		q, to := r.q[row*c.qWidth()+h*c.qkDim():][:c.qkDim()], w.absorbed[(h-h0)*cw:][:cw]
 		heads[h].uk.Multiply(1, q, c.NopeDim, 0, latent, to, cw, false, s)
 		copy(to[latent:], q[c.NopeDim:])
 	}
-	layer := kernel.Latents{Rows: d.cache.rows[d.layer], PageRows: pageTokens, Width: cw, Latent: latent}
+	layer := d.paged(kernel.Span{N: cw}, kernel.Span{N: latent})
 	layer.Read(h1-h0, r.pos[row]+1, d.slots[r.slot[row]].pages, w.absorbed, cw, w.score, w.read, latent, s)
 	for h := h0; h < h1; h++ {
 		heads[h].values.Multiply(1, w.read[(h-h0)*latent:], latent, 0, c.VDim, r.out[row*o+h*c.VDim:], o, false, s)
 	}
 }
 
-// readPiece is attention in expanded form, of one head over one piece.
-func (d *Decoder) readPiece(p piece, h, worker int) {
+// readPiece is attention over one piece, of the heads that read one head's keys and
+// values. Those are gathered first, or made of latents: expanded form.
+func (d *Decoder) readPiece(p piece, head, worker int) {
 	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
-	cw, latent, qk, qw, o := c.cacheWidth(), c.KVLoraRank, c.qkDim(), c.qWidth(), c.oWidth()
-	width, head, all := qk+c.VDim, &d.w.layer[d.layer].heads[h], r.pos[p.to-1]+1
+	cw, qk, qw, o := c.cacheWidth(), c.qkDim(), c.qWidth(), c.oWidth()
+	width, all := qk+c.VDim, r.pos[p.to-1]+1
 	pages := d.slots[r.slot[p.from]].pages
 	for at := 0; at < all; at += pageTokens {
 		n, rows, to := min(pageTokens, all-at), d.cache.at(d.layer, pages[at/pageTokens]), w.kv[at*width:]
-		head.keys.Multiply(n, rows, cw, 0, c.NopeDim, to, width, false, s)
-		for i := range n {
-			copy(to[i*width+c.NopeDim:][:c.RopeDim], rows[i*cw+latent:])
+		if c.grouped() {
+			key, value := c.spans(head)
+			for i := range n {
+				copy(to[i*width:][:qk], rows[i*cw+key.From:])
+				copy(to[i*width+qk:][:c.VDim], rows[i*cw+value.From:])
+			}
+			continue
 		}
-		head.values.Multiply(n, rows, cw, 0, c.VDim, to[qk:], width, false, s)
+		m := &d.w.layer[d.layer].heads[head]
+		m.keys.Multiply(n, rows, cw, 0, c.NopeDim, to, width, false, s)
+		for i := range n {
+			copy(to[i*width+c.NopeDim:][:c.RopeDim], rows[i*cw+c.KVLoraRank:])
+		}
+		m.values.Multiply(n, rows, cw, 0, c.VDim, to[qk:], width, false, s)
 	}
-	for from := p.from; from < p.to; from += blockRows {
-		to := min(from+blockRows, p.to)
-		n, keys, ld := to-from, r.pos[to-1]+1, d.maxContext
-		kernel.GemmSerial(kernel.NT, n, keys, qk, r.q[from*qw+h*qk:], qw, w.kv, width, w.score, ld, false, kernel.F32, s)
-		for i := range n {
-			row, see := w.score[i*ld:][:keys], r.pos[from+i]+1
-			kernel.Softmax(row[:see])
-			clear(row[see:])
+	for h := head * c.queriesOf(); h < (head+1)*c.queriesOf(); h++ {
+		for from := p.from; from < p.to; from += blockRows {
+			to := min(from+blockRows, p.to)
+			n, keys, ld := to-from, r.pos[to-1]+1, d.maxContext
+			kernel.GemmSerial(kernel.NT, n, keys, qk, r.q[from*qw+h*qk:], qw, w.kv, width, w.score, ld, false, kernel.F32, s)
+			for i := range n {
+				row, see := w.score[i*ld:][:keys], r.pos[from+i]+1
+				kernel.Softmax(row[:see])
+				clear(row[see:])
+			}
+			kernel.GemmSerial(kernel.NN, n, c.VDim, keys, w.score, ld, w.kv[qk:], width, r.out[from*o+h*c.VDim:], o, false, kernel.F32, s)
 		}
-		kernel.GemmSerial(kernel.NN, n, c.VDim, keys, w.score, ld, w.kv[qk:], width, r.out[from*o+h*c.VDim:], o, false, kernel.F32, s)
 	}
 }
 

@@ -23,6 +23,15 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
 	normRows(x.xn, x.x, w.attnNorm, x.rstd, d, d, from, to, float32(c.NormEps))
 	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false, s)
+	if c.grouped() {
+		for i := from; i < to; i++ {
+			cos, sin := p.rope.at(int(p.position[i]))
+			for h := range c.Heads + c.KVHeads { // queries and keys
+				kernel.RotaryInterleaved(x.in[i*in+h*c.RopeDim:][:c.RopeDim], cos, sin, false)
+			}
+		}
+		return
+	}
 	if c.QLoraRank > 0 {
 		normRows(x.qn, x.in, w.qNorm, x.qRstd, in, qIn, from, to, latentEps)
 		kernel.GemmPackedSerial(n, x.qn[from*qIn:], qIn, m.qB, x.q[from*x.ldq:], x.ldq, false, s)
@@ -56,12 +65,17 @@ func (p *Pass) attend(part, worker int) {
 	c, x := &p.config, &p.act[p.layer]
 	s, h := part/c.Heads, part%c.Heads
 	from, to := p.batch.bounds(s)
+	k, v := x.keys(c, h, from)
 	kernel.AttentionForward(to-from, c.qkDim(), c.VDim,
-		x.q[from*x.ldq+h*c.qkDim():], x.ldq,
-		x.k[from*c.qWidth()+h*c.qkDim():], c.qWidth(),
-		x.kv[from*c.kvWidth()+h*(c.NopeDim+c.VDim)+c.NopeDim:], c.kvWidth(),
+		x.q[from*x.ldq+h*c.qkDim():], x.ldq, k, x.ldk, v, x.ldv,
 		x.out[from*c.oWidth()+h*c.VDim:], c.oWidth(),
 		x.lse[h*p.maxTokens+from:], p.scale, p.precision, p.pool.Scratch(worker))
+}
+
+// keys are the keys and the values that a head reads, from a row on.
+func (x *activations) keys(c *Config, h, from int) (k, v []float32) {
+	h /= c.queriesOf()
+	return x.k[from*x.ldk+h*c.qkDim():], x.v[from*x.ldv+h*(c.NopeDim+c.VDim):]
 }
 
 // afterAttention adds attention and MLP to the residual stream. In a layer with

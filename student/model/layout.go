@@ -37,11 +37,11 @@ type weights[F number] struct {
 
 type layerWeights[F number] struct {
 	attnNorm []F // [d]
-	in       []F // [inWidth, d]: W_Q or W_QA, then W_DKV, then W_KR
+	in       []F // [inWidth, d]: W_Q or W_QA, then W_DKV, then W_KR; grouped: W_Q, W_K, W_V
 	qNorm    []F // [q_lora_rank], or empty
 	qB       []F // [H·(n+r), q_lora_rank], or empty
-	kvNorm   []F // [kv_lora_rank]
-	kvB      []F // [H·(n+v), kv_lora_rank]
+	kvNorm   []F // [kv_lora_rank], or empty
+	kvB      []F // [H·(n+v), kv_lora_rank], or empty
 	out      []F // [d, H·v]
 	ffnNorm  []F // [d]
 
@@ -160,8 +160,15 @@ func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {
 		a.take(KindMatrix, name+".self_attn.q_proj.weight", c.qWidth(), d)
 		a.heads(c.Heads, c.qkDim())
 	}
-	a.take(KindMatrix, name+".self_attn.kv_a_proj_with_mqa.weight", c.cacheWidth(), d)
-	a.blocks(c.KVLoraRank, c.RopeDim)
+	if c.grouped() {
+		for _, proj := range []string{"k", "v"} {
+			a.take(KindMatrix, name+".self_attn."+proj+"_proj.weight", c.KVHeads*c.VDim, d)
+			a.heads(c.KVHeads, c.VDim)
+		}
+	} else {
+		a.take(KindMatrix, name+".self_attn.kv_a_proj_with_mqa.weight", c.cacheWidth(), d)
+		a.blocks(c.KVLoraRank, c.RopeDim)
+	}
 	l.in = a.view(at)
 	if c.QLoraRank > 0 {
 		a.align()
@@ -170,11 +177,13 @@ func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {
 		l.qB = a.take(KindMatrix, name+".self_attn.q_b_proj.weight", c.qWidth(), c.QLoraRank)
 		a.heads(c.Heads, c.qkDim())
 	}
-	a.align()
-	l.kvNorm = a.take(KindNorm, name+".self_attn.kv_a_layernorm.weight", c.KVLoraRank)
-	a.align()
-	l.kvB = a.take(KindMatrix, name+".self_attn.kv_b_proj.weight", c.kvWidth(), c.KVLoraRank)
-	a.heads(c.Heads, c.NopeDim+c.VDim)
+	if !c.grouped() {
+		a.align()
+		l.kvNorm = a.take(KindNorm, name+".self_attn.kv_a_layernorm.weight", c.KVLoraRank)
+		a.align()
+		l.kvB = a.take(KindMatrix, name+".self_attn.kv_b_proj.weight", c.kvWidth(), c.KVLoraRank)
+		a.heads(c.Heads, c.NopeDim+c.VDim)
+	}
 	a.align()
 	l.out = a.take(KindMatrix, name+".self_attn.o_proj.weight", d, c.oWidth())
 	a.writes()

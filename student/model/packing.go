@@ -16,7 +16,7 @@ type packing struct {
 }
 
 type packedLayer struct {
-	in, qB, kvB, out *kernel.PackedB // qB is nil without q_lora_rank
+	in, qB, kvB, out *kernel.PackedB // qB and kvB are nil without their latents
 	dense            packedMLP       // nil in a layer with experts
 	router           *kernel.PackedB // nil in a dense layer
 	expert           []packedMLP
@@ -42,7 +42,9 @@ func newPacking(m *Model, op kernel.Op, precision kernel.Precision) *packing {
 		if c.QLoraRank > 0 {
 			l.qB = p.add(w.qB, c.qWidth(), c.QLoraRank)
 		}
-		l.kvB = p.add(w.kvB, c.kvWidth(), c.KVLoraRank)
+		if !c.grouped() {
+			l.kvB = p.add(w.kvB, c.kvWidth(), c.KVLoraRank)
+		}
 		l.out = p.add(w.out, c.Hidden, c.oWidth())
 		if !c.isMoE(i) {
 			l.dense = p.addMLP(w.dense, c.Hidden)

@@ -28,12 +28,19 @@ func experts(c *Config) {
 	c.MoEIntermediate, c.RoutedExperts, c.SharedExperts, c.TopK, c.RoutedScale = 5, 5, 2, 2, 1.7
 }
 
+func grouped(c *Config) {
+	c.Heads, c.KVHeads = 6, 2
+	c.NopeDim, c.RopeDim, c.VDim, c.KVLoraRank = 0, 6, 6, 0
+}
+
 var oddModels = []struct {
 	name   string
 	config Config
 }{
 	{"dense", odd(func(*Config) {})},
 	{"dense q_lora tied", odd(func(c *Config) { c.QLoraRank, c.TieEmbeddings = 7, true })},
+	{"multi-head", odd(func(c *Config) { grouped(c); c.KVHeads = c.Heads })},
+	{"grouped tied", odd(func(c *Config) { grouped(c); c.TieEmbeddings = true })},
 	{"moe", odd(experts)},
 	{"moe q_lora", odd(func(c *Config) { experts(c); c.QLoraRank = 7; c.DenseLayers, c.TopK = 0, 3 })},
 }

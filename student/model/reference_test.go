@@ -84,9 +84,24 @@ func rotate(x []float64, pos int, theta float64) []float64 {
 func (r *reference) attention(l *layerWeights[float64], xs [][]float64) [][]float64 {
 	c := r.config
 	n, rope, v := c.NopeDim, c.RopeDim, c.VDim
+	// Queries; each head's keys without position and values; rotated keys, one for
+	// all heads or one for each.
 	var qs, kvs, keys [][]float64
+	keyStep := 0
 	for pos, x := range xs {
 		in := product(l.in, x)
+		if c.grouped() {
+			keyStep = rope
+			var q, k, kv []float64
+			for h := range c.Heads {
+				g := h / (c.Heads / c.KVHeads)
+				q = append(q, rotate(in[h*v:][:v], pos, c.RopeTheta)...)
+				k = append(k, rotate(in[(c.Heads+g)*v:][:v], pos, c.RopeTheta)...)
+				kv = append(kv, in[(c.Heads+c.KVHeads+g)*v:][:v]...)
+			}
+			qs, kvs, keys = append(qs, q), append(kvs, kv), append(keys, k)
+			continue
+		}
 		q := in[:c.qIn()]
 		if c.QLoraRank > 0 {
 			q = product(l.qB, rmsNorm(q, l.qNorm, 1e-6))
@@ -111,7 +126,7 @@ func (r *reference) attention(l *layerWeights[float64], xs [][]float64) [][]floa
 					score += q[h*(n+rope)+a] * kvs[j][h*(n+v)+a]
 				}
 				for a := range rope {
-					score += q[h*(n+rope)+n+a] * keys[j][a]
+					score += q[h*(n+rope)+n+a] * keys[j][h*keyStep+a]
 				}
 				e[j] = math.Exp(score / math.Sqrt(float64(n+rope)))
 				total += e[j]

@@ -83,8 +83,8 @@ type Options struct {
 
 var precisions = map[string]kernel.Precision{kernel.F32.String(): kernel.F32, kernel.BF16.String(): kernel.BF16}
 
-// withDefaults fills what is zero and refuses what cannot be meant.
-func (o Options) withDefaults() (Options, error) {
+// WithDefaults fills what is zero, as SFT does, and refuses what cannot be meant.
+func (o Options) WithDefaults() (Options, error) {
 	var bad []string
 	check := func(ok bool, format string, args ...any) {
 		if !ok {

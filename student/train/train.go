@@ -148,7 +148,7 @@ type state struct {
 }
 
 func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*run, error) {
-	opt, err := opt.withDefaults()
+	opt, err := opt.WithDefaults()
 	if err != nil {
 		return nil, err
 	}

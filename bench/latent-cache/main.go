@@ -1,7 +1,7 @@
 // Command latent-cache asks what the latent cache saves and costs: it trains a
-// student whose attention caches a latent with the product's own loop, its twin
-// with multi-head attention in PyTorch on the same batches, and compares cache and
-// held-out loss over several seeds. See README.md.
+// student whose attention caches a latent, and its twin with multi-head attention,
+// with the product's own loop on the same batches, and compares cache and held-out
+// loss over several seeds. PyTorch repeats one twin's training. See README.md.
 package main
 
 import (
@@ -13,8 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/gonum/stat"
 
@@ -30,18 +30,17 @@ const (
 	heldoutEvery = 16
 )
 
-// The rates of both sides, found on the student, at 4 layers, and on seed 0, which
-// is in no figure.
-const (
-	rate      = 4e-3 // norms
-	embedRate = 0.08
-	headRate  = 0.04
-	muonRate  = 0.01
+// rates are the learning rates of a side, found on seed 0, which is in no figure.
+type rates struct{ norms, embeddings, head, muon float64 }
+
+var (
+	latentRates = rates{norms: 4e-3, embeddings: 0.08, head: 0.04, muon: 0.01}
+	headsRates  = rates{norms: 4e-3, embeddings: 0.08, head: 0.04, muon: 0.01}
 )
 
-// config is the student: 8 heads of 32 at d 256, a latent of 48 and a rotary key
+// latent is the student: 8 heads of 32 at d 256, a latent of 48 and a rotary key
 // of 32.
-func config(vocab int) model.Config {
+func latent(vocab int) model.Config {
 	return model.Config{
 		VocabSize: vocab, Hidden: 256, Layers: 8, Heads: 8,
 		NopeDim: 32, RopeDim: 32, VDim: 32, KVLoraRank: 48,
@@ -50,10 +49,16 @@ func config(vocab int) model.Config {
 	}
 }
 
-// cacheBytes is what a decoder of the student has allocated for each token and
-// layer of its cache.
-func cacheBytes() (float64, error) {
-	m, err := model.New(config(vocabulary), 1)
+// multiHead is the twin: each head has a key and a value of its own.
+func multiHead(vocab int) model.Config {
+	c := latent(vocab)
+	c.NopeDim, c.KVLoraRank, c.KVHeads = 0, 0, c.Heads
+	return c
+}
+
+// cacheBytes is what a decoder has allocated for each token and layer of its cache.
+func cacheBytes(c model.Config) (float64, error) {
+	m, err := model.New(c, 1)
 	if err != nil {
 		return 0, err
 	}
@@ -62,7 +67,7 @@ func cacheBytes() (float64, error) {
 	return float64(model.NewDecoder(m, pool, model.DecoderOptions{MaxContext: 128}).CacheBytes()), nil
 }
 
-// setup is a training as the other side has to repeat it; in setup.json beside
+// setup is a training as PyTorch has to repeat it; in setup.json beside
 // weights.safetensors.
 type setup struct {
 	Config  model.Config     `json:"config"`
@@ -73,19 +78,12 @@ type setup struct {
 	Rates   []float64        `json:"rates"` // by step, what the schedule multiplies learning rates by
 }
 
-// found is what the other side tells of a training.
-type found struct {
-	Heldout    float64 `json:"heldout"`
-	Params     int64   `json:"params"`
-	CacheBytes float64 `json:"cache_bytes"`
-}
-
 func main() {
 	b := bench{study: trial.Study{Bench: "latent-cache", Tokens: 1_500_000, Seeds: 3}}
 	trial.DataFlag(&b.data)
-	flag.StringVar(&b.work, "work", "", "an existing directory for trainings that the other side repeats")
+	flag.StringVar(&b.work, "work", "", "an existing directory for the training that PyTorch repeats")
 	flag.StringVar(&b.python, "python", "", "the interpreter that has PyTorch")
-	flag.StringVar(&b.twin, "twin", "", "the other side's program, twin.py")
+	flag.StringVar(&b.twin, "twin", "", "its program, twin.py")
 	b.study.Main(b.run)
 }
 
@@ -100,63 +98,84 @@ func (b *bench) run(stdout, stderr io.Writer) error {
 		return err
 	}
 	var ours, theirs, ratio []float64
-	var params int64    // of the student
-	var last found      // of the twins
-	var crossed float64 // the student's loss where PyTorch trains it, over ours
+	var params [2]int64
+	var crossed float64 // the first twin's loss where PyTorch trains it, over ours
 	for seed := 1; seed <= b.study.Seeds; seed++ {
-		dir := filepath.Join(b.work, "twin-"+strconv.Itoa(seed))
-		latent, err := b.teach(dir, texts, seed)
+		lessons, err := trial.Split(texts, uint64(seed), vocabulary, heldoutEvery, true)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stderr, "seed %d: latent attention, held-out loss %.5f, %.0f s\n", seed, latent.Heldout, latent.Seconds)
+		teach := func(what string, c model.Config, by rates, dir string) (trial.Taught, error) {
+			t, err := b.teach(c, by, lessons, seed, dir)
+			if err == nil {
+				fmt.Fprintf(stderr, "seed %d: %s, held-out loss %.5f, %.0f s\n", seed, what, t.Heldout, t.Seconds)
+			}
+			return t, err
+		}
+		compressed, err := teach("latent attention", latent(lessons.Vocabulary), latentRates, "")
+		if err != nil {
+			return err
+		}
+		dir := ""
 		if seed == 1 {
-			same, err := b.other(stderr, dir, "--latent")
+			dir = filepath.Join(b.work, "twin")
+		}
+		whole, err := teach("multi-head attention", multiHead(lessons.Vocabulary), headsRates, dir)
+		if err != nil {
+			return err
+		}
+		if seed == 1 {
+			loss, err := b.repeat(stderr, dir)
 			if err != nil {
 				return err
 			}
-			crossed = same.Heldout / latent.Heldout
-			fmt.Fprintf(stderr, "seed %d: the same student trained by PyTorch, held-out loss %.5f\n", seed, same.Heldout)
+			fmt.Fprintf(stderr, "seed %d: multi-head attention trained by PyTorch, held-out loss %.5f\n", seed, loss)
+			crossed = loss / whole.Heldout
 		}
-		if last, err = b.other(stderr, dir); err != nil {
-			return err
-		}
-		fmt.Fprintf(stderr, "seed %d: multi-head attention, held-out loss %.5f\n", seed, last.Heldout)
-		params, _ = latent.Config.Params()
-		ours, theirs = append(ours, latent.Heldout), append(theirs, last.Heldout)
-		ratio = append(ratio, latent.Heldout/last.Heldout)
+		params[0], _ = compressed.Config.Params()
+		params[1], _ = whole.Config.Params()
+		ours, theirs = append(ours, compressed.Heldout), append(theirs, whole.Heldout)
+		ratio = append(ratio, compressed.Heldout/whole.Heldout)
 	}
 	r := b.study.Report()
-	bytes, err := cacheBytes()
+	small, err := cacheBytes(latent(vocabulary))
 	if err != nil {
 		return err
 	}
-	r.Line("cache for a token and layer: latent %.0f bytes, multi-head %.0f, %.2f times smaller", bytes, last.CacheBytes, last.CacheBytes/bytes)
-	r.Figure("smaller", last.CacheBytes/bytes)
+	large, err := cacheBytes(multiHead(vocabulary))
+	if err != nil {
+		return err
+	}
+	r.Line("cache for a token and layer: latent %.0f bytes, multi-head %.0f, %.2f times smaller", small, large, large/small)
+	r.Figure("smaller", large/small)
 	r.Line("held-out loss: latent %.5f, multi-head %.5f", stat.Mean(ours, nil), stat.Mean(theirs, nil))
 	r.Mean("loss_ratio", "latent over multi-head", "%.4f", ratio)
-	r.Line("parameters: latent %d, multi-head %d", params, last.Params)
-	r.Line("the latent student of seed 1, trained by PyTorch from the same weights on the same batches: %.4f of our held-out loss", crossed)
+	r.Line("parameters: latent %d, multi-head %d", params[0], params[1])
+	r.Line("the multi-head student of seed 1, trained by PyTorch in fp32 from the same weights on the same batches: %.4f of our held-out loss", crossed)
 	r.Figure("crossed", crossed)
 	return r.Print(stdout)
 }
 
-// teach trains the student and leaves in dir what the other side needs.
-func (b *bench) teach(dir string, texts []trial.Text, seed int) (trial.Taught, error) {
-	lessons, err := trial.Split(texts, uint64(seed), vocabulary, heldoutEvery, true)
+// teach trains a student and, if dir is not empty, leaves there what is needed to
+// repeat the training.
+func (b *bench) teach(c model.Config, by rates, lessons trial.Lessons, seed int, dir string) (trial.Taught, error) {
+	opt := train.Options{
+		Tokens: b.study.Tokens, Precision: "auto", Seed: uint64(seed),
+		LR: by.norms, EmbedLR: by.embeddings, HeadLR: by.head, MuonLR: by.muon,
+	}
+	if dir == "" {
+		return trial.Teach(c, lessons, opt, 1, nil)
+	}
+	opt, err := opt.WithDefaults() // PyTorch must be told all
 	if err != nil {
 		return trial.Taught{}, err
 	}
-	s := setup{
-		Config: config(lessons.Vocabulary), Data: lessons.Train, Heldout: lessons.Heldout,
-		// All that the other side needs is spelled out.
-		Options: train.Options{Tokens: b.study.Tokens, BatchTokens: 2048, LR: rate, EmbedLR: embedRate, HeadLR: headRate, MuonLR: muonRate, ClipNorm: 1, Seed: uint64(seed)},
-	}
+	s := setup{Config: c, Data: lessons.Train, Heldout: lessons.Heldout, Options: opt}
 	place := make(map[string]int, len(s.Data))
 	for i, d := range s.Data {
 		place[fmt.Sprint(d.Tokens[:len(d.Tokens)-1])] = i
 	}
-	latent, err := trial.Teach(s.Config, lessons, s.Options, 1, func(p train.Progress) {
+	taught, err := trial.Teach(c, lessons, opt, 1, func(p train.Progress) {
 		batch, _ := p.Look()
 		var step []int
 		for i, from := range batch.Starts {
@@ -166,15 +185,15 @@ func (b *bench) teach(dir string, texts []trial.Text, seed int) (trial.Taught, e
 			}
 			step = append(step, place[fmt.Sprint(batch.Tokens[from:to])])
 		}
-		s.Steps, s.Rates = append(s.Steps, step), append(s.Rates, p.LR/s.Options.LR)
+		s.Steps, s.Rates = append(s.Steps, step), append(s.Rates, p.LR/opt.LR)
 	})
 	if err != nil {
-		return latent, err
+		return taught, err
 	}
-	return latent, s.write(dir)
+	return taught, s.write(dir)
 }
 
-// write leaves the setup and the student's first weights in a new directory.
+// write leaves the setup and the first weights in a new directory.
 func (s *setup) write(dir string) error {
 	m, err := model.New(s.Config, s.Options.Seed)
 	if err != nil {
@@ -193,20 +212,21 @@ func (s *setup) write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "setup.json"), text, 0o644)
 }
 
-// other repeats the training in dir on the other side.
-func (b *bench) other(stderr io.Writer, dir string, args ...string) (f found, err error) {
-	cmd := exec.Command(b.python, slices.Concat([]string{b.twin, dir}, args)...)
+// repeat has PyTorch repeat the training in dir, and returns the held-out loss.
+func (b *bench) repeat(stderr io.Writer, dir string) (float64, error) {
+	cmd := exec.Command(b.python, b.twin, dir)
 	cmd.Env = append(os.Environ(), "OMP_WAIT_POLICY=passive") // threads that spin while they wait crawl where there is other work
 	cmd.Stderr = stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return f, fmt.Errorf("%s: %w", cmd, err)
+		return 0, fmt.Errorf("%s: %w", cmd, err)
 	}
-	if err := json.Unmarshal(out, &f); err != nil {
-		return f, fmt.Errorf("%s: %w: %s", cmd, err, out)
+	loss, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+	if err == nil && (math.IsNaN(loss) || loss <= 0) {
+		err = fmt.Errorf("held-out loss is %v", loss)
 	}
-	if math.IsNaN(f.Heldout) || f.Heldout == 0 {
-		return f, fmt.Errorf("%s: held-out loss is %v", cmd, f.Heldout)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", cmd, err)
 	}
-	return f, nil
+	return loss, nil
 }

@@ -116,6 +116,21 @@ class Attention(nn.Module):
         return self.o_proj(batch.attend(q, k, v, self.scale))
 
 
+class Heads(nn.Module):
+    """Multi-head attention whose heads are rotated whole."""
+
+    def __init__(self, c):
+        super().__init__()
+        d, self.heads, self.width = c["hidden_size"], c["num_attention_heads"], c["v_head_dim"]
+        assert c["num_key_value_heads"] == self.heads
+        self.q_proj, self.k_proj, self.v_proj = (linear(self.heads * self.width, d) for _ in range(3))
+        self.o_proj = linear(d, self.heads * self.width)
+
+    def forward(self, x, batch, turn):
+        q, k, v = (p(x).view(-1, self.heads, self.width) for p in (self.q_proj, self.k_proj, self.v_proj))
+        return self.o_proj(batch.attend(rotate(q, turn), rotate(k, turn), v, 1 / math.sqrt(self.width)))
+
+
 class MLP(nn.Module):
     def __init__(self, d, width):
         super().__init__()
@@ -196,7 +211,7 @@ class Layer(nn.Module):
         super().__init__()
         d = c["hidden_size"]
         self.input_layernorm, self.post_attention_layernorm = (nn.RMSNorm(d, eps=c["rms_norm_eps"]) for _ in range(2))
-        self.self_attn = Attention(c)
+        self.self_attn = (Heads if c.get("num_key_value_heads") else Attention)(c)
         self.mlp = MLP(d, c["intermediate_size"]) if i < c["first_k_dense_replace"] else Mixture(c)
 
     def forward(self, x, batch, turn):
@@ -271,7 +286,7 @@ def heights(name, c):
     """The rows of the matrices that stand below each other in a parameter, as the
     projections of heads do; None if it is a single one, or a stack of experts."""
     key = c["qk_nope_head_dim"] + c["qk_rope_head_dim"]
-    if "q_proj" in name or "q_b_proj" in name:
+    if any(p in name for p in ("q_proj", "q_b_proj", "k_proj", "v_proj")):
         return [key] * c["num_attention_heads"]
     if "kv_b_proj" in name:
         return [c["qk_nope_head_dim"] + c["v_head_dim"]] * c["num_attention_heads"]

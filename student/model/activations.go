@@ -9,17 +9,18 @@ type activations struct {
 	in    []float32 // [T, inWidth] queries or their latent, latent, rotary key; grouped: queries, keys, values
 	qn    []float32 // [T, q_lora_rank] norm of the query latent
 	qRstd []float32 // [T]
-	q     []float32 // [T, H·(n+r)] rotated; lies in in without q_lora_rank
+	q     []float32 // [T, H·(n+r)] rotated; lies in in without q_lora_rank and norms of heads
 	ldq   int
 	cn    []float32 // [T, c] norm of the latent
 	cRstd []float32 // [T]
 	kv    []float32 // [T, H·(n+v)] keys without position, and values
-	k     []float32 // [T, H·(n+r)] whole keys; grouped: [T, KVHeads·r], lies in in
+	k     []float32 // [T, H·(n+r)] whole keys; grouped: [T, KVHeads·r], lies as q does
 	ldk   int
 	v     []float32 // the values, from the first head's on; lies in kv or in
 	ldv   int
 	out   []float32 // [T, H·v] what attention read
 	lse   []float32 // [H, T]
+	hRstd []float32 // [T, H+KVHeads] of the norms of heads
 
 	x1, x1n []float32 // [T, d] residual stream after attention, and its norm
 	rstd1   []float32 // [T]
@@ -67,6 +68,7 @@ type workspace struct {
 	dh  []float32 // [blockRows, width of the widest SwiGLU]
 	dcn []float32 // [blockRows, c]
 	dqn []float32 // [blockRows, q_lora_rank]
+	dqk []float32 // [r] of one head's normed query or key
 }
 
 // blockRows is how many tokens a part works on: enough to use a packed matrix
@@ -111,9 +113,13 @@ func (p *Pass) layout(a *arena) {
 			x.q, x.ldq = a.take(t*c.qWidth()), c.qWidth()
 		}
 		if c.grouped() {
-			x.ldk, x.ldv = c.inWidth(), c.inWidth()
+			if keys := c.KVHeads * c.VDim; c.QKNorm {
+				x.ldq = c.qWidth() + keys
+				x.q, x.hRstd = a.take(t*x.ldq), a.take(t*(c.Heads+c.KVHeads))
+			}
+			x.ldk, x.ldv = x.ldq, c.inWidth()
 			if x.in != nil {
-				x.k, x.v = x.in[c.qWidth():], x.in[c.qWidth()+c.KVHeads*c.VDim:]
+				x.k, x.v = x.q[c.qWidth():], x.in[c.qWidth()+c.KVHeads*c.VDim:]
 			}
 		} else {
 			x.cn, x.cRstd = a.take(t*c.KVLoraRank), a.take(t)
@@ -160,6 +166,7 @@ func (p *Pass) layout(a *arena) {
 		w := &p.work[i]
 		w.dxn, w.dh = a.take(blockRows*d), a.take(blockRows*width)
 		w.dcn, w.dqn = a.take(blockRows*c.KVLoraRank), a.take(blockRows*c.QLoraRank)
+		w.dqk = a.take(c.RopeDim)
 	}
-	p.normParts = a.take(blocks(t) * p.normWidth())
+	p.vectorParts = a.take(blocks(t) * p.vectorWidth())
 }

@@ -2,19 +2,24 @@ package model
 
 import "retort/internal/kernel"
 
-// normWidth is the number of norm gains of the whole model.
-func (p *Pass) normWidth() int { return p.config.Layers*p.layerNorms() + p.config.Hidden }
-
-// layerNorms is the number of a layer's: attention, MLP, latent, query latent.
-func (p *Pass) layerNorms() int {
-	return 2*p.config.Hidden + p.config.KVLoraRank + p.config.QLoraRank
+// vectorWidth is the number of elements of all parameters that are no matrices.
+func (p *Pass) vectorWidth() int {
+	_, n := carveVectors[float32](&p.config, nil)
+	return p.config.Layers*n + p.config.Hidden
 }
 
-// normPart is where a block of rows adds its part of the gradients of a layer's
-// norms (of the final norm for layer = Layers), so that blocks can run in any
-// order and be summed in theirs.
-func (p *Pass) normPart(layer, part int) []float32 {
-	return p.normParts[part*p.normWidth()+layer*p.layerNorms():]
+// vectorPart is where a block of rows adds its part of the gradients of a layer's
+// vectors, so that blocks can run in any order and be summed in theirs.
+func (p *Pass) vectorPart(layer, part int) layerVectors[float32] {
+	_, n := carveVectors[float32](&p.config, nil)
+	v, _ := carveVectors(&p.config, p.vectorParts[part*p.vectorWidth()+layer*n:])
+	return v
+}
+
+// finalPart is the same for the final norm.
+func (p *Pass) finalPart(part int) []float32 {
+	end := (part + 1) * p.vectorWidth()
+	return p.vectorParts[end-p.config.Hidden : end]
 }
 
 // mlpGrad takes the gradient through a block's dense MLP to what attention
@@ -49,7 +54,7 @@ func (p *Pass) outGrad(part int, dxn []float32, s *kernel.Scratch) {
 	from, to := p.rows(part)
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
 	d, o := c.Hidden, c.oWidth()
-	dw := p.normPart(p.layer, part)[d : 2*d]
+	dw := p.vectorPart(p.layer, part).ffnNorm
 	for i := from; i < to; i++ {
 		kernel.RMSNormGradFrom(f.dx1[i*d:(i+1)*d], f.dx[i*d:(i+1)*d], dw, dxn[(i-from)*d:][:d], x.x1[i*d:(i+1)*d], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
 	}
@@ -77,26 +82,26 @@ func (p *Pass) attentionGrad(part, worker int) {
 func (p *Pass) inputGrad(part, worker int) {
 	from, to := p.rows(part)
 	c, x, f, work, s := &p.config, &p.act[p.layer], &p.flow, &p.work[worker], p.pool.Scratch(worker)
-	w, m, norms := &p.model.w.layer[p.layer], &p.backward.layer[p.layer], p.normPart(p.layer, part)
+	w, m, vectors := &p.model.w.layer[p.layer], &p.backward.layer[p.layer], p.vectorPart(p.layer, part)
 	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
-	for i := from; i < to; i++ {
-		if c.grouped() {
-			p.groupGrad(i)
-		} else {
+	if c.grouped() {
+		for i := from; i < to; i++ {
+			p.groupGrad(i, &vectors, work.dqk)
+		}
+	} else {
+		for i := from; i < to; i++ {
 			p.keyGrad(i)
 		}
-	}
-	if !c.grouped() {
 		kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false, s)
-		normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, norms[2*d:][:latent], x.cRstd, latent, from, to)
+		normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, vectors.kvNorm, x.cRstd, latent, from, to)
 	}
 	if c.QLoraRank > 0 {
 		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false, s)
-		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, norms[2*d+latent:][:qIn], x.qRstd, qIn, from, to)
+		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, vectors.qNorm, x.qRstd, qIn, from, to)
 	}
 	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false, s)
 	for i := from; i < to; i++ {
-		kernel.RMSNormGradFrom(f.dx[i*d:(i+1)*d], f.dx1[i*d:(i+1)*d], norms[:d], work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
+		kernel.RMSNormGradFrom(f.dx[i*d:(i+1)*d], f.dx1[i*d:(i+1)*d], vectors.attnNorm, work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
 	}
 }
 
@@ -116,24 +121,6 @@ func (p *Pass) keyGrad(i int) {
 		copy(kv[h*(c.NopeDim+c.VDim):][:c.NopeDim], k[at:])
 	}
 	kernel.RotaryInterleaved(shared, cos, sin, true)
-}
-
-// groupGrad sums the gradients of one token's keys and values over the heads that
-// read them, and turns rotated gradients back.
-func (p *Pass) groupGrad(i int) {
-	c, f := &p.config, &p.flow
-	cos, sin := p.rope.at(int(p.position[i]))
-	n, keys, in := c.VDim, c.KVHeads*c.VDim, f.din[i*c.inWidth():(i+1)*c.inWidth()]
-	clear(in[c.qWidth():])
-	for h := range c.Heads {
-		g := h / c.queriesOf() * n
-		dk, dv := in[c.qWidth()+g:][:n], in[c.qWidth()+keys+g:][:n]
-		kernel.Add(dk, dk, f.dk[i*c.qWidth()+h*n:][:n])
-		kernel.Add(dv, dv, f.dkv[i*c.kvWidth()+h*n:][:n])
-	}
-	for h := range c.Heads + c.KVHeads {
-		kernel.RotaryInterleaved(in[h*n:][:n], cos, sin, true)
-	}
 }
 
 // normGradRows sets rows [from, to) of dx to the gradient of the norm of x (both
@@ -206,11 +193,9 @@ func (p *Pass) clearGrads() {
 	}
 	clear(p.g.norm)
 	for i := range p.g.layer {
-		g := &p.g.layer[i]
-		clear(g.attnNorm)
-		clear(g.ffnNorm)
-		clear(g.kvNorm)
-		clear(g.qNorm)
+		for _, g := range p.g.layer[i].all() {
+			clear(g)
+		}
 	}
 }
 
@@ -227,20 +212,16 @@ func (p *Pass) embedGrad(part, _ int) {
 	}
 }
 
-// normGrad sums the blocks' parts of the gradients of one layer's norms.
-func (p *Pass) normGrad(layer, _ int) {
-	c := &p.config
-	d, latent := c.Hidden, c.KVLoraRank
+// vectorGrad sums the blocks' parts of the gradients of one layer's vectors.
+func (p *Pass) vectorGrad(layer, _ int) {
 	for part := range blocks(len(p.batch.Tokens)) {
-		dw := p.normPart(layer, part)
-		if layer == c.Layers {
-			kernel.Add(p.g.norm, p.g.norm, dw[:d])
+		if layer == p.config.Layers {
+			kernel.Add(p.g.norm, p.g.norm, p.finalPart(part))
 			continue
 		}
-		g := &p.g.layer[layer]
-		kernel.Add(g.attnNorm, g.attnNorm, dw[:d])
-		kernel.Add(g.ffnNorm, g.ffnNorm, dw[d:2*d])
-		kernel.Add(g.kvNorm, g.kvNorm, dw[2*d:][:latent])
-		kernel.Add(g.qNorm, g.qNorm, dw[2*d+latent:][:c.QLoraRank])
+		from := p.vectorPart(layer, part)
+		for i, g := range p.g.layer[layer].all() {
+			kernel.Add(g, g, from.all()[i])
+		}
 	}
 }

@@ -26,6 +26,11 @@ type Config struct {
 	// queries; as many as Heads is multi-head attention.
 	KVHeads int `json:"num_key_value_heads,omitempty"`
 
+	// QKVBias adds a bias to grouped queries, keys and values, as Qwen2 does; QKNorm
+	// norms each head's query and key before rotating them, as Qwen3 does.
+	QKVBias bool `json:"qkv_bias,omitempty"`
+	QKNorm  bool `json:"qk_norm,omitempty"`
+
 	Intermediate    int `json:"intermediate_size"`     // width of a dense layer's SwiGLU
 	MoEIntermediate int `json:"moe_intermediate_size"` // width of one expert
 	RoutedExperts   int `json:"n_routed_experts"`
@@ -96,6 +101,7 @@ func (c Config) Validate() error {
 		check(c.NopeDim == 0 && c.RopeDim == c.VDim, "grouped-query attention has heads of one size, all rotated, not %d + %d and %d", c.NopeDim, c.RopeDim, c.VDim)
 		check(c.KVLoraRank == 0 && c.QLoraRank == 0, "grouped-query attention has no latents, not %d and %d", c.KVLoraRank, c.QLoraRank)
 	} else {
+		check(!c.QKVBias && !c.QKNorm, "biases and norms of queries and keys need num_key_value_heads")
 		dim("qk_nope_head_dim", c.NopeDim)
 		dim("kv_lora_rank", c.KVLoraRank)
 	}
@@ -142,8 +148,8 @@ func (c Config) size(all bool) float64 {
 	if !c.TieEmbeddings {
 		n += embeddings
 	}
-	norms := 2*d + float64(c.KVLoraRank) + float64(c.QLoraRank)
-	n += float64(c.Layers) * (norms + c.attentionWeights())
+	_, vectors := carveVectors[float32](&c, nil)
+	n += float64(c.Layers) * (float64(vectors) + c.attentionWeights())
 	n += float64(c.DenseLayers) * 3 * d * float64(c.Intermediate)
 	experts := c.TopK
 	if all {

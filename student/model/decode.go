@@ -15,12 +15,13 @@ type decodeWeights struct {
 }
 
 type decodeLayer struct {
-	attnNorm, qNorm, kvNorm, ffnNorm, bias []float32
-	in, qB, out                            *kernel.Weights
-	heads                                  []headWeights // of latent attention
-	router                                 *kernel.Weights
-	mlp                                    decodeMLP // the dense one, or the shared expert
-	expert                                 []decodeMLP
+	layerVectors[float32]
+	in, qB, out *kernel.Weights
+	heads       []headWeights // of latent attention
+	bias        []float32     // the router's
+	router      *kernel.Weights
+	mlp         decodeMLP // the dense one, or the shared expert
+	expert      []decodeMLP
 }
 
 // headWeights are W_KVB of one head.
@@ -56,8 +57,7 @@ func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeigh
 	}
 	for i := range w.layer {
 		from, to := &m.w.layer[i], &w.layer[i]
-		to.attnNorm, to.qNorm = slices.Clone(from.attnNorm), slices.Clone(from.qNorm)
-		to.kvNorm, to.ffnNorm = slices.Clone(from.kvNorm), slices.Clone(from.ffnNorm)
+		to.layerVectors = from.layerVectors.clone(&c)
 		add(&to.in, f, kernel.NT, c.inWidth(), c.Hidden, from.in, c.Hidden)
 		if c.QLoraRank > 0 {
 			add(&to.qB, f, kernel.NT, c.qWidth(), c.QLoraRank, from.qB, c.QLoraRank)
@@ -230,23 +230,20 @@ func (d *Decoder) queriesPart(part, _ int) {
 	from, to := d.block(part, r.n)
 	for i := from; i < to; i++ {
 		row, q := r.in[i*in:(i+1)*in], r.q[i*qw:(i+1)*qw]
+		pos := r.pos[i]
+		cos, sin := d.rope.at(pos)
+		cached := d.cache.at(d.layer, d.slots[r.slot[i]].pages[pos/pageTokens])[pos%pageTokens*c.cacheWidth():]
+		if c.grouped() {
+			d.groupRow(l, q, row, cached, cos, sin)
+			continue
+		}
 		if c.QLoraRank == 0 {
 			copy(q, row)
 		}
-		cos, sin := d.rope.at(r.pos[i])
 		for h := range c.Heads {
 			kernel.RotaryInterleaved(q[h*c.qkDim()+c.NopeDim:][:c.RopeDim], cos, sin, false)
 		}
 		kernel.Scale(q, d.scale)
-		pos := r.pos[i]
-		cached := d.cache.at(d.layer, d.slots[r.slot[i]].pages[pos/pageTokens])[pos%pageTokens*c.cacheWidth():]
-		if c.grouped() {
-			copy(cached, row[qw:])
-			for g := range c.KVHeads {
-				kernel.RotaryInterleaved(cached[g*c.RopeDim:][:c.RopeDim], cos, sin, false)
-			}
-			continue
-		}
 		kernel.RMSNorm(cached[:latent], row[qIn:][:latent], l.kvNorm, latentEps)
 		key := cached[latent:][:c.RopeDim]
 		copy(key, row[qIn+latent:])
@@ -273,23 +270,6 @@ func (d *Decoder) attentionPart(part, worker int) {
 // paged is the layer of the cache as heads see it that match key and read value.
 func (d *Decoder) paged(key, value kernel.Span) kernel.Paged {
 	return kernel.Paged{Rows: d.cache.rows[d.layer], PageRows: pageTokens, Width: d.config.cacheWidth(), Key: key, Value: value}
-}
-
-// spans are where a head's keys and values lie in a row of grouped attention's cache.
-func (c *Config) spans(head int) (key, value kernel.Span) {
-	return kernel.Span{From: head * c.VDim, N: c.VDim}, kernel.Span{From: (c.KVHeads + head) * c.VDim, N: c.VDim}
-}
-
-// readGroups is attention of one row, for keys and values [from, to).
-func (d *Decoder) readGroups(row, from, to, worker int) {
-	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
-	n, v := c.queriesOf(), c.VDim
-	pages := d.slots[r.slot[row]].pages
-	for g := from; g < to; g++ {
-		at := g * n * v
-		layer := d.paged(c.spans(g))
-		layer.Read(n, r.pos[row]+1, pages, r.q[row*c.qWidth()+at:], v, w.score, r.out[row*c.oWidth()+at:], v, s)
-	}
 }
 
 // readLatents is attention in absorbed form, of one row by heads [h0, h1).

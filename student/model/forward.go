@@ -25,10 +25,7 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false, s)
 	if c.grouped() {
 		for i := from; i < to; i++ {
-			cos, sin := p.rope.at(int(p.position[i]))
-			for h := range c.Heads + c.KVHeads { // queries and keys
-				kernel.RotaryInterleaved(x.in[i*in+h*c.RopeDim:][:c.RopeDim], cos, sin, false)
-			}
+			p.group(layer, i)
 		}
 		return
 	}

@@ -84,7 +84,7 @@ func (p *Pass) lossGradOf(part, worker int) {
 	d, v := p.config.Hidden, p.config.VocabSize
 	dxn := p.work[worker].dxn
 	kernel.GemmPackedSerial(to-from, grad, v, p.backward.head, dxn, d, false, p.pool.Scratch(worker))
-	dw := p.normPart(p.config.Layers, from/blockRows)[:d]
+	dw := p.finalPart(from / blockRows)
 	for i := from; i < to; i++ {
 		at := int(p.lossAt[i]) * d
 		dy := dxn[(i-from)*d:][:d]

@@ -15,12 +15,13 @@ const (
 	KindEmbedding             // token embeddings (and the output head, if tied)
 	KindHead                  // the output head
 	KindNorm                  // a norm's gains
-	kindBias                  // the router's selection bias: moved by load, not by gradient
+	KindBias                  // a projection's bias
+	kindLoad                  // the router's selection bias: moved by load, not by gradient
 )
 
 // String names the kind.
 func (k Kind) String() string {
-	return [...]string{"matrix", "router", "embedding", "head", "norm", "bias"}[k]
+	return [...]string{"matrix", "router", "embedding", "head", "norm", "bias", "load"}[k]
 }
 
 // number is float32 in the product; tests run the same layout in float64.
@@ -36,14 +37,11 @@ type weights[F number] struct {
 }
 
 type layerWeights[F number] struct {
-	attnNorm []F // [d]
-	in       []F // [inWidth, d]: W_Q or W_QA, then W_DKV, then W_KR; grouped: W_Q, W_K, W_V
-	qNorm    []F // [q_lora_rank], or empty
-	qB       []F // [H·(n+r), q_lora_rank], or empty
-	kvNorm   []F // [kv_lora_rank], or empty
-	kvB      []F // [H·(n+v), kv_lora_rank], or empty
-	out      []F // [d, H·v]
-	ffnNorm  []F // [d]
+	layerVectors[F]
+	in  []F // [inWidth, d]: W_Q or W_QA, then W_DKV, then W_KR; grouped: W_Q, W_K, W_V
+	qB  []F // [H·(n+r), q_lora_rank], or empty
+	kvB []F // [H·(n+v), kv_lora_rank], or empty
+	out []F // [d, H·v]
 
 	dense mlpWeights[F] // of a dense layer
 
@@ -51,6 +49,52 @@ type layerWeights[F number] struct {
 	bias   []F // [experts]
 	expert []mlpWeights[F]
 	shared mlpWeights[F]
+}
+
+// layerVectors are a layer's parameters that are no matrices. What the architecture
+// does not have is empty.
+type layerVectors[F number] struct {
+	attnNorm, ffnNorm []F // [d]
+	qNorm, kvNorm     []F // [q_lora_rank], [kv_lora_rank]
+	inBias            []F // [inWidth] of queries, keys and values
+	qHead, kHead      []F // [r] norms of each head's query and key
+}
+
+// all are the vectors in order.
+func (v *layerVectors[F]) all() [7][]F {
+	return [...][]F{v.attnNorm, v.ffnNorm, v.qNorm, v.kvNorm, v.inBias, v.qHead, v.kHead}
+}
+
+// clone copies the vectors.
+func (v *layerVectors[F]) clone(c *Config) layerVectors[F] {
+	_, n := carveVectors[F](c, nil)
+	to, _ := carveVectors(c, make([]F, n))
+	for i, x := range to.all() {
+		copy(x, v.all()[i])
+	}
+	return to
+}
+
+// carveVectors lays a layer's vectors out in x, which may be nil to learn its length.
+func carveVectors[F number](c *Config, x []F) (v layerVectors[F], n int) {
+	take := func(to *[]F, width int) {
+		if x != nil {
+			*to = x[n : n+width : n+width]
+		}
+		n += width
+	}
+	take(&v.attnNorm, c.Hidden)
+	take(&v.ffnNorm, c.Hidden)
+	take(&v.qNorm, c.QLoraRank)
+	take(&v.kvNorm, c.KVLoraRank)
+	if c.QKVBias {
+		take(&v.inBias, c.inWidth())
+	}
+	if c.QKNorm {
+		take(&v.qHead, c.RopeDim)
+		take(&v.kHead, c.RopeDim)
+	}
+	return v, n
 }
 
 // mlpWeights are a SwiGLU: down·(silu(gate·x) ⊙ up·x).
@@ -170,6 +214,20 @@ func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {
 		a.blocks(c.KVLoraRank, c.RopeDim)
 	}
 	l.in = a.view(at)
+	if c.QKVBias {
+		a.align()
+		at := a.at
+		a.take(KindBias, name+".self_attn.q_proj.bias", c.qWidth())
+		a.take(KindBias, name+".self_attn.k_proj.bias", c.KVHeads*c.VDim)
+		a.take(KindBias, name+".self_attn.v_proj.bias", c.KVHeads*c.VDim)
+		l.inBias = a.view(at)
+	}
+	if c.QKNorm {
+		a.align()
+		l.qHead = a.take(KindNorm, name+".self_attn.q_norm.weight", c.RopeDim)
+		a.align()
+		l.kHead = a.take(KindNorm, name+".self_attn.k_norm.weight", c.RopeDim)
+	}
 	if c.QLoraRank > 0 {
 		a.align()
 		l.qNorm = a.take(KindNorm, name+".self_attn.q_a_layernorm.weight", c.QLoraRank)
@@ -196,7 +254,7 @@ func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {
 	a.align()
 	l.router = a.take(KindRouter, name+".mlp.gate.weight", c.RoutedExperts, d)
 	a.align()
-	l.bias = a.take(kindBias, name+".mlp.gate.e_score_correction_bias", c.RoutedExperts)
+	l.bias = a.take(kindLoad, name+".mlp.gate.e_score_correction_bias", c.RoutedExperts)
 	l.expert = make([]mlpWeights[F], c.RoutedExperts)
 	for e := range l.expert {
 		l.expert[e] = a.mlp(fmt.Sprintf("%s.mlp.experts.%d", name, e), c.MoEIntermediate, d)

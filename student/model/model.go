@@ -101,7 +101,7 @@ func (m *Model) Tensors() []Tensor {
 func (m *Model) Parameters() []Parameter {
 	var ps []Parameter
 	for _, s := range m.specs {
-		if s.kind != kindBias {
+		if s.kind != kindLoad {
 			ps = append(ps, Parameter{Tensor: s.tensor(m.arena), Kind: s.kind, Blocks: s.blocks})
 		}
 	}
@@ -191,7 +191,7 @@ func (m *Model) initialise(s spec, seed uint64) {
 			x[i] = 1
 		}
 		return
-	case kindBias:
+	case KindBias, kindLoad:
 		return
 	}
 	name := fnv.New64a()

@@ -39,7 +39,8 @@ type Pass struct {
 	losses    []float32 // [losses]
 	flow      flow
 	work      []workspace
-	normParts []float32 // [blocks, normWidth] partial gradients of norms
+
+	vectorParts []float32 // [blocks, vectorWidth] partial gradients of norms and biases
 
 	batch      Batch
 	lossAt     []int32 // token index of each loss position
@@ -63,7 +64,7 @@ type regions struct {
 	// its gradient.
 	logits, loss, lossGrad func(part, worker int)
 	// Backward, in the order in which they run.
-	mlpGrad, expertGrad, moeGrad, attentionGrad, inputGrad, embedGrad, normGrad func(part, worker int)
+	mlpGrad, expertGrad, moeGrad, attentionGrad, inputGrad, embedGrad, vectorGrad func(part, worker int)
 }
 
 // balanceWeight is DeepSeek-V3's weight of the sequence-level balance loss.
@@ -116,7 +117,7 @@ func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxToken
 		experts: p.runExperts, combine: p.combine,
 		logits: p.logitsOf, loss: p.lossOf, lossGrad: p.lossGradOf,
 		mlpGrad: p.mlpGrad, expertGrad: p.expertGrad, moeGrad: p.moeGrad,
-		attentionGrad: p.attentionGrad, inputGrad: p.inputGrad, embedGrad: p.embedGrad, normGrad: p.normGrad,
+		attentionGrad: p.attentionGrad, inputGrad: p.inputGrad, embedGrad: p.embedGrad, vectorGrad: p.vectorGrad,
 	}
 	return p
 }
@@ -184,7 +185,7 @@ func (p *Pass) ExpertChoices() [][]int32 {
 func (p *Pass) Grads() []Tensor {
 	var ts []Tensor
 	for _, s := range p.model.specs {
-		if s.kind != kindBias {
+		if s.kind != kindLoad {
 			ts = append(ts, s.tensor(p.grad))
 		}
 	}
@@ -238,7 +239,7 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	}
 	p.backward.refresh(p.pool)
 	n := blocks(len(p.batch.Tokens))
-	clear(p.normParts)
+	clear(p.vectorParts)
 	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])
 	if !add {
 		p.clearGrads()
@@ -263,6 +264,6 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	}
 	p.multiplyGroups(add)
 	p.pool.Run((p.config.Hidden+embedColumns-1)/embedColumns, p.regions.embedGrad)
-	p.pool.Run(p.config.Layers+1, p.regions.normGrad)
+	p.pool.Run(p.config.Layers+1, p.regions.vectorGrad)
 	return p.meanLoss(), nil
 }

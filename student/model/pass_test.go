@@ -40,7 +40,9 @@ var oddModels = []struct {
 	{"dense", odd(func(*Config) {})},
 	{"dense q_lora tied", odd(func(c *Config) { c.QLoraRank, c.TieEmbeddings = 7, true })},
 	{"multi-head", odd(func(c *Config) { grouped(c); c.KVHeads = c.Heads })},
-	{"grouped tied", odd(func(c *Config) { grouped(c); c.TieEmbeddings = true })},
+	{"grouped biased", odd(func(c *Config) { grouped(c); c.QKVBias = true })},
+	{"grouped normed", odd(func(c *Config) { grouped(c); c.QKNorm = true })},
+	{"grouped tied", odd(func(c *Config) { grouped(c); c.TieEmbeddings, c.QKVBias, c.QKNorm = true, true, true })},
 	{"moe", odd(experts)},
 	{"moe q_lora", odd(func(c *Config) { experts(c); c.QLoraRank = 7; c.DenseLayers, c.TopK = 0, 3 })},
 }
@@ -59,7 +61,7 @@ func testModel(t testing.TB, c Config, seed uint64) *Model {
 			switch s.kind {
 			case KindNorm:
 				x[i] = 1 + 0.3*float32(rng.NormFloat64())
-			case kindBias:
+			case KindBias, kindLoad:
 				x[i] = 0.1 * float32(rng.NormFloat64())
 			}
 		}

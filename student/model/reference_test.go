@@ -92,11 +92,21 @@ func (r *reference) attention(l *layerWeights[float64], xs [][]float64) [][]floa
 		in := product(l.in, x)
 		if c.grouped() {
 			keyStep = rope
+			if c.QKVBias {
+				in = sum(in, l.inBias)
+			}
+			turned := func(head int, norm []float64) []float64 {
+				x := in[head*v:][:v]
+				if c.QKNorm {
+					x = rmsNorm(x, norm, c.NormEps)
+				}
+				return rotate(x, pos, c.RopeTheta)
+			}
 			var q, k, kv []float64
 			for h := range c.Heads {
 				g := h / (c.Heads / c.KVHeads)
-				q = append(q, rotate(in[h*v:][:v], pos, c.RopeTheta)...)
-				k = append(k, rotate(in[(c.Heads+g)*v:][:v], pos, c.RopeTheta)...)
+				q = append(q, turned(h, l.qHead)...)
+				k = append(k, turned(c.Heads+g, l.kHead)...)
 				kv = append(kv, in[(c.Heads+c.KVHeads+g)*v:][:v]...)
 			}
 			qs, kvs, keys = append(qs, q), append(kvs, kv), append(keys, k)

@@ -95,7 +95,7 @@ func newOptimizer(params []model.Parameter, grads []model.Tensor, opt Options, p
 			return nil, fmt.Errorf("optimiser: %s has %d elements and its gradient %d", t.Name, len(t.Data), len(grads[i].Data))
 		}
 		p := param{name: t.Name, shape: t.Shape, w: t.Data, g: grads[i].Data, m: make([]float32, len(t.Data))}
-		p.matrix = t.Kind != model.KindNorm
+		p.matrix = t.Kind != model.KindNorm && t.Kind != model.KindBias
 		p.muon = opt.Optimizer == "muon" && t.Kind == model.KindMatrix
 		switch {
 		case p.muon:

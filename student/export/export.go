@@ -130,6 +130,9 @@ func (opt *Options) check(m *model.Model, t *tokenizer.Tokenizer) error {
 	if opt.GGUFLayout != Absorbed && opt.GGUFLayout != Legacy {
 		return fmt.Errorf("GGUF layout %q is unknown, want %q or none", opt.GGUFLayout, Legacy)
 	}
+	if m.Config().KVHeads != 0 {
+		return errors.New("a model with grouped-query attention is not DeepSeek-V3's architecture, and no other is written yet")
+	}
 	if n := m.Config().VocabSize; n != t.VocabSize() {
 		return fmt.Errorf("the model has %d tokens and the tokenizer %d", n, t.VocabSize())
 	}

@@ -235,6 +235,12 @@ func TestNothingIsLeftOfAnExportThatFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	grouped := m.Config()
+	grouped.KVHeads, grouped.NopeDim, grouped.VDim, grouped.KVLoraRank, grouped.QLoraRank = 1, 0, grouped.RopeDim, 0, 0
+	llama, err := model.New(grouped, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	diverged := m.Clone()
 	diverged.Tensors()[3].Data[1] = float32(math.NaN())
 	for _, c := range []struct {
@@ -246,6 +252,7 @@ func TestNothingIsLeftOfAnExportThatFails(t *testing.T) {
 		{m, Options{GGUFType: "Q4_0"}, `"Q4_0" is unknown`},
 		{m, Options{GGUFLayout: "new"}, `"new" is unknown`},
 		{other, Options{}, "tokens and the tokenizer"},
+		{llama, Options{}, "grouped-query attention"},
 		{diverged, Options{}, "has diverged"},
 	} {
 		if _, err := Write(context.Background(), filepath.Join(parent, "m"), c.m, tok, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {

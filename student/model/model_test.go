@@ -65,6 +65,10 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		{"rms_norm_eps 0", func(c *Config) { c.NormEps = 0 }},
 		{"routed_scaling_factor +Inf", func(c *Config) { c.RoutedScale = math.Inf(1) }},
 		{"max_position_embeddings 0", func(c *Config) { c.MaxPositions = 0 }},
+		{"num_key_value_heads 4 does not divide", func(c *Config) { grouped(c); c.KVHeads = 4 }},
+		{"all rotated, not 2 + 6 and 6", func(c *Config) { grouped(c); c.NopeDim = 2 }},
+		{"has no latents, not 3 and 0", func(c *Config) { grouped(c); c.KVLoraRank = 3 }},
+		{"need num_key_value_heads", func(c *Config) { c.QKNorm = true }},
 		{"parameters are more", func(c *Config) { c.Hidden, c.VocabSize = 1<<20, 1<<20 }},
 	} {
 		c := odd(experts)

@@ -3,8 +3,8 @@
 //
 // It knows bytes, names, shapes and types, and nothing of what a model is; which
 // tensors and metadata a student needs is student/export's. Values cross its
-// border as float32; they lie in files as F32, F16 or BF16. Other types, such as
-// GGUF's quantised ones, are listed and can be skipped, but not converted.
+// border as float32; they lie in files as F32, F16 or BF16, or, to be read, in the
+// blocks of quant.go. Other types are listed and can be skipped, but not converted.
 //
 // Shapes are written outermost first, as in numpy: a matrix is [out, in], and a
 // row of in values is contiguous. (GGUF itself counts innermost first.)
@@ -178,8 +178,8 @@ func writeValues(w io.Writer, typ Type, data []float32) error {
 
 // readValues fills dst from a tensor in r.
 func readValues(r io.ReaderAt, info Info, dst []float32) error {
-	width := info.Type.float()
-	if width == 0 {
+	block, ok := blockTypes[info.Type]
+	if !ok {
 		return fmt.Errorf("tensor %s: type %s cannot be converted to float32", info.Name, info.Type)
 	}
 	if len(dst) != info.Len() {
@@ -187,23 +187,28 @@ func readValues(r io.ReaderAt, info Info, dst []float32) error {
 	}
 	var buf [32 << 10]byte
 	for at := info.Offset; len(dst) > 0; {
-		n := min(len(dst), len(buf)/width)
-		if _, err := r.ReadAt(buf[:n*width], at); err != nil {
+		blocks := min(len(dst)/block.elements, len(buf)/block.bytes)
+		n, b := blocks*block.elements, buf[:blocks*block.bytes]
+		if _, err := r.ReadAt(b, at); err != nil {
 			return fmt.Errorf("tensor %s: %w", info.Name, err)
 		}
-		at += int64(n * width)
+		at += int64(len(b))
 		switch info.Type {
 		case F32:
 			for i := range dst[:n] {
-				dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(buf[4*i:]))
+				dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
 			}
 		case F16:
 			for i := range dst[:n] {
-				dst[i] = fromF16(binary.LittleEndian.Uint16(buf[2*i:]))
+				dst[i] = fromF16(binary.LittleEndian.Uint16(b[2*i:]))
 			}
 		case BF16:
 			for i := range dst[:n] {
-				dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(buf[2*i:])) << 16)
+				dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*i:])) << 16)
+			}
+		default:
+			for i := range blocks {
+				block.decode(dst[i*block.elements:][:block.elements], b[i*block.bytes:][:block.bytes])
 			}
 		}
 		dst = dst[n:]

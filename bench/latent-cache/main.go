@@ -34,8 +34,8 @@ const (
 type rates struct{ norms, embeddings, head, muon float64 }
 
 var (
-	latentRates = rates{norms: 4e-3, embeddings: 0.08, head: 0.04, muon: 0.01}
-	headsRates  = rates{norms: 4e-3, embeddings: 0.08, head: 0.04, muon: 0.01}
+	latentRates = rates{norms: 0.01, embeddings: 0.08, head: 0.04, muon: 0.01}
+	headsRates  = rates{norms: 0.01, embeddings: 0.08, head: 0.04, muon: 0.01}
 )
 
 // latent is the student: 8 heads of 32 at d 256, a latent of 48 and a rotary key

@@ -1,0 +1,239 @@
+package base
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"retort/internal/modelfile"
+	"retort/student/model"
+)
+
+// hfConfig is what of config.json decides what is computed.
+type hfConfig struct {
+	Architectures []string `json:"architectures"`
+
+	VocabSize     int     `json:"vocab_size"`
+	Hidden        int     `json:"hidden_size"`
+	Intermediate  int     `json:"intermediate_size"`
+	Layers        int     `json:"num_hidden_layers"`
+	Heads         int     `json:"num_attention_heads"`
+	KVHeads       int     `json:"num_key_value_heads"` // 0: as many as heads
+	HeadDim       int     `json:"head_dim"`            // 0: hidden / heads
+	MaxPositions  int     `json:"max_position_embeddings"`
+	NormEps       float64 `json:"rms_norm_eps"`
+	TieEmbeddings *bool   `json:"tie_word_embeddings"`
+
+	RopeTheta      *float64 `json:"rope_theta"`
+	RopeScaling    *hfRope  `json:"rope_scaling"`
+	RopeParameters *hfRope  `json:"rope_parameters"`
+
+	HiddenAct        string   `json:"hidden_act"`
+	AttentionBias    *bool    `json:"attention_bias"`
+	MLPBias          bool     `json:"mlp_bias"`
+	SlidingWindow    *int     `json:"sliding_window"`
+	UseSlidingWindow *bool    `json:"use_sliding_window"`
+	LayerTypes       []string `json:"layer_types"`
+
+	Quantization json.RawMessage `json:"quantization_config"`
+}
+
+// hfRope is rope_parameters, or the older rope_scaling.
+type hfRope struct {
+	Type  string   `json:"rope_type"`
+	Older string   `json:"type"`
+	Theta *float64 `json:"rope_theta"`
+}
+
+// config translates what is supported and refuses the rest.
+func (f *hfConfig) config() (arch string, c model.Config, err error) {
+	if len(f.Architectures) != 1 {
+		return "", c, unsupported("config.json names %d architectures, want one", len(f.Architectures))
+	}
+	arch = f.Architectures[0]
+	c = model.Config{
+		VocabSize: f.VocabSize, Hidden: f.Hidden, Layers: f.Layers, Heads: f.Heads, KVHeads: f.KVHeads,
+		Intermediate: f.Intermediate, DenseLayers: f.Layers,
+		RopeTheta: 10000, NormEps: f.NormEps, MaxPositions: f.MaxPositions, RoutedScale: 1,
+	}
+	tied := false // the defaults of transformers' configurations
+	switch arch {
+	case "LlamaForCausalLM":
+		if f.AttentionBias != nil && *f.AttentionBias {
+			return "", c, unsupported("biases of all of attention (attention_bias)")
+		}
+	case "Qwen2ForCausalLM":
+		c.QKVBias = true
+	case "Qwen3ForCausalLM":
+		c.QKNorm = true
+		if f.AttentionBias != nil && *f.AttentionBias {
+			return "", c, unsupported("biases of all of attention (attention_bias)")
+		}
+	default:
+		return "", c, unsupported("architecture %s; LlamaForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM are read", arch)
+	}
+	if f.TieEmbeddings != nil {
+		tied = *f.TieEmbeddings
+	}
+	c.TieEmbeddings = tied
+	if f.HiddenAct != "silu" {
+		return "", c, unsupported("the activation %q", f.HiddenAct)
+	}
+	if f.MLPBias {
+		return "", c, unsupported("biases of the MLP (mlp_bias)")
+	}
+	if f.UseSlidingWindow != nil && *f.UseSlidingWindow || f.UseSlidingWindow == nil && f.SlidingWindow != nil {
+		return "", c, unsupported("attention over a sliding window")
+	}
+	for _, t := range f.LayerTypes {
+		if t != "full_attention" {
+			return "", c, unsupported("a layer of type %q", t)
+		}
+	}
+	if len(f.Quantization) > 0 && string(f.Quantization) != "null" {
+		return "", c, unsupported("weights quantised in safetensors (quantization_config); a GGUF file of the model is read")
+	}
+	if c.KVHeads == 0 {
+		c.KVHeads = c.Heads
+	}
+	head := f.HeadDim
+	if head == 0 && c.Heads > 0 {
+		if c.Hidden%c.Heads != 0 {
+			return "", c, fmt.Errorf("config.json: hidden_size %d is no multiple of num_attention_heads %d, and there is no head_dim", c.Hidden, c.Heads)
+		}
+		head = c.Hidden / c.Heads
+	}
+	c.RopeDim, c.VDim = head, head
+	if f.RopeTheta != nil {
+		c.RopeTheta = *f.RopeTheta
+	}
+	for _, r := range []*hfRope{f.RopeScaling, f.RopeParameters} {
+		if r == nil {
+			continue
+		}
+		kind := r.Type
+		if kind == "" {
+			kind = r.Older
+		}
+		if kind != "" && kind != "default" {
+			return "", c, unsupported("rotary positions of type %q", kind)
+		}
+		if r.Theta != nil {
+			c.RopeTheta = *r.Theta
+		}
+	}
+	return arch, c, nil
+}
+
+const (
+	configFile  = "config.json"
+	weightsFile = "model.safetensors"
+	indexFile   = "model.safetensors.index.json"
+	maxJSON     = 64 << 20 // of an index; configurations are small
+)
+
+func readJSON(path string, v any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > maxJSON {
+		return fmt.Errorf("%s is larger than %d bytes", filepath.Base(path), maxJSON)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+func readHuggingFace(dir string) (*Base, error) {
+	var f hfConfig
+	if err := readJSON(filepath.Join(dir, configFile), &f); err != nil {
+		return nil, err
+	}
+	arch, c, err := f.config()
+	if err != nil {
+		return nil, err
+	}
+	s, err := openShards(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	m, err := load(c, s, true)
+	if err != nil {
+		return nil, err
+	}
+	return &Base{Architecture: arch, Model: m}, nil
+}
+
+// shards are the safetensors files of a directory.
+type shards struct {
+	files []*modelfile.Safetensors
+	in    map[string]*modelfile.Safetensors // by tensor
+}
+
+func openShards(dir string) (*shards, error) {
+	names := []string{weightsFile}
+	var index struct {
+		Map map[string]string `json:"weight_map"`
+	}
+	if err := readJSON(filepath.Join(dir, indexFile), &index); err == nil {
+		names = nil
+		seen := map[string]bool{}
+		for tensor, file := range index.Map {
+			if file != filepath.Base(file) || !strings.HasSuffix(file, ".safetensors") {
+				return nil, fmt.Errorf("%s: tensor %s lies in %q, want the name of a .safetensors file beside it", indexFile, tensor, file)
+			}
+			if !seen[file] {
+				seen[file] = true
+				names = append(names, file)
+			}
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	s := &shards{in: map[string]*modelfile.Safetensors{}}
+	for _, name := range names {
+		f, err := modelfile.OpenSafetensors(filepath.Join(dir, name))
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+		s.files = append(s.files, f)
+		for _, t := range f.Tensors {
+			if s.in[t.Name] != nil {
+				s.close()
+				return nil, fmt.Errorf("tensor %s lies in two files", t.Name)
+			}
+			s.in[t.Name] = f
+		}
+	}
+	return s, nil
+}
+
+func (s *shards) close() {
+	for _, f := range s.files {
+		f.Close()
+	}
+}
+
+func (s *shards) Shape(name string) ([]int, bool) {
+	f := s.in[name]
+	if f == nil {
+		return nil, false
+	}
+	info, ok := f.Lookup(name)
+	return info.Shape, ok
+}
+
+func (s *shards) Read(name string, dst []float32) error { return s.in[name].Read(name, dst) }

@@ -15,8 +15,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"retort/internal/modelfile"
 	"retort/student/model"
 )
 
@@ -54,9 +56,18 @@ func Read(path string) (*Base, error) {
 
 // source is where tensors come from, by the names of Hugging Face.
 type source interface {
+	// Values is how many there are in all.
+	Values() int64
 	// Shape returns a tensor's shape, or false if there is none.
 	Shape(name string) ([]int, bool)
 	Read(name string, dst []float32) error
+}
+
+func values(infos []modelfile.Info) (n int64) {
+	for _, t := range infos {
+		n += int64(t.Len())
+	}
+	return n
 }
 
 // load makes a model of c from src. halves says that heads lie there in halves.
@@ -64,12 +75,16 @@ func load(c model.Config, src source, halves bool) (*model.Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	// Before memory is set aside for it.
+	if need, _ := c.Params(); src.Values() < need {
+		return nil, fmt.Errorf("the files hold %d, fewer values than the %d parameters that the configuration asks for", src.Values(), need)
+	}
 	return model.FromTensors(c, func(name string, shape []int, dst []float32) error {
 		have, ok := src.Shape(name)
 		if !ok {
 			return errors.New("the files lack it")
 		}
-		if !equalShapes(have, shape) {
+		if !slices.Equal(have, shape) {
 			return fmt.Errorf("its shape is %v, want %v", have, shape)
 		}
 		if err := src.Read(name, dst); err != nil {
@@ -80,18 +95,6 @@ func load(c model.Config, src source, halves bool) (*model.Model, error) {
 		}
 		return nil
 	})
-}
-
-func equalShapes(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // rotated reports whether a tensor's rows are elements of queries or keys.

@@ -227,6 +227,13 @@ func (s *shards) close() {
 	}
 }
 
+func (s *shards) Values() (n int64) {
+	for _, f := range s.files {
+		n += values(f.Tensors)
+	}
+	return n
+}
+
 func (s *shards) Shape(name string) ([]int, bool) {
 	f := s.in[name]
 	if f == nil {

@@ -1,0 +1,274 @@
+package base
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"retort/internal/modelfile"
+	"retort/student/model"
+)
+
+// kinds are small models of each architecture, and the config.json and GGUF family
+// that say so.
+var kinds = []struct {
+	arch, family string
+	halves       bool // in GGUF
+	config       model.Config
+	also         map[string]any
+}{
+	{"LlamaForCausalLM", "llama", false, config(func(*model.Config) {}), map[string]any{"head_dim": 6}},
+	{"Qwen2ForCausalLM", "qwen2", true, config(func(c *model.Config) {
+		c.QKVBias, c.Hidden, c.Heads, c.KVHeads, c.RopeDim, c.VDim = true, 20, 5, 5, 4, 4
+	}), map[string]any{"use_sliding_window": false, "sliding_window": 32}},
+	{"Qwen3ForCausalLM", "qwen3", true, config(func(c *model.Config) { c.QKNorm, c.TieEmbeddings = true, true }), map[string]any{"head_dim": 6, "attention_bias": false}},
+}
+
+func config(change func(*model.Config)) model.Config {
+	c := model.Config{
+		VocabSize: 19, Hidden: 14, Layers: 2, Heads: 4, KVHeads: 2, RopeDim: 6, VDim: 6, Intermediate: 9, DenseLayers: 2,
+		RopeTheta: 321, NormEps: 1e-5, MaxPositions: 77, RoutedScale: 1,
+	}
+	change(&c)
+	return c
+}
+
+// halved is what interleave undoes.
+func halved(x []float32, head, width int) []float32 {
+	out := make([]float32, len(x))
+	for at := 0; at < len(x); at += head * width {
+		for i := range head {
+			to := i/2 + i%2*(head/2)
+			copy(out[at+to*width:][:width], x[at+i*width:])
+		}
+	}
+	return out
+}
+
+func tensors(m *model.Model, halves bool, name func(string) string) []modelfile.Tensor {
+	var all []modelfile.Tensor
+	for _, t := range m.Tensors() {
+		data := t.Data
+		if halves && rotated(t.Name) {
+			data = halved(data, m.Config().RopeDim, len(data)/t.Shape[0])
+		}
+		all = append(all, modelfile.Tensor{Name: name(t.Name), Shape: t.Shape, Type: modelfile.F32, Data: data})
+	}
+	return all
+}
+
+func create(t *testing.T, path string, write func(io.Writer) error) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	create(t, path, func(w io.Writer) error { return json.NewEncoder(w).Encode(v) })
+}
+
+// huggingFace is a configuration as transformers writes it.
+func huggingFace(arch string, c model.Config, also map[string]any) map[string]any {
+	f := map[string]any{
+		"architectures": []string{arch}, "vocab_size": c.VocabSize, "hidden_size": c.Hidden, "intermediate_size": c.Intermediate,
+		"num_hidden_layers": c.Layers, "num_attention_heads": c.Heads, "num_key_value_heads": c.KVHeads,
+		"max_position_embeddings": c.MaxPositions, "rms_norm_eps": c.NormEps, "tie_word_embeddings": c.TieEmbeddings,
+		"rope_parameters": map[string]any{"rope_type": "default", "rope_theta": c.RopeTheta}, "hidden_act": "silu",
+	}
+	maps.Copy(f, also)
+	return f
+}
+
+func writeSafetensors(t *testing.T, path string, all []modelfile.Tensor) {
+	t.Helper()
+	create(t, path, func(w io.Writer) error { return modelfile.WriteSafetensors(w, nil, all) })
+}
+
+func newModel(t *testing.T, c model.Config) *model.Model {
+	t.Helper()
+	m, err := model.New(c, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Parameters() { // norms and biases too
+		for i := range p.Data {
+			p.Data[i] += float32(i%7) / 8
+		}
+	}
+	return m
+}
+
+func TestHuggingFaceDirectoriesAreRead(t *testing.T) {
+	for _, k := range kinds {
+		for _, files := range []int{1, 3} {
+			dir, m := t.TempDir(), newModel(t, k.config)
+			writeJSON(t, filepath.Join(dir, configFile), huggingFace(k.arch, k.config, k.also))
+			all := tensors(m, true, func(s string) string { return s })
+			if files == 1 {
+				writeSafetensors(t, filepath.Join(dir, weightsFile), all)
+			} else {
+				index := map[string]string{}
+				n := (len(all) + files - 1) / files
+				for i, part := range slices.Collect(slices.Chunk(all, n)) {
+					name := fmt.Sprintf("model-%d.safetensors", i)
+					writeSafetensors(t, filepath.Join(dir, name), part)
+					for _, x := range part {
+						index[x.Name] = name
+					}
+				}
+				writeJSON(t, filepath.Join(dir, indexFile), map[string]any{"weight_map": index})
+			}
+			b, err := Read(dir)
+			if err != nil {
+				t.Fatalf("%s in %d files: %v", k.arch, files, err)
+			}
+			if b.Architecture != k.arch || b.Model.Hash() != m.Hash() {
+				t.Errorf("%s in %d files is read as another %s, of %+v", k.arch, files, b.Architecture, b.Model.Config())
+			}
+		}
+	}
+}
+
+func metadata(family string, c model.Config) []modelfile.KV {
+	key := func(name string, v any) modelfile.KV { return modelfile.KV{Key: family + "." + name, Value: v} }
+	return []modelfile.KV{
+		{Key: "general.architecture", Value: family},
+		key("embedding_length", uint32(c.Hidden)), key("block_count", uint32(c.Layers)), key("feed_forward_length", uint32(c.Intermediate)),
+		key("attention.head_count", uint32(c.Heads)), key("attention.head_count_kv", uint32(c.KVHeads)),
+		key("attention.key_length", uint32(c.RopeDim)), key("attention.value_length", uint32(c.VDim)),
+		key("attention.layer_norm_rms_epsilon", float32(c.NormEps)), key("rope.freq_base", float32(c.RopeTheta)), key("context_length", uint32(c.MaxPositions)),
+	}
+}
+
+func TestGGUFFilesAreRead(t *testing.T) {
+	for _, k := range kinds {
+		path, c := filepath.Join(t.TempDir(), "m.gguf"), k.config
+		c.NormEps = float64(float32(c.NormEps))
+		m := newModel(t, c)
+		create(t, path, func(w io.Writer) error {
+			return modelfile.WriteGGUF(w, metadata(k.family, c), tensors(m, k.halves, ggufName))
+		})
+		b, err := Read(path)
+		if err != nil {
+			t.Fatalf("%s: %v", k.family, err)
+		}
+		if b.Architecture != k.arch || b.Model.Hash() != m.Hash() {
+			t.Errorf("%s is read as another %s, of %+v", k.family, b.Architecture, b.Model.Config())
+		}
+	}
+}
+
+func TestWhatIsNotComputedIsRefusedByName(t *testing.T) {
+	c := kinds[0].config
+	m := newModel(t, c)
+	for _, test := range []struct {
+		want string
+		also map[string]any
+	}{
+		{"architecture GemmaForCausalLM", map[string]any{"architectures": []string{"GemmaForCausalLM"}}},
+		{"names 0 architectures", map[string]any{"architectures": []string{}}},
+		{`activation "gelu"`, map[string]any{"hidden_act": "gelu"}},
+		{"mlp_bias", map[string]any{"mlp_bias": true}},
+		{"attention_bias", map[string]any{"attention_bias": true}},
+		{"sliding window", map[string]any{"sliding_window": 4096}},
+		{"sliding window", map[string]any{"sliding_window": 4096, "use_sliding_window": true}},
+		{`type "sliding_attention"`, map[string]any{"layer_types": []string{"full_attention", "sliding_attention"}}},
+		{`type "yarn"`, map[string]any{"rope_scaling": map[string]any{"type": "yarn", "factor": 4}}},
+		{`type "llama3"`, map[string]any{"rope_parameters": map[string]any{"rope_type": "llama3", "rope_theta": 5e5}}},
+		{"quantised", map[string]any{"quantization_config": map[string]any{"bits": 4}}},
+	} {
+		dir := t.TempDir()
+		also := map[string]any{"head_dim": 6}
+		maps.Copy(also, test.also)
+		writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, also))
+		writeSafetensors(t, filepath.Join(dir, weightsFile), tensors(m, true, func(s string) string { return s }))
+		if _, err := Read(dir); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("error is %v, want an unsupported %s", err, test.want)
+		}
+	}
+	for _, test := range []struct {
+		want  string
+		pairs []modelfile.KV
+	}{
+		{`architecture "gemma"`, metadata("gemma", c)},
+		{"mixture of 8 experts", append(metadata("llama", c), modelfile.KV{Key: "llama.expert_count", Value: uint32(8)})},
+		{"scaled by yarn", append(metadata("llama", c), modelfile.KV{Key: "llama.rope.scaling.type", Value: "yarn"})},
+		{"of which 4 are rotated", append(metadata("llama", c), modelfile.KV{Key: "llama.rope.dimension_count", Value: uint32(4)})},
+		{"sliding window", append(metadata("llama", c), modelfile.KV{Key: "llama.attention.sliding_window", Value: uint32(4)})},
+	} {
+		path := filepath.Join(t.TempDir(), "m.gguf")
+		create(t, path, func(w io.Writer) error { return modelfile.WriteGGUF(w, test.pairs, tensors(m, false, ggufName)) })
+		if _, err := Read(path); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("error is %v, want an unsupported %s", err, test.want)
+		}
+	}
+}
+
+func TestDamagedBasesAreRefused(t *testing.T) {
+	c := kinds[0].config
+	whole := tensors(newModel(t, c), true, func(s string) string { return s })
+	for _, test := range []struct {
+		want   string
+		damage func(t *testing.T, dir string)
+	}{
+		{"lack it", func(t *testing.T, dir string) {
+			all := slices.Clone(whole)
+			all[1].Name = "another"
+			writeSafetensors(t, filepath.Join(dir, weightsFile), all)
+		}},
+		{"shape is [7 2]", func(t *testing.T, dir string) {
+			all := slices.Clone(whole)
+			i := slices.IndexFunc(all, func(x modelfile.Tensor) bool { return x.Name == "model.norm.weight" })
+			all[i].Shape = []int{7, 2}
+			writeSafetensors(t, filepath.Join(dir, weightsFile), all)
+		}},
+		{"want the name of a .safetensors file", func(t *testing.T, dir string) {
+			writeJSON(t, filepath.Join(dir, indexFile), map[string]any{"weight_map": map[string]string{"x": "../secret.safetensors"}})
+		}},
+		{"lies in two files", func(t *testing.T, dir string) {
+			writeSafetensors(t, filepath.Join(dir, "a.safetensors"), whole)
+			writeSafetensors(t, filepath.Join(dir, "b.safetensors"), whole[:1])
+			writeJSON(t, filepath.Join(dir, indexFile), map[string]any{"weight_map": map[string]string{"x": "a.safetensors", "y": "b.safetensors"}})
+		}},
+		{"no such file", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, weightsFile)) }},
+		{"config.json: ", func(t *testing.T, dir string) { writeJSON(t, filepath.Join(dir, configFile), []int{1}) }},
+		{"no multiple of", func(t *testing.T, dir string) {
+			writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, nil))
+		}},
+		{"fewer values than", func(t *testing.T, dir string) {
+			writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, map[string]any{"head_dim": 6, "vocab_size": 1 << 18, "hidden_size": 1 << 13}))
+		}},
+		{"num_key_value_heads 3 does not divide", func(t *testing.T, dir string) {
+			writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, map[string]any{"head_dim": 6, "num_key_value_heads": 3}))
+		}},
+	} {
+		dir := t.TempDir()
+		writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, map[string]any{"head_dim": 6}))
+		writeSafetensors(t, filepath.Join(dir, weightsFile), whole)
+		test.damage(t, dir)
+		if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("error is %v, want one that says %q", err, test.want)
+		}
+	}
+	if _, err := Read(filepath.Join(t.TempDir(), "absent")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of an absent path the error is %v", err)
+	}
+	text := filepath.Join(t.TempDir(), "model.bin")
+	create(t, text, func(w io.Writer) error { return nil })
+	if _, err := Read(text); err == nil || !strings.Contains(err.Error(), "neither a directory") {
+		t.Errorf("of another file the error is %v", err)
+	}
+}

@@ -110,14 +110,15 @@ type (
 		Special    bool   `json:"special"`
 	}
 	stepJSON struct {
-		Type           string       `json:"type"`
-		Pretokenizers  []stepJSON   `json:"pretokenizers,omitempty"`
-		Pattern        *patternJSON `json:"pattern,omitempty"`
-		Behavior       string       `json:"behavior,omitempty"`
-		Invert         *bool        `json:"invert,omitempty"`
-		AddPrefixSpace *bool        `json:"add_prefix_space,omitempty"`
-		TrimOffsets    *bool        `json:"trim_offsets,omitempty"`
-		UseRegex       *bool        `json:"use_regex,omitempty"`
+		Type             string       `json:"type"`
+		Pretokenizers    []stepJSON   `json:"pretokenizers,omitempty"`
+		Pattern          *patternJSON `json:"pattern,omitempty"`
+		Behavior         string       `json:"behavior,omitempty"`
+		Invert           *bool        `json:"invert,omitempty"`
+		IndividualDigits *bool        `json:"individual_digits,omitempty"`
+		AddPrefixSpace   *bool        `json:"add_prefix_space,omitempty"`
+		TrimOffsets      *bool        `json:"trim_offsets,omitempty"`
+		UseRegex         *bool        `json:"use_regex,omitempty"`
 	}
 	patternJSON struct {
 		Regex string `json:"Regex"`
@@ -185,18 +186,29 @@ func (t *Tokenizer) JSON() []byte {
 	byteLevel := func(flag *bool) *stepJSON {
 		return &stepJSON{Type: "ByteLevel", AddPrefixSpace: flag, TrimOffsets: flag, UseRegex: flag}
 	}
-	f := fileJSON{
-		Version: "1.0",
-		PreTokenizer: &stepJSON{Type: "Sequence", Pretokenizers: []stepJSON{
-			{Type: "Split", Pattern: &patternJSON{Pattern}, Behavior: "Isolated", Invert: &no},
+	gpt2 := &stepJSON{Type: "ByteLevel", AddPrefixSpace: &no, TrimOffsets: &yes, UseRegex: &yes}
+	split := func(pattern string) *stepJSON {
+		return &stepJSON{Type: "Sequence", Pretokenizers: []stepJSON{
+			{Type: "Split", Pattern: &patternJSON{pattern}, Behavior: "Isolated", Invert: &no},
 			*byteLevel(&no),
-		}},
+		}}
+	}
+	cut := [...]*stepJSON{
+		Qwen2: split(Pattern), Llama3: split(llama3Pattern), GPT2: gpt2,
+		SmolLM2: {Type: "Sequence", Pretokenizers: []stepJSON{{Type: "Digits", IndividualDigits: &yes}, *gpt2}},
+	}
+	f := fileJSON{
+		Version:       "1.0",
+		PreTokenizer:  cut[t.rule],
 		PostProcessor: byteLevel(&no),
 		Decoder:       byteLevel(&yes),
 		Model: modelJSON{
-			Type: "BPE", ContinuingSubwordPrefix: &empty, EndOfWordSuffix: &empty,
+			Type: "BPE", ContinuingSubwordPrefix: &empty, EndOfWordSuffix: &empty, IgnoreMerges: t.wholeWords,
 			Vocab: t.vocabJSON(),
 		},
+	}
+	if t.compose {
+		f.Normalizer = &stepJSON{Type: "NFC"}
 	}
 	for _, a := range t.added {
 		f.AddedTokens = append(f.AddedTokens, addedJSON{ID: a.id, Content: a.content, Special: a.special})
@@ -240,12 +252,12 @@ func (t *Tokenizer) vocabJSON() json.RawMessage {
 // 260,000 tokens.
 const maxVocab = 1 << 20
 
-// ErrUnsupported says that a tokenizer.json is of another structure than JSON
-// writes, so that its text would be cut in another way.
+// ErrUnsupported says that a vocabulary is of another structure than those that
+// are followed, so that its text would be cut in another way.
 var ErrUnsupported = errors.New("unsupported tokenizer structure")
 
-// Parse reads the content of a tokenizer.json of the structure that JSON
-// writes. Another structure is refused with ErrUnsupported and what differs.
+// Parse reads the content of a tokenizer.json that cuts text by one of the rules.
+// Another structure is refused with ErrUnsupported and what differs.
 func Parse(data []byte) (*Tokenizer, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("parse tokenizer.json: not UTF-8")
@@ -254,52 +266,72 @@ func Parse(data []byte) (*Tokenizer, error) {
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, fmt.Errorf("parse tokenizer.json: %w", err)
 	}
-	if err := f.supported(); err != nil {
+	rule, err := f.supported()
+	if err != nil {
 		return nil, fmt.Errorf("parse tokenizer.json: %w: %w", ErrUnsupported, err)
 	}
 	t, err := f.build()
 	if err != nil {
 		return nil, fmt.Errorf("parse tokenizer.json: %w", err)
 	}
+	t.rule, t.compose, t.wholeWords = rule, f.Normalizer != nil, f.Model.IgnoreMerges
 	return t, nil
 }
 
 func isSet(b *bool, want bool) bool { return b != nil && *b == want }
 
-// supported compares the structure with the one that JSON writes.
-func (f *fileJSON) supported() error {
+// supported compares the structure with those that are followed.
+func (f *fileJSON) supported() (Rule, error) {
 	m := &f.Model
 	switch {
 	case m.Type != "BPE":
-		return fmt.Errorf("model type is %q, want BPE", m.Type)
-	case m.ByteFallback || m.IgnoreMerges || m.Dropout != nil || m.UnkToken != nil:
-		return errors.New("model sets byte_fallback, ignore_merges, dropout or unk_token")
+		return 0, fmt.Errorf("model type is %q, want BPE", m.Type)
+	case m.ByteFallback || m.Dropout != nil || m.UnkToken != nil:
+		return 0, errors.New("model sets byte_fallback, dropout or unk_token")
 	case m.ContinuingSubwordPrefix != nil && *m.ContinuingSubwordPrefix != "", m.EndOfWordSuffix != nil && *m.EndOfWordSuffix != "":
-		return errors.New("model sets a prefix or suffix of subwords")
-	case f.Normalizer != nil:
-		return fmt.Errorf("normalizer is %s, want none", f.Normalizer.Type)
-	case f.PreTokenizer == nil || f.PreTokenizer.Type != "Sequence" || len(f.PreTokenizer.Pretokenizers) != 2:
-		return errors.New("pre_tokenizer is not the sequence of Split and ByteLevel")
+		return 0, errors.New("model sets a prefix or suffix of subwords")
+	case f.Normalizer != nil && f.Normalizer.Type != "NFC":
+		return 0, fmt.Errorf("normalizer is %s, want NFC or none", f.Normalizer.Type)
 	case f.PostProcessor != nil && f.PostProcessor.Type != "ByteLevel":
-		return fmt.Errorf("post_processor is %s, want ByteLevel", f.PostProcessor.Type)
+		return 0, fmt.Errorf("post_processor is %s, want ByteLevel", f.PostProcessor.Type)
 	case f.Decoder == nil || f.Decoder.Type != "ByteLevel":
-		return errors.New("decoder is not ByteLevel")
-	}
-	split, level := f.PreTokenizer.Pretokenizers[0], f.PreTokenizer.Pretokenizers[1]
-	switch {
-	case split.Type != "Split" || split.Pattern == nil || split.Behavior != "Isolated" || !isSet(split.Invert, false):
-		return errors.New("the first pre_tokenizer is not an isolating Split by a regular expression")
-	case split.Pattern.Regex != Pattern:
-		return fmt.Errorf("the Split pattern is %q, want Qwen2's", split.Pattern.Regex)
-	case level.Type != "ByteLevel" || !isSet(level.AddPrefixSpace, false) || !isSet(level.UseRegex, false):
-		return errors.New("the second pre_tokenizer is not ByteLevel without prefix space and regular expression")
+		return 0, errors.New("decoder is not ByteLevel")
 	}
 	for _, a := range f.AddedTokens {
 		if a.SingleWord || a.Lstrip || a.Rstrip || a.Normalized {
-			return fmt.Errorf("added token %q sets single_word, lstrip, rstrip or normalized", a.Content)
+			return 0, fmt.Errorf("added token %q sets single_word, lstrip, rstrip or normalized", a.Content)
 		}
 	}
-	return nil
+	if f.PreTokenizer == nil {
+		return 0, errors.New("there is no pre_tokenizer")
+	}
+	steps := []stepJSON{*f.PreTokenizer}
+	if f.PreTokenizer.Type == "Sequence" {
+		steps = f.PreTokenizer.Pretokenizers
+	}
+	// Last is ByteLevel, with GPT-2's expression or after a Split by another.
+	if n := len(steps); n == 0 || n > 2 || steps[n-1].Type != "ByteLevel" || !isSet(steps[n-1].AddPrefixSpace, false) {
+		return 0, errors.New("pre_tokenizer does not end with ByteLevel without prefix space")
+	}
+	expression := !isSet(steps[len(steps)-1].UseRegex, false) // the default is true
+	if len(steps) == 1 {
+		if !expression {
+			return 0, errors.New("pre_tokenizer cuts nothing")
+		}
+		return GPT2, nil
+	}
+	switch first := steps[0]; {
+	case first.Type == "Digits" && isSet(first.IndividualDigits, true) && expression:
+		return SmolLM2, nil
+	case first.Type != "Split" || first.Pattern == nil || first.Behavior != "Isolated" || !isSet(first.Invert, false) || expression:
+		return 0, errors.New("the first pre_tokenizer is neither an isolating Split by a regular expression, alone, nor Digits one by one before one")
+	case first.Pattern.Regex == Pattern:
+		return Qwen2, nil
+	case first.Pattern.Regex == llama3Pattern:
+		return Llama3, nil
+	default:
+		return 0, fmt.Errorf("the Split pattern is %q, want Qwen2's or Llama 3's", first.Pattern.Regex)
+	}
 }
 
 func (f *fileJSON) build() (*Tokenizer, error) {
@@ -347,13 +379,10 @@ func (f *fileJSON) build() (*Tokenizer, error) {
 	slices.SortFunc(added, func(a, b addedToken) int { return int(a.id) - int(b.id) })
 	merges := make([]merge, len(f.Model.Merges))
 	for i, m := range f.Model.Merges {
-		left, ok1 := vocab[m[0]]
-		right, ok2 := vocab[m[1]]
-		result, ok3 := vocab[m[0]+m[1]]
-		if !ok1 || !ok2 || !ok3 {
-			return nil, fmt.Errorf("merge %d (%q and %q) names a token that the vocabulary lacks", i, m[0], m[1])
+		var err error
+		if merges[i], err = mergeOf(vocab, m[0], m[1]); err != nil {
+			return nil, fmt.Errorf("merge %d: %w", i, err)
 		}
-		merges[i] = merge{left, right, result}
 	}
 	return newTokenizer(tokens, merges, added)
 }

@@ -1,15 +1,17 @@
-// Package tokenizer turns text into the student's tokens and back: byte-level
-// byte-pair encoding with Qwen2's word pattern and single digits, trained on
-// the dataset's text, written as tokenizer.json and encoding exactly as Hugging
-// Face tokenizers does on that file. It also renders conversations (ChatML).
+// Package tokenizer turns text into a model's tokens and back: byte-level
+// byte-pair encoding, trained on the dataset's text with Qwen2's word pattern and
+// single digits, or read from tokenizer.json or GGUF's metadata; written as
+// tokenizer.json, and encoding exactly as Hugging Face tokenizers does on that
+// file. It also renders conversations (ChatML).
 //
-// It is not a reader of every tokenizer in the world: Parse takes the structure
-// that JSON writes and refuses others by name. There is no normaliser, so that
-// llama.cpp, which has none, sees the same tokens: text in NFD stays in NFD.
+// It is not a reader of every tokenizer in the world: it follows the rules of Rule
+// and refuses others by name. What Train makes has no normaliser, so that
+// llama.cpp, which has none, sees the same tokens: text in NFD stays in NFD. What
+// is read from tokenizer.json may have NFC.
 //
-// Token ids are int32 from 0: the 256 bytes, then one id per new merge, then
-// the added tokens. A Tokenizer does not change once made and is safe for
-// concurrent use.
+// Token ids are int32 from 0; Train gives the 256 bytes, then one id per new
+// merge, then the added tokens. A Tokenizer does not change once made and is safe
+// for concurrent use.
 package tokenizer
 
 import (
@@ -18,6 +20,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // The added tokens that the chat template uses.
@@ -31,6 +35,10 @@ const (
 
 // Tokenizer encodes and decodes text.
 type Tokenizer struct {
+	rule       Rule
+	compose    bool // text is put into Unicode's NFC first
+	wholeWords bool // a word that is a token is not merged from parts
+
 	tokens [][]byte         // bytes of each id; for an added token, its content
 	ids    map[string]int32 // bytes → id, added tokens not included
 	merges []merge          // by rank
@@ -177,10 +185,17 @@ func (t *Tokenizer) EncodeOrdinary(text string) []int32 {
 }
 
 func (t *Tokenizer) appendOrdinary(out []int32, text string) []int32 {
+	if t.compose && !norm.NFC.IsNormalString(text) {
+		text = norm.NFC.String(text)
+	}
 	for text != "" {
-		n := nextWord(text)
-		out = t.appendWord(out, text[:n])
-		text = text[n:]
+		piece := text[:t.rule.piece(text)]
+		text = text[len(piece):]
+		for piece != "" {
+			n := t.rule.word(piece)
+			out = t.appendWord(out, piece[:n])
+			piece = piece[n:]
+		}
 	}
 	return out
 }
@@ -201,6 +216,11 @@ type cacheShard struct {
 func (t *Tokenizer) appendWord(out []int32, word string) []int32 {
 	if len(word) == 1 {
 		return append(out, t.ids[word])
+	}
+	if t.wholeWords {
+		if id, ok := t.ids[word]; ok {
+			return append(out, id)
+		}
 	}
 	if len(word) > cacheWordLen {
 		return append(out, t.mergeWord(word)...)

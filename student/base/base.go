@@ -20,6 +20,7 @@ import (
 
 	"retort/internal/modelfile"
 	"retort/student/model"
+	"retort/student/tokenizer"
 )
 
 // ErrUnsupported says that a model is of a kind that is not computed here.
@@ -33,6 +34,10 @@ func unsupported(format string, args ...any) error {
 type Base struct {
 	Architecture string // as Hugging Face names it: "LlamaForCausalLM"
 	Model        *model.Model
+	Tokenizer    *tokenizer.Tokenizer // it may know fewer tokens than the model has rows for
+	EOS          []int32              // tokens that end an answer, at least one
+	ChatTemplate string               // Jinja; "" if the files have none
+	License      string               // as the files name it; "" if they do not
 }
 
 // Read reads a Hugging Face directory or a GGUF file.
@@ -48,10 +53,30 @@ func Read(path string) (*Base, error) {
 		return nil, fmt.Errorf("reading the base model %s: it is neither a directory with config.json and safetensors nor a .gguf file", path)
 	}
 	b, err := read(path)
+	if err == nil {
+		err = b.check()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the base model %s: %w", path, err)
 	}
 	return b, nil
+}
+
+// check holds the parts against each other.
+func (b *Base) check() error {
+	known, rows := b.Tokenizer.VocabSize(), b.Model.Config().VocabSize
+	if known > rows {
+		return fmt.Errorf("the tokenizer has %d tokens and the model only %d", known, rows)
+	}
+	if len(b.EOS) == 0 {
+		return errors.New("no token ends an answer (eos_token_id)")
+	}
+	for _, id := range b.EOS {
+		if id < 0 || int(id) >= known {
+			return fmt.Errorf("the end token %d is not in the vocabulary of %d", id, known)
+		}
+	}
+	return nil
 }
 
 // source is where tensors come from, by the names of Hugging Face.

@@ -1,6 +1,7 @@
 package base
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"retort/internal/modelfile"
 	"retort/student/model"
+	"retort/student/tokenizer"
 )
 
 // kinds are small models of each architecture, and the config.json and GGUF family
@@ -33,11 +36,33 @@ var kinds = []struct {
 
 func config(change func(*model.Config)) model.Config {
 	c := model.Config{
-		VocabSize: 19, Hidden: 14, Layers: 2, Heads: 4, KVHeads: 2, RopeDim: 6, VDim: 6, Intermediate: 9, DenseLayers: 2,
+		VocabSize: words().VocabSize() + 3, Hidden: 14, Layers: 2, Heads: 4, KVHeads: 2, RopeDim: 6, VDim: 6, Intermediate: 9, DenseLayers: 2,
 		RopeTheta: 321, NormEps: 1e-5, MaxPositions: 77, RoutedScale: 1,
 	}
 	change(&c)
 	return c
+}
+
+// words is a tokenizer for all of them.
+var words = sync.OnceValue(func() *tokenizer.Tokenizer {
+	t, err := tokenizer.Train(slices.Values([]string{"the thing that they thought"}), tokenizer.Options{VocabSize: 268})
+	if err != nil {
+		panic(err)
+	}
+	return t
+})
+
+const template = "{{ messages[0].content }}"
+
+// writeWords leaves what a Hugging Face directory says about text.
+func writeWords(t *testing.T, dir string) {
+	t.Helper()
+	create(t, filepath.Join(dir, tokenizerFile), func(w io.Writer) error {
+		_, err := w.Write(words().JSON())
+		return err
+	})
+	writeJSON(t, filepath.Join(dir, generationFile), map[string]any{"eos_token_id": []int{7, 9}})
+	writeJSON(t, filepath.Join(dir, wordsFile), map[string]any{"chat_template": template})
 }
 
 // halved is what interleave undoes.
@@ -116,6 +141,7 @@ func TestHuggingFaceDirectoriesAreRead(t *testing.T) {
 		for _, files := range []int{1, 3} {
 			dir, m := t.TempDir(), newModel(t, k.config)
 			writeJSON(t, filepath.Join(dir, configFile), huggingFace(k.arch, k.config, k.also))
+			writeWords(t, dir)
 			all := tensors(m, true, func(s string) string { return s })
 			if files == 1 {
 				writeSafetensors(t, filepath.Join(dir, weightsFile), all)
@@ -138,6 +164,9 @@ func TestHuggingFaceDirectoriesAreRead(t *testing.T) {
 			if b.Architecture != k.arch || b.Model.Hash() != m.Hash() {
 				t.Errorf("%s in %d files is read as another %s, of %+v", k.arch, files, b.Architecture, b.Model.Config())
 			}
+			if !bytes.Equal(b.Tokenizer.JSON(), words().JSON()) || !slices.Equal(b.EOS, []int32{7, 9}) || b.ChatTemplate != template {
+				t.Errorf("%s: tokens end with %v, the template is %q, or the tokenizer is another", k.arch, b.EOS, b.ChatTemplate)
+			}
 		}
 	}
 }
@@ -149,6 +178,11 @@ func metadata(family string, c model.Config) []modelfile.KV {
 		key("embedding_length", uint32(c.Hidden)), key("block_count", uint32(c.Layers)), key("feed_forward_length", uint32(c.Intermediate)),
 		key("attention.head_count", uint32(c.Heads)), key("attention.head_count_kv", uint32(c.KVHeads)),
 		key("attention.key_length", uint32(c.RopeDim)), key("attention.value_length", uint32(c.VDim)),
+		{Key: "tokenizer.ggml.model", Value: "gpt2"}, {Key: "tokenizer.ggml.pre", Value: "qwen2"},
+		{Key: "tokenizer.ggml.tokens", Value: words().VisibleTokens()}, {Key: "tokenizer.ggml.merges", Value: words().VisibleMerges()},
+		{Key: "tokenizer.ggml.token_type", Value: tokenTypes()},
+		{Key: "tokenizer.ggml.eos_token_id", Value: uint32(7)}, {Key: "tokenizer.ggml.eot_token_id", Value: uint32(9)},
+		{Key: "tokenizer.chat_template", Value: template}, {Key: "general.license", Value: "mit"},
 		key("attention.layer_norm_rms_epsilon", float32(c.NormEps)), key("rope.freq_base", float32(c.RopeTheta)), key("context_length", uint32(c.MaxPositions)),
 	}
 }
@@ -167,6 +201,9 @@ func TestGGUFFilesAreRead(t *testing.T) {
 		}
 		if b.Architecture != k.arch || b.Model.Hash() != m.Hash() {
 			t.Errorf("%s is read as another %s, of %+v", k.family, b.Architecture, b.Model.Config())
+		}
+		if !bytes.Equal(b.Tokenizer.JSON(), words().JSON()) || !slices.Equal(b.EOS, []int32{7, 9}) || b.ChatTemplate != template || b.License != "mit" {
+			t.Errorf("%s: tokens end with %v, the template is %q, the licence %q, or the tokenizer is another", k.family, b.EOS, b.ChatTemplate, b.License)
 		}
 	}
 }
@@ -194,6 +231,7 @@ func TestWhatIsNotComputedIsRefusedByName(t *testing.T) {
 		also := map[string]any{"head_dim": 6}
 		maps.Copy(also, test.also)
 		writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, also))
+		writeWords(t, dir)
 		writeSafetensors(t, filepath.Join(dir, weightsFile), tensors(m, true, func(s string) string { return s }))
 		if _, err := Read(dir); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("error is %v, want an unsupported %s", err, test.want)
@@ -248,6 +286,14 @@ func TestDamagedBasesAreRefused(t *testing.T) {
 		{"no multiple of", func(t *testing.T, dir string) {
 			writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, nil))
 		}},
+		{"end token 999", func(t *testing.T, dir string) {
+			writeJSON(t, filepath.Join(dir, generationFile), map[string]any{"eos_token_id": 999})
+		}},
+		{"no token ends an answer", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, generationFile)) }},
+		{"tokenizer.json: ", func(t *testing.T, dir string) { writeJSON(t, filepath.Join(dir, tokenizerFile), map[string]any{}) }},
+		{"chat_template: ", func(t *testing.T, dir string) {
+			writeJSON(t, filepath.Join(dir, wordsFile), map[string]any{"chat_template": 5})
+		}},
 		{"fewer values than", func(t *testing.T, dir string) {
 			writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, map[string]any{"head_dim": 6, "vocab_size": 1 << 18, "hidden_size": 1 << 13}))
 		}},
@@ -258,6 +304,7 @@ func TestDamagedBasesAreRefused(t *testing.T) {
 		dir := t.TempDir()
 		writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, map[string]any{"head_dim": 6}))
 		writeSafetensors(t, filepath.Join(dir, weightsFile), whole)
+		writeWords(t, dir)
 		test.damage(t, dir)
 		if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("error is %v, want one that says %q", err, test.want)
@@ -270,5 +317,40 @@ func TestDamagedBasesAreRefused(t *testing.T) {
 	create(t, text, func(w io.Writer) error { return nil })
 	if _, err := Read(text); err == nil || !strings.Contains(err.Error(), "neither a directory") {
 		t.Errorf("of another file the error is %v", err)
+	}
+}
+
+func tokenTypes() []int32 {
+	types := slices.Repeat([]int32{1}, words().VocabSize())
+	for _, a := range words().Added() {
+		types[a.ID] = 4
+		if a.Special {
+			types[a.ID] = 3
+		}
+	}
+	return types
+}
+
+func TestTemplatesOfADirectory(t *testing.T) {
+	for _, test := range []struct {
+		words, jinja, want string
+	}{
+		{`{"chat_template": "a"}`, "", "a"},
+		{`{"chat_template": [{"name": "tool_use", "template": "b"}, {"name": "default", "template": "a"}]}`, "", "a"},
+		{`{"chat_template": [{"name": "tool_use", "template": "b"}]}`, "", ""},
+		{`{"chat_template": "b"}`, "a", "a"},
+		{`{}`, "a", "a"},
+		{`{}`, "", ""},
+	} {
+		dir := t.TempDir()
+		writeWords(t, dir)
+		os.WriteFile(filepath.Join(dir, wordsFile), []byte(test.words), 0o644)
+		if test.jinja != "" {
+			os.WriteFile(filepath.Join(dir, jinjaFile), []byte(test.jinja), 0o644)
+		}
+		var b Base
+		if err := b.readWords(dir); err != nil || b.ChatTemplate != test.want {
+			t.Errorf("%s and %q give %q, %v, want %q", test.words, test.jinja, b.ChatTemplate, err, test.want)
+		}
 	}
 }

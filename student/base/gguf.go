@@ -2,10 +2,12 @@ package base
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"retort/internal/modelfile"
 	"retort/student/model"
+	"retort/student/tokenizer"
 )
 
 // ggufArchitectures: how GGUF names the architectures that are read, and whether
@@ -72,11 +74,37 @@ func readGGUF(path string) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := load(c, ggufSource{g}, arch.halves)
-	if err != nil {
+	b := &Base{Architecture: arch.name}
+	if err := b.readMetadata(g); err != nil {
 		return nil, err
 	}
-	return &Base{Architecture: arch.name, Model: m}, nil
+	b.Model, err = load(c, ggufSource{g}, arch.halves)
+	return b, err
+}
+
+// readMetadata reads what is about text.
+func (b *Base) readMetadata(g *modelfile.GGUF) error {
+	if kind := g.Value("tokenizer.ggml.model"); kind != "gpt2" {
+		return unsupported("a tokenizer of type %v, which is not byte-level BPE (gpt2)", kind)
+	}
+	var v tokenizer.Vocabulary
+	v.Pre, _ = g.Value("tokenizer.ggml.pre").(string)
+	v.Tokens, _ = g.Value("tokenizer.ggml.tokens").([]string)
+	v.Types, _ = g.Value("tokenizer.ggml.token_type").([]int32)
+	v.Merges, _ = g.Value("tokenizer.ggml.merges").([]string)
+	t, err := v.Tokenizer()
+	if err != nil {
+		return fmt.Errorf("tokenizer.ggml: %w", err)
+	}
+	b.Tokenizer = t
+	for _, key := range []string{"eos", "eot", "eom"} { // end of sequence, of a turn, of a message
+		if id, ok := g.Value("tokenizer.ggml." + key + "_token_id").(uint32); ok && !slices.Contains(b.EOS, int32(id)) {
+			b.EOS = append(b.EOS, int32(id))
+		}
+	}
+	b.ChatTemplate, _ = g.Value("tokenizer.chat_template").(string)
+	b.License, _ = g.Value("general.license").(string)
+	return nil
 }
 
 func ggufConfig(g *modelfile.GGUF, family string) (c model.Config, err error) {

@@ -11,6 +11,7 @@ import (
 
 	"retort/internal/modelfile"
 	"retort/student/model"
+	"retort/student/tokenizer"
 )
 
 // hfConfig is what of config.json decides what is computed.
@@ -40,6 +41,24 @@ type hfConfig struct {
 	LayerTypes       []string `json:"layer_types"`
 
 	Quantization json.RawMessage `json:"quantization_config"`
+
+	EOS ids `json:"eos_token_id"`
+}
+
+// ids are token ids that a file may write as one number.
+type ids []int32
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (x *ids) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '[' {
+		return json.Unmarshal(b, (*[]int32)(x))
+	}
+	var one *int32
+	if err := json.Unmarshal(b, &one); err != nil || one == nil {
+		return err
+	}
+	*x = ids{*one}
+	return nil
 }
 
 // hfRope is rope_parameters, or the older rope_scaling.
@@ -130,24 +149,33 @@ func (f *hfConfig) config() (arch string, c model.Config, err error) {
 }
 
 const (
-	configFile  = "config.json"
-	weightsFile = "model.safetensors"
-	indexFile   = "model.safetensors.index.json"
-	maxJSON     = 64 << 20 // of an index; configurations are small
+	configFile     = "config.json"
+	weightsFile    = "model.safetensors"
+	indexFile      = "model.safetensors.index.json"
+	generationFile = "generation_config.json"
+	tokenizerFile  = "tokenizer.json"
+	wordsFile      = "tokenizer_config.json"
+	jinjaFile      = "chat_template.jinja"
+	maxText        = 64 << 20 // of a tokenizer or an index; the others are small
 )
 
-func readJSON(path string, v any) error {
+func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	if err == nil && len(data) > maxText {
+		err = fmt.Errorf("%s is larger than %d bytes", filepath.Base(path), maxText)
+	}
+	return data, err
+}
+
+func readJSON(path string, v any) error {
+	data, err := readFile(path)
 	if err != nil {
 		return err
-	}
-	if len(data) > maxJSON {
-		return fmt.Errorf("%s is larger than %d bytes", filepath.Base(path), maxJSON)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)
@@ -169,11 +197,77 @@ func readHuggingFace(dir string) (*Base, error) {
 		return nil, err
 	}
 	defer s.close()
-	m, err := load(c, s, true)
-	if err != nil {
+	b := &Base{Architecture: arch, EOS: f.EOS}
+	if err := b.readWords(dir); err != nil {
 		return nil, err
 	}
-	return &Base{Architecture: arch, Model: m}, nil
+	b.Model, err = load(c, s, true)
+	return b, err
+}
+
+// readWords reads what of a directory is about text.
+func (b *Base) readWords(dir string) error {
+	data, err := readFile(filepath.Join(dir, tokenizerFile))
+	if err != nil {
+		return err
+	}
+	if b.Tokenizer, err = tokenizer.Parse(data); err != nil {
+		return err
+	}
+	var generation struct {
+		EOS ids `json:"eos_token_id"`
+	}
+	if err := readOptional(filepath.Join(dir, generationFile), &generation); err != nil {
+		return err
+	}
+	if len(generation.EOS) > 0 { // more of them than in config.json, often
+		b.EOS = generation.EOS
+	}
+	var words struct {
+		Template json.RawMessage `json:"chat_template"`
+	}
+	if err := readOptional(filepath.Join(dir, wordsFile), &words); err != nil {
+		return err
+	}
+	if b.ChatTemplate, err = defaultTemplate(words.Template); err != nil {
+		return fmt.Errorf("%s: chat_template: %w", wordsFile, err)
+	}
+	jinja, err := readFile(filepath.Join(dir, jinjaFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	b.ChatTemplate = string(jinja)
+	return err
+}
+
+// defaultTemplate takes one template, or the one named default of several.
+func defaultTemplate(raw json.RawMessage) (string, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return "", nil
+	}
+	var one string
+	if raw[0] == '"' {
+		err := json.Unmarshal(raw, &one)
+		return one, err
+	}
+	var named []struct{ Name, Template string }
+	if err := json.Unmarshal(raw, &named); err != nil {
+		return "", err
+	}
+	for _, t := range named {
+		if t.Name == "default" {
+			return t.Template, nil
+		}
+	}
+	return "", nil
+}
+
+// readOptional is readJSON of a file that need not be there.
+func readOptional(path string, v any) error {
+	if err := readJSON(path, v); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // shards are the safetensors files of a directory.

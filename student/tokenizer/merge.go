@@ -9,9 +9,11 @@ const shortWord = 48
 // mergeWord applies the merges to the bytes of one word: always the pair of the
 // lowest rank, the leftmost of equals, until no pair has a merge.
 func (t *Tokenizer) mergeWord(word string) []int32 {
-	symbols := make([]int32, len(word))
+	symbols := make([]int32, 0, len(word))
 	for i := range len(word) {
-		symbols[i] = t.ids[word[i:i+1]]
+		if id := t.bytes[word[i]]; id >= 0 {
+			symbols = append(symbols, id)
+		}
 	}
 	if len(symbols) <= shortWord {
 		return t.mergeShort(symbols)

@@ -137,6 +137,22 @@ func TestWholeWordsAreNotMerged(t *testing.T) {
 	}
 }
 
+// As in Hugging Face tokenizers, what stands beside such a byte can be merged.
+func TestBytesWithoutATokenAreLeftOut(t *testing.T) {
+	tok := trained(t)
+	v := Vocabulary{Pre: "gpt-2", Tokens: tok.VisibleTokens()[:256], Types: slices.Repeat([]int32{1}, 257), Merges: []string{"! !"}}
+	v.Tokens[4], v.Tokens = "ĀĀ", append(v.Tokens, "!!")
+	few, err := v.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string][]int32{"\x04": nil, "a\x04b": {'a', 'b'}, "!\x04!": {256}} {
+		if got := few.Encode(text); !slices.Equal(got, want) {
+			t.Errorf("%q is %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestImpossibleVocabulariesAreRefused(t *testing.T) {
 	tok := trained(t)
 	for _, c := range []struct {
@@ -148,7 +164,6 @@ func TestImpossibleVocabulariesAreRefused(t *testing.T) {
 		{"token 300 is empty", func(v *Vocabulary) { v.Tokens[300] = "" }},
 		{"stands for no byte", func(v *Vocabulary) { v.Tokens[300] = "日" }},
 		{"has two ids", func(v *Vocabulary) { v.Tokens[300], v.Merges = v.Tokens[301], nil }},
-		{"no token for byte 0x00", func(v *Vocabulary) { v.Tokens[0] = "ĀĀ" }},
 		{"not two tokens", func(v *Vocabulary) { v.Merges[3] = "ab" }},
 		{"merge 3: ", func(v *Vocabulary) { v.Merges[3] = "日 本" }},
 	} {

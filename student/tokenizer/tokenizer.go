@@ -41,6 +41,7 @@ type Tokenizer struct {
 
 	tokens [][]byte         // bytes of each id; for an added token, its content
 	ids    map[string]int32 // bytes → id, added tokens not included
+	bytes  [256]int32       // ids of single bytes; -1: there is none, and it is left out of what is encoded
 	merges []merge          // by rank
 	ranks  map[uint64]ranked
 	added  []addedToken // by id
@@ -98,9 +99,10 @@ func newTokenizer(tokens [][]byte, merges []merge, added []addedToken) (*Tokeniz
 		}
 		t.ids[string(b)] = int32(id)
 	}
-	for b := range 256 {
-		if _, ok := t.ids[string([]byte{byte(b)})]; !ok {
-			return nil, fmt.Errorf("the vocabulary has no token for byte 0x%02x", b)
+	for b := range t.bytes {
+		t.bytes[b] = -1
+		if id, ok := t.ids[string([]byte{byte(b)})]; ok {
+			t.bytes[b] = id
 		}
 	}
 	for i, m := range merges {
@@ -215,7 +217,10 @@ type cacheShard struct {
 
 func (t *Tokenizer) appendWord(out []int32, word string) []int32 {
 	if len(word) == 1 {
-		return append(out, t.ids[word])
+		if id := t.bytes[word[0]]; id >= 0 {
+			out = append(out, id)
+		}
+		return out
 	}
 	if t.wholeWords {
 		if id, ok := t.ids[word]; ok {

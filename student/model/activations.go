@@ -168,5 +168,8 @@ func (p *Pass) layout(a *arena) {
 		w.dcn, w.dqn = a.take(blockRows*c.KVLoraRank), a.take(blockRows*c.QLoraRank)
 		w.dqk = a.take(c.RopeDim)
 	}
+	if p.adapting != nil {
+		p.adapting.layout(a, t)
+	}
 	p.vectorParts = a.take(blocks(t) * p.vectorWidth())
 }

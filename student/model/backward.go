@@ -32,8 +32,28 @@ func (p *Pass) mlpGrad(part, worker int) {
 		mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, d, from, to, p.pool.Scratch(worker))
 		return
 	}
-	mlpBackward(&x.dense, m.dense, p.flow.dx[from*d:], work.dxn, work.dh, d, from, to, p.pool.Scratch(worker))
+	p.denseBackward(from, to, work, p.pool.Scratch(worker))
 	p.outGrad(part, work.dxn, p.pool.Scratch(worker))
+}
+
+// denseBackward is mlpBackward of the dense MLP, with its adapter.
+func (p *Pass) denseBackward(from, to int, work *workspace, s *kernel.Scratch) {
+	a, m, d, n := &p.act[p.layer].dense, p.backward.layer[p.layer].dense, p.config.Hidden, to-from
+	w, dy := a.width, p.flow.dx[from*d:]
+	gateUp := a.gateUp[from*2*w:]
+	kernel.GemmPackedSerial(n, dy, d, m.down, work.dh, w, false, s)
+	p.adaptGrad(siteDown, n, dy, d, work.dh, w, from, s)
+	swiGLUGradRows(gateUp, work.dh, w, n)
+	kernel.GemmPackedSerial(n, gateUp, 2*w, m.gateUp, work.dxn, d, false, s)
+	p.adaptGrad(siteGateUp, n, gateUp, 2*w, work.dxn, d, from, s)
+}
+
+// swiGLUGradRows replaces n rows of gate and up, width w each, by their gradients.
+func swiGLUGradRows(gateUp, dh []float32, w, n int) {
+	for i := range n {
+		row := gateUp[i*2*w : (i+1)*2*w]
+		kernel.SwiGLUGrad(row[:w], row[w:], dh[i*w:][:w], row[:w], row[w:])
+	}
 }
 
 // mlpBackward replaces gateUp of rows [from, to) by its gradient and sets dx to
@@ -41,10 +61,7 @@ func (p *Pass) mlpGrad(part, worker int) {
 func mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, d, from, to int, s *kernel.Scratch) {
 	n, w := to-from, a.width
 	kernel.GemmPackedSerial(n, dy, d, m.down, dh, w, false, s)
-	for i := from; i < to; i++ {
-		row := a.gateUp[i*2*w : (i+1)*2*w]
-		kernel.SwiGLUGrad(row[:w], row[w:], dh[(i-from)*w:][:w], row[:w], row[w:])
-	}
+	swiGLUGradRows(a.gateUp[from*2*w:], dh, w, n)
 	kernel.GemmPackedSerial(n, a.gateUp[from*2*w:], 2*w, m.gateUp, dx, d, false, s)
 }
 
@@ -59,6 +76,7 @@ func (p *Pass) outGrad(part int, dxn []float32, s *kernel.Scratch) {
 		kernel.RMSNormGradFrom(f.dx1[i*d:(i+1)*d], f.dx[i*d:(i+1)*d], dw, dxn[(i-from)*d:][:d], x.x1[i*d:(i+1)*d], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
 	}
 	kernel.GemmPackedSerial(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, false, s)
+	p.adaptGrad(siteOut, to-from, f.dx1[from*d:], d, f.dout[from*o:], o, from, s)
 }
 
 // attentionGrad differentiates attention of one head over one sequence.
@@ -93,13 +111,16 @@ func (p *Pass) inputGrad(part, worker int) {
 			p.keyGrad(i)
 		}
 		kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false, s)
+		p.adaptGrad(siteKVB, n, f.dkv[from*c.kvWidth():], c.kvWidth(), work.dcn, latent, from, s)
 		normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, vectors.kvNorm, x.cRstd, latent, from, to)
 	}
 	if c.QLoraRank > 0 {
 		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false, s)
+		p.adaptGrad(siteQB, n, f.dq[from*f.lddq:], f.lddq, work.dqn, qIn, from, s)
 		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, vectors.qNorm, x.qRstd, qIn, from, to)
 	}
 	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false, s)
+	p.adaptGrad(siteIn, n, f.din[from*in:], in, work.dxn, d, from, s)
 	for i := from; i < to; i++ {
 		kernel.RMSNormGradFrom(f.dx[i*d:(i+1)*d], f.dx1[i*d:(i+1)*d], vectors.attnNorm, work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
 	}
@@ -148,6 +169,12 @@ func (p *Pass) addMLPGroup(g mlpWeights[float32], a *mlpActivations, dy, x []flo
 func (p *Pass) addMLPGroups() {
 	c, x, g, f := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow
 	t := len(p.batch.Tokens)
+	if p.adapting != nil {
+		p.addAdapterGroups(siteOut, f.dx1, c.Hidden, x.out, t)
+		p.addAdapterGroups(siteGateUp, x.dense.gateUp, 2*x.dense.width, x.x1n, t)
+		p.addAdapterGroups(siteDown, f.dx, c.Hidden, x.dense.h, t)
+		return
+	}
 	p.addGroup(g.out, c.Hidden, f.dx1, c.Hidden, x.out, c.oWidth(), t)
 	if !c.isMoE(p.layer) {
 		p.addMLPGroup(g.dense, &x.dense, f.dx, x.x1n, 0, t)
@@ -166,6 +193,12 @@ func (p *Pass) addMLPGroups() {
 func (p *Pass) addInputGroups() {
 	c, x, g, f := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow
 	t := len(p.batch.Tokens)
+	if p.adapting != nil {
+		p.addAdapterGroups(siteIn, f.din, c.inWidth(), x.xn, t)
+		p.addAdapterGroups(siteQB, f.dq, f.lddq, x.qn, t)
+		p.addAdapterGroups(siteKVB, f.dkv, c.kvWidth(), x.cn, t)
+		return
+	}
 	p.addGroup(g.in, c.inWidth(), f.din, c.inWidth(), x.xn, c.Hidden, t)
 	if c.QLoraRank > 0 {
 		p.addGroup(g.qB, c.qWidth(), f.dq, f.lddq, x.qn, c.QLoraRank, t)

@@ -23,6 +23,7 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
 	normRows(x.xn, x.x, w.attnNorm, x.rstd, d, d, from, to, float32(c.NormEps))
 	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false, s)
+	p.adapt(layer, siteIn, n, x.xn[from*d:], d, x.in[from*in:], in, from, s)
 	if c.grouped() {
 		for i := from; i < to; i++ {
 			p.group(layer, i)
@@ -32,9 +33,11 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	if c.QLoraRank > 0 {
 		normRows(x.qn, x.in, w.qNorm, x.qRstd, in, qIn, from, to, latentEps)
 		kernel.GemmPackedSerial(n, x.qn[from*qIn:], qIn, m.qB, x.q[from*x.ldq:], x.ldq, false, s)
+		p.adapt(layer, siteQB, n, x.qn[from*qIn:], qIn, x.q[from*x.ldq:], x.ldq, from, s)
 	}
 	normRows(x.cn, x.in[qIn:], w.kvNorm, x.cRstd, in, latent, from, to, latentEps)
 	kernel.GemmPackedSerial(n, x.cn[from*latent:], latent, m.kvB, x.kv[from*c.kvWidth():], c.kvWidth(), false, s)
+	p.adapt(layer, siteKVB, n, x.cn[from*latent:], latent, x.kv[from*c.kvWidth():], c.kvWidth(), from, s)
 	for i := from; i < to; i++ {
 		cos, sin := p.rope.at(int(p.position[i]))
 		shared := x.in[i*in+qIn+latent:][:c.RopeDim]
@@ -84,13 +87,20 @@ func (p *Pass) afterAttention(part, worker int) {
 	d, n := c.Hidden, to-from
 	x1, next := x.x1[from*d:to*d], p.stream(p.layer + 1)[from*d:to*d]
 	kernel.GemmPackedSerialFrom(n, x.out[from*c.oWidth():], c.oWidth(), m.out, x.x[from*d:to*d], x1, d, s)
+	p.adapt(p.layer, siteOut, n, x.out[from*c.oWidth():], c.oWidth(), x1, d, from, s)
 	normRows(x.x1n, x.x1, w.ffnNorm, x.rstd1, d, d, from, to, float32(c.NormEps))
 	if c.isMoE(p.layer) {
 		p.chooseExperts(from, to, s)
 		mlpForwardFrom(&x.shared, m.shared, x.x1n, x1, next, d, from, to, s)
 		return
 	}
-	mlpForwardFrom(&x.dense, m.dense, x.x1n, x1, next, d, from, to, s)
+	w1 := x.dense.width
+	gateUp, h := x.dense.gateUp[from*2*w1:], x.dense.h[from*w1:]
+	kernel.GemmPackedSerial(n, x.x1n[from*d:], d, m.dense.gateUp, gateUp, 2*w1, false, s)
+	p.adapt(p.layer, siteGateUp, n, x.x1n[from*d:], d, gateUp, 2*w1, from, s)
+	swiGLURows(h, gateUp, w1, n)
+	kernel.GemmPackedSerialFrom(n, h, w1, m.dense.down, x1, next, d, s)
+	p.adapt(p.layer, siteDown, n, h, w1, next, d, from, s)
 	if p.layer+1 < c.Layers {
 		p.beforeAttention(p.layer+1, from, to, s)
 	}
@@ -115,9 +125,14 @@ func mlpForward(a *mlpActivations, m packedMLP, x, y []float32, d, from, to int,
 func mlpForwardFrom(a *mlpActivations, m packedMLP, x, base, y []float32, d, from, to int, s *kernel.Scratch) {
 	n, w := to-from, a.width
 	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, a.gateUp[from*2*w:], 2*w, false, s)
-	for i := from; i < to; i++ {
-		row := a.gateUp[i*2*w : (i+1)*2*w]
-		kernel.SwiGLU(a.h[i*w:(i+1)*w], row[:w], row[w:])
-	}
+	swiGLURows(a.h[from*w:], a.gateUp[from*2*w:], w, n)
 	kernel.GemmPackedSerialFrom(n, a.h[from*w:], w, m.down, base, y, d, s)
+}
+
+// swiGLURows sets n rows of h, width w, to silu(gate) ⊙ up.
+func swiGLURows(h, gateUp []float32, w, n int) {
+	for i := range n {
+		row := gateUp[i*2*w : (i+1)*2*w]
+		kernel.SwiGLU(h[i*w:(i+1)*w], row[:w], row[w:])
+	}
 }

@@ -16,12 +16,13 @@ const (
 	KindHead                  // the output head
 	KindNorm                  // a norm's gains
 	KindBias                  // a projection's bias
+	KindAdapter               // a low-rank matrix of an adapter
 	kindLoad                  // the router's selection bias: moved by load, not by gradient
 )
 
 // String names the kind.
 func (k Kind) String() string {
-	return [...]string{"matrix", "router", "embedding", "head", "norm", "bias", "load"}[k]
+	return [...]string{"matrix", "router", "embedding", "head", "norm", "bias", "adapter", "load"}[k]
 }
 
 // number is float32 in the product; tests run the same layout in float64.

@@ -98,15 +98,7 @@ func (m *Model) Tensors() []Tensor {
 
 // Parameters are the weights that are trained by gradient, in the order of
 // Tensors: all of them but the routers' biases.
-func (m *Model) Parameters() []Parameter {
-	var ps []Parameter
-	for _, s := range m.specs {
-		if s.kind != kindLoad {
-			ps = append(ps, Parameter{Tensor: s.tensor(m.arena), Kind: s.kind, Blocks: s.blocks})
-		}
-	}
-	return ps
-}
+func (m *Model) Parameters() []Parameter { return parameters(m.specs, m.arena) }
 
 func (s spec) tensor(arena []float32) Tensor {
 	end := s.at + s.len()

@@ -35,7 +35,8 @@ type packJob struct {
 // routers in float32 always: a choice of experts is not to hang on rounding.
 func newPacking(m *Model, op kernel.Op, precision kernel.Precision) *packing {
 	c := m.config
-	p := &packing{op: op, precision: precision, layer: make([]packedLayer, c.Layers)}
+	p := &packing{layer: make([]packedLayer, c.Layers)}
+	p.init(op, precision)
 	for i := range p.layer {
 		w, l := &m.w.layer[i], &p.layer[i]
 		l.in = p.add(w.in, c.inWidth(), c.Hidden)
@@ -58,6 +59,11 @@ func newPacking(m *Model, op kernel.Op, precision kernel.Precision) *packing {
 		l.shared = p.addMLP(w.shared, c.Hidden)
 	}
 	p.head = p.add(m.w.head, c.VocabSize, c.Hidden)
+	return p
+}
+
+func (p *packing) init(op kernel.Op, precision kernel.Precision) {
+	p.op, p.precision = op, precision
 	p.one = func(part, worker int) {
 		j, s := &p.jobs[part], p.pool.Scratch(worker)
 		if n, k := j.out, j.in; op == kernel.NT {
@@ -66,7 +72,6 @@ func newPacking(m *Model, op kernel.Op, precision kernel.Precision) *packing {
 			j.to.Repack(op, k, n, j.from, k, s)
 		}
 	}
-	return p
 }
 
 func (p *packing) add(w []float32, out, in int) *kernel.PackedB {

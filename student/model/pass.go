@@ -31,6 +31,8 @@ type Pass struct {
 	grad              []float32 // arena of the gradients, laid out as the weights
 	g                 weights[float32]
 
+	*adapting // nil: the model itself is trained
+
 	act       []activations
 	last      []float32 // [T, d] residual stream after the last layer
 	final     []float32 // [losses, d] its norm, for loss positions
@@ -80,6 +82,19 @@ func NewPass(m *Model, pool *kernel.Pool, maxTokens int) *Pass {
 // given precision, weights and gradients themselves being float32. Routers,
 // norms and attention's own products keep float32.
 func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxTokens int) *Pass {
+	return newPass(precision, m, nil, pool, maxTokens)
+}
+
+// NewAdapterPass is NewPassIn of the model with an adapter, whose gradients it
+// computes; the model's weights must not change. The adapter is of m's configuration.
+func NewAdapterPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, maxTokens int) *Pass {
+	if a.config != m.config {
+		panic("model: an adapter of another model")
+	}
+	return newPass(precision, m, a, pool, maxTokens)
+}
+
+func newPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, maxTokens int) *Pass {
 	c := m.config
 	if maxTokens < 1 {
 		panic(fmt.Sprintf("model: a pass for %d tokens", maxTokens))
@@ -90,7 +105,6 @@ func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxToken
 		rope:       newRopeTable(c, min(maxTokens, c.MaxPositions)),
 		forward:    newPacking(m, kernel.NT, precision),
 		backward:   newPacking(m, kernel.NN, precision),
-		grad:       make([]float32, len(m.arena)),
 		act:        make([]activations, c.Layers),
 		work:       make([]workspace, pool.Threads()),
 		lossAt:     make([]int32, 0, maxTokens),
@@ -99,13 +113,20 @@ func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxToken
 		loads:      make([][]int, c.Layers),
 		favourites: make([]int32, c.TopK),
 	}
+	if a != nil {
+		p.adapting = newAdapting(a, precision)
+		p.forward.refresh(pool) // once: they are frozen
+		p.backward.refresh(pool)
+	} else {
+		p.grad = make([]float32, len(m.arena))
+		kernel.HugePages(p.grad)
+		kernel.HugePages(m.arena)
+	}
 	p.g, _, _ = carve(c, p.grad)
 	var count arena
 	p.layout(&count)
 	mem := make([]float32, count.at)
 	kernel.HugePages(mem)
-	kernel.HugePages(p.grad)
-	kernel.HugePages(m.arena)
 	p.layout(&arena{mem: mem})
 	for i := c.DenseLayers; i < c.Layers; i++ {
 		p.act[i].choice = make([]int32, maxTokens*c.TopK)
@@ -181,13 +202,16 @@ func (p *Pass) ExpertChoices() [][]int32 {
 	return all
 }
 
-// Grads are the gradients, one for each of the model's Parameters, in order.
+// Grads are the gradients, one for each of the Parameters of the model, or of the
+// adapter, in order.
 func (p *Pass) Grads() []Tensor {
+	specs, grad := p.model.specs, p.grad
+	if p.adapting != nil {
+		specs, grad = p.adapting.specs, p.adapting.grad
+	}
 	var ts []Tensor
-	for _, s := range p.model.specs {
-		if s.kind != kindLoad {
-			ts = append(ts, s.tensor(p.grad))
-		}
+	for _, t := range parameters(specs, grad) {
+		ts = append(ts, t.Tensor)
 	}
 	return ts
 }
@@ -211,7 +235,7 @@ func (p *Pass) hidden(b Batch) error {
 		}
 	}
 	p.auxiliary = 0
-	p.forward.refresh(p.pool)
+	p.refresh(p.forward)
 	n := blocks(len(b.Tokens))
 	p.pool.Run(n, p.regions.embed)
 	for p.layer = range p.act {
@@ -226,6 +250,18 @@ func (p *Pass) hidden(b Batch) error {
 	return nil
 }
 
+// refresh packs what has changed since the last pass: all weights, or the adapter's.
+func (p *Pass) refresh(all *packing) {
+	switch {
+	case p.adapting == nil:
+		all.refresh(p.pool)
+	case all == p.forward:
+		p.adapting.forward.refresh(p.pool)
+	default:
+		p.adapting.backward.refresh(p.pool)
+	}
+}
+
 // Gradients is Forward that also sets Grads to the gradients of the loss and the
 // balance loss.
 func (p *Pass) Gradients(b Batch) (loss float64, err error) { return p.gradients(b, false) }
@@ -237,7 +273,7 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	if err := p.hidden(b); err != nil {
 		return 0, err
 	}
-	p.backward.refresh(p.pool)
+	p.refresh(p.backward)
 	n := blocks(len(p.batch.Tokens))
 	clear(p.vectorParts)
 	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])
@@ -246,8 +282,10 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	}
 	for p.head.begin(len(p.lossAt)); p.head.next(); {
 		p.pool.Run(p.head.blocks(), p.regions.lossGrad)
-		p.addHeadGroup()
-		p.multiplyGroups(add || p.head.from > 0)
+		if p.adapting == nil {
+			p.addHeadGroup()
+			p.multiplyGroups(add || p.head.from > 0)
+		}
 	}
 	for p.layer = p.config.Layers - 1; p.layer >= 0; p.layer-- {
 		p.pool.Run(n, p.regions.mlpGrad)
@@ -263,6 +301,9 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 		p.addInputGroups()
 	}
 	p.multiplyGroups(add)
+	if p.adapting != nil {
+		return p.meanLoss(), nil
+	}
 	p.pool.Run((p.config.Hidden+embedColumns-1)/embedColumns, p.regions.embedGrad)
 	p.pool.Run(p.config.Layers+1, p.regions.vectorGrad)
 	return p.meanLoss(), nil

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -182,7 +183,19 @@ func (a *Adapter) scale() float32 { return float32(a.lora.Alpha / float64(a.lora
 // LoRA is what the adapter changes and how.
 func (a *Adapter) LoRA() LoRA { return a.lora }
 
-// Parameters are the adapter's matrices by PEFT's names.
+// Tensors are the adapter's matrices by PEFT's names.
+func (a *Adapter) Tensors() []Tensor { return tensors(a.specs, a.arena) }
+
+// Hash names the adapter by its content, as Model.Hash does a model: what it changes
+// and how, the configuration that it is for, and its matrices.
+func (a *Adapter) Hash() string {
+	return hashOf("retort adapter 1", struct {
+		LoRA   LoRA   `json:"lora"`
+		Config Config `json:"config"`
+	}{a.lora, a.config}, a.Tensors())
+}
+
+// Parameters are the same, all of them trained.
 func (a *Adapter) Parameters() []Parameter { return parameters(a.specs, a.arena) }
 
 func parameters(specs []spec, arena []float32) []Parameter {
@@ -195,10 +208,12 @@ func parameters(specs []spec, arena []float32) []Parameter {
 	return ps
 }
 
+var errOtherModel = errors.New("adapter: it is for a model of another configuration")
+
 // Merge adds the adapter to the weights of m, of its configuration.
 func (a *Adapter) Merge(m *Model) error {
 	if m.config != a.config {
-		return fmt.Errorf("adapter: it is of another model")
+		return errOtherModel
 	}
 	byName := map[string][]float32{}
 	for _, t := range m.Tensors() {

@@ -26,6 +26,15 @@ func testAdapter(t testing.TB, c Config, l LoRA) *Adapter {
 	return a
 }
 
+func adapterPass(t testing.TB, precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, tokens int) *Pass {
+	t.Helper()
+	p, err := NewAdapterPass(precision, m, a, pool, tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // adapted is the reference of a model with an adapter, of which the i-th element of
 // one matrix is changed by step.
 func adapted(m *Model, a *Adapter, name string, element int, step float64) *reference {
@@ -76,7 +85,7 @@ func TestAdapterGradientsAreTheSlopesOfTheFloat64Reference(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m, a := testModel(t, test.config, 3), testAdapter(t, test.config, test.lora)
 			b := testBatch(test.config, 4, 5, 1, 6)
-			p := NewAdapterPass(kernel.F32, m, a, testPool(t, 2), 40)
+			p := adapterPass(t, kernel.F32, m, a, testPool(t, 2), 40)
 			loss, err := p.Gradients(b)
 			if err != nil {
 				t.Fatal(err)
@@ -111,7 +120,7 @@ func TestAMergedAdapterIsTheAdapter(t *testing.T) {
 		m, a := testModel(t, test.config, 3), testAdapter(t, test.config, test.lora)
 		b := testBatch(test.config, 4, 100, 7)
 		pool := testPool(t, 2)
-		want, err := NewAdapterPass(kernel.F32, m, a, pool, 200).Forward(b)
+		want, err := adapterPass(t, kernel.F32, m, a, pool, 200).Forward(b)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +149,7 @@ func TestANewAdapterChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, pool := testBatch(c, 4, 30), testPool(t, 2)
-	with, err := NewAdapterPass(kernel.F32, m, a, pool, 40).Forward(b)
+	with, err := adapterPass(t, kernel.F32, m, a, pool, 40).Forward(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +171,7 @@ func TestAnAdapterStepAllocatesNothing(t *testing.T) {
 	c := adaptedModels[2].config
 	m, a := testModel(t, c, 3), testAdapter(t, c, LoRA{Rank: 4, Alpha: 8})
 	for _, precision := range []kernel.Precision{kernel.F32, kernel.BF16} {
-		p, b := NewAdapterPass(precision, m, a, testPool(t, 2), 40), testBatch(c, 4, 30)
+		p, b := adapterPass(t, precision, m, a, testPool(t, 2), 40), testBatch(c, 4, 30)
 		if n := testing.AllocsPerRun(5, func() { p.Gradients(b) }); n != 0 {
 			t.Errorf("a step in %v allocates %v times", precision, n)
 		}
@@ -175,7 +184,7 @@ func TestAdapterThreadsDoNotChangeABit(t *testing.T) {
 	b := testBatch(c, 4, 150, 90, 33)
 	var want string
 	for _, threads := range []int{1, 2, 3} {
-		p := NewAdapterPass(kernel.F32, m, a, testPool(t, threads), 300)
+		p := adapterPass(t, kernel.F32, m, a, testPool(t, threads), 300)
 		if _, err := p.Gradients(b); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +215,10 @@ func TestImpossibleAdaptersAreRefused(t *testing.T) {
 		}
 	}
 	a := testAdapter(t, odd(func(*Config) {}), LoRA{Rank: 1, Alpha: 1})
-	if err := a.Merge(testModel(t, odd(grouped), 1)); err == nil || !strings.Contains(err.Error(), "another model") {
+	if err := a.Merge(testModel(t, odd(grouped), 1)); err == nil || !strings.Contains(err.Error(), "another configuration") {
 		t.Errorf("merging into another model gives %v", err)
+	}
+	if _, err := NewAdapterPass(kernel.F32, testModel(t, odd(grouped), 1), a, testPool(t, 1), 10); err == nil {
+		t.Error("a pass takes an adapter of another model")
 	}
 }

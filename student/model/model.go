@@ -88,10 +88,12 @@ func empty(c Config) (*Model, error) {
 func (m *Model) Config() Config { return m.config }
 
 // Tensors are all weights, in an order that depends on the configuration alone.
-func (m *Model) Tensors() []Tensor {
-	ts := make([]Tensor, len(m.specs))
-	for i, s := range m.specs {
-		ts[i] = s.tensor(m.arena)
+func (m *Model) Tensors() []Tensor { return tensors(m.specs, m.arena) }
+
+func tensors(specs []spec, arena []float32) []Tensor {
+	ts := make([]Tensor, len(specs))
+	for i, s := range specs {
+		ts[i] = s.tensor(arena)
 	}
 	return ts
 }
@@ -115,14 +117,16 @@ func (m *Model) Clone() *Model {
 // Hash names the model by its content: SHA-256, in hexadecimal, of the
 // configuration as JSON and of every tensor's name, shape and float32 values in
 // little-endian order.
-func (m *Model) Hash() string {
+func (m *Model) Hash() string { return hashOf("retort model 1", m.config, m.Tensors()) }
+
+func hashOf(kind string, config any, all []Tensor) string {
 	h := sha256.New()
-	config, err := json.Marshal(m.config)
+	text, err := json.Marshal(config)
 	if err != nil {
 		panic(fmt.Sprintf("model: a valid configuration does not marshal: %v", err))
 	}
-	fmt.Fprintf(h, "retort model 1\n%s\n", config)
-	for _, t := range m.Tensors() {
+	fmt.Fprintf(h, "%s\n%s\n", kind, text)
+	for _, t := range all {
 		fmt.Fprintf(h, "%s %d\n", t.Name, t.Shape)
 		writeFloats(h, t.Data)
 	}

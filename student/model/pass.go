@@ -86,12 +86,12 @@ func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxToken
 }
 
 // NewAdapterPass is NewPassIn of the model with an adapter, whose gradients it
-// computes; the model's weights must not change. The adapter is of m's configuration.
-func NewAdapterPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, maxTokens int) *Pass {
+// computes; the model's weights must not change.
+func NewAdapterPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, maxTokens int) (*Pass, error) {
 	if a.config != m.config {
-		panic("model: an adapter of another model")
+		return nil, errOtherModel
 	}
-	return newPass(precision, m, a, pool, maxTokens)
+	return newPass(precision, m, a, pool, maxTokens), nil
 }
 
 func newPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, maxTokens int) *Pass {

@@ -57,7 +57,7 @@ type tensorEntry struct {
 // the weights, and what the optimiser remembers.
 func (r *run) tensors() []model.Tensor {
 	var all []model.Tensor
-	for _, t := range r.model.Tensors() {
+	for _, t := range r.taught.Tensors() {
 		all = append(all, model.Tensor{Name: "weights/" + t.Name, Shape: t.Shape, Data: t.Data})
 	}
 	for i := range r.optim.params {
@@ -329,6 +329,9 @@ func identity(m *model.Model, data []Sequence, o Options) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "retort training 2\nmodel %s\nepochs %d tokens %d batch %d optimizer %s precision %s\n", m.Hash(), o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer, o.Precision)
 	fmt.Fprintf(h, "rates %x %x %x %x shares %x %x clip %x decay %x seed %d\n", o.LR, o.MuonLR, o.EmbedLR, o.HeadLR, o.WarmupShare, o.DecayShare, o.ClipNorm, o.WeightDecay, o.Seed)
+	if o.Adapter != nil {
+		fmt.Fprintf(h, "adapter %s\n", o.Adapter.Hash())
+	}
 	if o.Accumulate > 1 { // as the format was before there was a choice
 		fmt.Fprintf(h, "accumulate %d\n", o.Accumulate)
 	}

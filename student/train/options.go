@@ -35,6 +35,9 @@ func (s Sequence) AppendTo(b model.Batch) model.Batch {
 // Options say how to train. A zero field takes its default; of ClipNorm,
 // WarmupShare and DecayShare a negative value switches the thing off.
 type Options struct {
+	// Adapter, if set, is what is trained, in place, while the model stays as it is.
+	Adapter *model.Adapter `json:"-"`
+
 	// Epochs is how often each sequence is seen; Tokens is instead a budget
 	// of tokens read, ended by the step that reaches it. Exactly one is set.
 	Epochs int
@@ -50,7 +53,7 @@ type Options struct {
 	Accumulate int
 
 	Optimizer string  // "muon" (matrices by Muon, the rest by AdamW) or "adamw" (all by AdamW); "muon"
-	LR        float64 // AdamW's learning rate (3e-3 beside Muon, 1.5e-3 alone)
+	LR        float64 // AdamW's learning rate (3e-3 beside Muon, 1.5e-3 alone, 5e-4 for an adapter)
 	MuonLR    float64 // Muon's learning rate (0.01)
 
 	// EmbedLR and HeadLR are AdamW's learning rates of token embeddings (ten times
@@ -134,9 +137,12 @@ func (o Options) WithDefaults() (Options, error) {
 			*v = d
 		}
 	}
-	if o.Optimizer == "muon" {
+	switch {
+	case o.Adapter != nil:
+		fill(&o.LR, 5e-4)
+	case o.Optimizer == "muon":
 		fill(&o.LR, 3e-3)
-	} else {
+	default:
 		fill(&o.LR, 1.5e-3)
 	}
 	fill(&o.MuonLR, 0.01)

@@ -1,5 +1,5 @@
 // Package train teaches a student from a dataset: supervised fine-tuning (SFT)
-// of a student/model on rendered conversations.
+// of a student/model, or of an adapter to one, on rendered conversations.
 //
 // It holds the optimisers (Muon for the matrices, AdamW for the rest), the
 // schedule, the packing of whole sequences into steps, checkpoints and metrics.
@@ -62,7 +62,7 @@ type Result struct {
 	Tokens      int64
 	Loss        float64 // of the last step
 	HeldoutLoss float64 // after the last step; NaN without held-out sequences
-	Hash        string  // of the weights
+	Hash        string  // of the weights that were trained
 	Precision   string  // of products with weights: fp32 or bf16
 
 	Sequences  int // that were trained on; with the next two, all that were given
@@ -113,6 +113,7 @@ func SFT(ctx context.Context, m *model.Model, pool *kernel.Pool, data []Sequence
 type run struct {
 	opt      Options
 	model    *model.Model
+	taught   taught
 	pool     *kernel.Pool
 	pass     *model.Pass
 	optim    *optimizer
@@ -139,6 +140,13 @@ type run struct {
 	energy   *energy
 }
 
+// taught is what the gradient moves: a model's weights, or an adapter's.
+type taught interface {
+	Tensors() []model.Tensor
+	Parameters() []model.Parameter
+	Hash() string
+}
+
 // state is what a checkpoint keeps beside the tensors.
 type state struct {
 	step            int
@@ -152,7 +160,7 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	if err != nil {
 		return nil, err
 	}
-	r := &run{opt: opt, model: m, pool: pool, state: state{heldout: math.NaN()}}
+	r := &run{opt: opt, model: m, taught: m, pool: pool, state: state{heldout: math.NaN()}}
 	if r.data, err = r.usable("sequence", data, &r.result); err != nil {
 		return nil, err
 	}
@@ -177,10 +185,17 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	largest = max(largest, r.span.largest)
 	r.batch = model.Batch{Tokens: make([]int32, 0, largest), Targets: make([]int32, 0, largest), Starts: make([]int, 0, len(r.data)+1)}
 	precision := precisions[opt.Precision]
-	r.pass = model.NewPassIn(precision, m, pool, largest)
+	if opt.Adapter != nil {
+		r.taught = opt.Adapter
+		if r.pass, err = model.NewAdapterPass(precision, m, opt.Adapter, pool, largest); err != nil {
+			return nil, err
+		}
+	} else {
+		r.pass = model.NewPassIn(precision, m, pool, largest)
+	}
 	r.grads = r.pass.Grads()
 	r.scale = func(part, _ int) { kernel.Scale(r.grads[part].Data, r.factor) }
-	if r.optim, err = newOptimizer(m.Parameters(), r.grads, opt, precision, pool); err != nil {
+	if r.optim, err = newOptimizer(r.taught.Parameters(), r.grads, opt, precision, pool); err != nil {
 		return nil, err
 	}
 	c := m.Config()
@@ -395,7 +410,7 @@ func (r *run) finish() Result {
 	res := r.result
 	res.Steps, res.Tokens, res.Loss, res.HeldoutLoss = r.state.step, r.state.tokens, r.state.loss, r.state.heldout
 	res.Seconds, res.Joules = r.state.seconds, r.state.joules
-	res.Hash, res.Precision = r.model.Hash(), r.opt.Precision
+	res.Hash, res.Precision = r.taught.Hash(), r.opt.Precision
 	return res
 }
 

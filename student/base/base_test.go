@@ -65,24 +65,13 @@ func writeWords(t *testing.T, dir string) {
 	writeJSON(t, filepath.Join(dir, wordsFile), map[string]any{"chat_template": template})
 }
 
-// halved is what interleave undoes.
-func halved(x []float32, head, width int) []float32 {
-	out := make([]float32, len(x))
-	for at := 0; at < len(x); at += head * width {
-		for i := range head {
-			to := i/2 + i%2*(head/2)
-			copy(out[at+to*width:][:width], x[at+i*width:])
-		}
-	}
-	return out
-}
-
 func tensors(m *model.Model, halves bool, name func(string) string) []modelfile.Tensor {
 	var all []modelfile.Tensor
 	for _, t := range m.Tensors() {
 		data := t.Data
 		if halves && rotated(t.Name) {
-			data = halved(data, m.Config().RopeDim, len(data)/t.Shape[0])
+			data = slices.Clone(data)
+			halve(data, m.Config().RopeDim, len(data)/t.Shape[0])
 		}
 		all = append(all, modelfile.Tensor{Name: name(t.Name), Shape: t.Shape, Type: modelfile.F32, Data: data})
 	}

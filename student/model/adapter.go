@@ -90,6 +90,39 @@ type adapterPart struct {
 // NewAdapter makes an adapter that changes nothing yet: A is drawn as PEFT does
 // (uniform within ±1/√in), a function of seed and name alone, and B is 0.
 func NewAdapter(c Config, l LoRA, seed uint64) (*Adapter, error) {
+	a, err := emptyAdapter(c, l)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range a.specs {
+		if strings.Contains(s.name, ".lora_B.") {
+			continue
+		}
+		name := fnv.New64a()
+		name.Write([]byte(s.name))
+		rng := rand.New(rand.NewPCG(seed, name.Sum64()))
+		bound := 1 / math.Sqrt(float64(s.shape[1]))
+		for i := range s.tensor(a.arena).Data {
+			a.arena[s.at+i] = float32(bound * (2*rng.Float64() - 1))
+		}
+	}
+	return a, nil
+}
+
+// LoadAdapter makes an adapter of given matrices. load is called once for each and
+// fills dst, which has shape's elements.
+func LoadAdapter(c Config, l LoRA, load func(name string, shape []int, dst []float32) error) (*Adapter, error) {
+	a, err := emptyAdapter(c, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(a.Tensors(), load); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func emptyAdapter(c Config, l LoRA) (*Adapter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -118,18 +151,6 @@ func NewAdapter(c Config, l LoRA, seed uint64) (*Adapter, error) {
 	_, n := a.carve(nil)
 	a.arena = make([]float32, n)
 	a.layer, _ = a.carve(a.arena)
-	for _, s := range a.specs {
-		if strings.Contains(s.name, ".lora_B.") {
-			continue
-		}
-		name := fnv.New64a()
-		name.Write([]byte(s.name))
-		rng := rand.New(rand.NewPCG(seed, name.Sum64()))
-		bound := 1 / math.Sqrt(float64(s.shape[1]))
-		for i := range s.tensor(a.arena).Data {
-			a.arena[s.at+i] = float32(bound * (2*rng.Float64() - 1))
-		}
-	}
 	return a, nil
 }
 

@@ -61,17 +61,25 @@ func FromTensors(c Config, load func(name string, shape []int, dst []float32) er
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range m.Tensors() {
+	if err := fill(m.Tensors(), load); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// fill loads all tensors and refuses what is not finite.
+func fill(all []Tensor, load func(name string, shape []int, dst []float32) error) error {
+	for _, t := range all {
 		if err := load(t.Name, t.Shape, t.Data); err != nil {
-			return nil, fmt.Errorf("loading tensor %s: %w", t.Name, err)
+			return fmt.Errorf("loading tensor %s: %w", t.Name, err)
 		}
 		for i, v := range t.Data {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return nil, fmt.Errorf("loading tensor %s: element %d is %v, want a finite number", t.Name, i, v)
+				return fmt.Errorf("loading tensor %s: element %d is %v, want a finite number", t.Name, i, v)
 			}
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func empty(c Config) (*Model, error) {

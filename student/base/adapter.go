@@ -40,11 +40,11 @@ type adapterConfig struct {
 	Transposed  bool            `json:"fan_in_fan_out"`
 	RankScale   bool            `json:"use_rslora"`
 	Magnitude   bool            `json:"use_dora"`
-	Saved       []string        `json:"modules_to_save"`
-	Layers      json.RawMessage `json:"layers_to_transform"`
-	RankOf      map[string]int  `json:"rank_pattern"`
-	AlphaOf     map[string]any  `json:"alpha_pattern"`
-	LayersNames json.RawMessage `json:"layers_pattern"`
+	Saved       []string        `json:"modules_to_save,omitempty"`
+	Layers      json.RawMessage `json:"layers_to_transform,omitempty"`
+	RankOf      map[string]int  `json:"rank_pattern,omitempty"`
+	AlphaOf     map[string]any  `json:"alpha_pattern,omitempty"`
+	LayersNames json.RawMessage `json:"layers_pattern,omitempty"`
 }
 
 // WriteAdapter leaves in dir, which must exist, the files by which PEFT loads an

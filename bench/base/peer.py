@@ -3,19 +3,27 @@ each the logits of some prompts. Called by run; see README.md."""
 
 import json
 import pathlib
+import shutil
 import sys
 
 import numpy
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, DeepseekV3Config, LlamaConfig, Qwen2Config, Qwen3Config
 
 PROMPTS, LENGTH = 64, 24
+# Every base has a tokenizer; here one that is not used.
+TOKENIZER = pathlib.Path(__file__).resolve().parents[2] / "student/tokenizer/testdata/tokenizer.json"
 
-SMALL = dict(vocab_size=301, hidden_size=96, intermediate_size=160, num_hidden_layers=3, max_position_embeddings=256, rms_norm_eps=1e-5)
+SMALL = dict(vocab_size=368, eos_token_id=1, hidden_size=96, intermediate_size=160, num_hidden_layers=3, max_position_embeddings=256, rms_norm_eps=1e-5)
 RANDOM = {
     "llama": LlamaConfig(**SMALL, num_attention_heads=6, num_key_value_heads=2, rope_theta=500.0),
     "llama-tied": LlamaConfig(**SMALL, num_attention_heads=4, tie_word_embeddings=True),
     "qwen2": Qwen2Config(**SMALL, num_attention_heads=6, num_key_value_heads=3, rope_theta=1e6),
+    "deepseek-v3": DeepseekV3Config(
+        **SMALL, num_attention_heads=3, num_key_value_heads=3, q_lora_rank=24, kv_lora_rank=20, qk_nope_head_dim=10, qk_rope_head_dim=6, v_head_dim=12,
+        n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=40, first_k_dense_replace=1, routed_scaling_factor=1.5,
+        n_group=1, topk_group=1,
+    ),
     "qwen3": Qwen3Config(**SMALL, num_attention_heads=5, num_key_value_heads=1, head_dim=32, tie_word_embeddings=True),
 }
 
@@ -43,6 +51,7 @@ def main():
         path = folder / "models" / name
         # One of them in many files.
         model.save_pretrained(path, max_shard_size="100KB" if name == "llama" else "1GB")
+        shutil.copy(TOKENIZER, path)
         judge(model.eval(), folder, name, path)
     for file in map(pathlib.Path, real):
         model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)

@@ -30,6 +30,9 @@ func newAdapter(t *testing.T, c model.Config) *model.Adapter {
 
 func TestAdaptersComeBackAsTheyWereWritten(t *testing.T) {
 	for _, k := range kinds {
+		if k.config.DenseLayers < k.config.Layers {
+			continue
+		}
 		dir, m := t.TempDir(), newModel(t, k.config)
 		a := newAdapter(t, k.config)
 		if err := WriteAdapter(dir, "a/base", m, a); err != nil {

@@ -1,5 +1,6 @@
-// Package base reads models that others made, to be taught: Llama, Qwen2 and Qwen3 as
-// a Hugging Face directory (safetensors, sharded too) or as a GGUF file.
+// Package base reads models that others made, to be taught: Llama, Qwen2, Qwen3 and
+// DeepSeek-V3 as a Hugging Face directory (safetensors, sharded too), the first three
+// also as a GGUF file.
 //
 // It knows how those files name and lay out what student/model computes with. What
 // student/model does not compute is refused by name, never read as something else.

@@ -32,6 +32,17 @@ var kinds = []struct {
 		c.QKVBias, c.Hidden, c.Heads, c.KVHeads, c.RopeDim, c.VDim = true, 20, 5, 5, 4, 4
 	}), map[string]any{"use_sliding_window": false, "sliding_window": 32}},
 	{"Qwen3ForCausalLM", "qwen3", true, config(func(c *model.Config) { c.QKNorm, c.TieEmbeddings = true, true }), map[string]any{"head_dim": 6, "attention_bias": false}},
+	{"DeepseekV3ForCausalLM", "", false, config(deepSeek), deepSeekKeys},
+}
+
+func deepSeek(c *model.Config) {
+	c.KVHeads, c.NopeDim, c.RopeDim, c.VDim, c.KVLoraRank, c.QLoraRank = 0, 5, 4, 3, 7, 6
+	c.DenseLayers, c.MoEIntermediate, c.RoutedExperts, c.SharedExperts, c.TopK, c.RoutedScale = 1, 8, 3, 1, 2, 1.5
+}
+
+var deepSeekKeys = map[string]any{
+	"qk_nope_head_dim": 5, "qk_rope_head_dim": 4, "v_head_dim": 3, "kv_lora_rank": 7, "q_lora_rank": 6, "n_group": 1,
+	"first_k_dense_replace": 1, "moe_intermediate_size": 8, "n_routed_experts": 3, "n_shared_experts": 1, "num_experts_per_tok": 2, "routed_scaling_factor": 1.5,
 }
 
 func config(change func(*model.Config)) model.Config {
@@ -69,7 +80,7 @@ func tensors(m *model.Model, halves bool, name func(string) string) []modelfile.
 	var all []modelfile.Tensor
 	for _, t := range m.Tensors() {
 		data := t.Data
-		if halves && rotated(t.Name) {
+		if halves && m.Config().KVHeads > 0 && rotated(t.Name) {
 			data = slices.Clone(data)
 			halve(data, m.Config().RopeDim, len(data)/t.Shape[0])
 		}
@@ -178,6 +189,9 @@ func metadata(family string, c model.Config) []modelfile.KV {
 
 func TestGGUFFilesAreRead(t *testing.T) {
 	for _, k := range kinds {
+		if k.family == "" {
+			continue
+		}
 		path, c := filepath.Join(t.TempDir(), "m.gguf"), k.config
 		c.NormEps = float64(float32(c.NormEps))
 		m := newModel(t, c)
@@ -222,6 +236,23 @@ func TestWhatIsNotComputedIsRefusedByName(t *testing.T) {
 		writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, also))
 		writeWords(t, dir)
 		writeSafetensors(t, filepath.Join(dir, weightsFile), tensors(m, true, func(s string) string { return s }))
+		if _, err := Read(dir); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("error is %v, want an unsupported %s", err, test.want)
+		}
+	}
+	for _, test := range []struct {
+		want string
+		also map[string]any
+	}{
+		{"n_group", map[string]any{"n_group": 8}},
+		{"norm_topk_prob", map[string]any{"norm_topk_prob": false}},
+		{`"softmax"`, map[string]any{"scoring_func": "softmax"}},
+		{"rope_interleave", map[string]any{"rope_interleave": false}},
+		{"attention_bias", map[string]any{"attention_bias": true}},
+	} {
+		dir, also := t.TempDir(), maps.Clone(deepSeekKeys)
+		maps.Copy(also, test.also)
+		writeJSON(t, filepath.Join(dir, configFile), huggingFace("DeepseekV3ForCausalLM", config(deepSeek), also))
 		if _, err := Read(dir); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("error is %v, want an unsupported %s", err, test.want)
 		}

@@ -42,7 +42,53 @@ type hfConfig struct {
 
 	Quantization json.RawMessage `json:"quantization_config"`
 
+	hfLatent
+
 	EOS ids `json:"eos_token_id"`
+}
+
+// hfLatent is what DeepSeek-V3 has besides.
+type hfLatent struct {
+	NopeDim         int      `json:"qk_nope_head_dim"`
+	RopeDim         int      `json:"qk_rope_head_dim"`
+	VDim            int      `json:"v_head_dim"`
+	KVLoraRank      int      `json:"kv_lora_rank"`
+	QLoraRank       *int     `json:"q_lora_rank"`
+	MoEIntermediate int      `json:"moe_intermediate_size"`
+	RoutedExperts   int      `json:"n_routed_experts"`
+	SharedExperts   int      `json:"n_shared_experts"`
+	TopK            int      `json:"num_experts_per_tok"`
+	DenseLayers     *int     `json:"first_k_dense_replace"`
+	RoutedScale     *float64 `json:"routed_scaling_factor"`
+	Groups          *int     `json:"n_group"`
+	NormTopK        *bool    `json:"norm_topk_prob"`
+	Scoring         *string  `json:"scoring_func"`
+	Interleave      *bool    `json:"rope_interleave"`
+}
+
+// fill sets what c has of it. What a file leaves out is transformers' default.
+func (f *hfLatent) fill(c *model.Config) error {
+	switch {
+	case f.Groups == nil || *f.Groups != 1:
+		return unsupported("experts in groups (n_group)")
+	case f.NormTopK != nil && !*f.NormTopK:
+		return unsupported("weights of experts that are not normed (norm_topk_prob)")
+	case f.Scoring != nil && *f.Scoring != "sigmoid":
+		return unsupported("scores of experts by %q", *f.Scoring)
+	case f.Interleave != nil && !*f.Interleave:
+		return unsupported("heads that are rotated in halves (rope_interleave)")
+	case f.DenseLayers == nil || f.RoutedScale == nil:
+		return errors.New("config.json: first_k_dense_replace and routed_scaling_factor must be there")
+	}
+	c.NopeDim, c.RopeDim, c.VDim, c.KVLoraRank = f.NopeDim, f.RopeDim, f.VDim, f.KVLoraRank
+	if f.QLoraRank != nil {
+		c.QLoraRank = *f.QLoraRank
+	}
+	c.KVHeads, c.DenseLayers, c.RoutedScale = 0, min(*f.DenseLayers, c.Layers), *f.RoutedScale
+	if c.DenseLayers < c.Layers {
+		c.MoEIntermediate, c.RoutedExperts, c.SharedExperts, c.TopK = f.MoEIntermediate, f.RoutedExperts, f.SharedExperts, f.TopK
+	}
+	return nil
 }
 
 // ids are token ids that a file may write as one number.
@@ -92,8 +138,12 @@ func (f *hfConfig) config() (arch string, c model.Config, err error) {
 		if f.AttentionBias != nil && *f.AttentionBias {
 			return "", c, unsupported("biases of all of attention (attention_bias)")
 		}
+	case "DeepseekV3ForCausalLM":
+		if f.AttentionBias != nil && *f.AttentionBias {
+			return "", c, unsupported("biases of all of attention (attention_bias)")
+		}
 	default:
-		return "", c, unsupported("architecture %s; LlamaForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM are read", arch)
+		return "", c, unsupported("architecture %s; LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and DeepseekV3ForCausalLM are read", arch)
 	}
 	if f.TieEmbeddings != nil {
 		tied = *f.TieEmbeddings
@@ -116,17 +166,14 @@ func (f *hfConfig) config() (arch string, c model.Config, err error) {
 	if len(f.Quantization) > 0 && string(f.Quantization) != "null" {
 		return "", c, unsupported("weights quantised in safetensors (quantization_config); a GGUF file of the model is read")
 	}
-	if c.KVHeads == 0 {
-		c.KVHeads = c.Heads
+	if arch == "DeepseekV3ForCausalLM" {
+		err = f.fill(&c)
+	} else {
+		err = f.heads(&c)
 	}
-	head := f.HeadDim
-	if head == 0 && c.Heads > 0 {
-		if c.Hidden%c.Heads != 0 {
-			return "", c, fmt.Errorf("config.json: hidden_size %d is no multiple of num_attention_heads %d, and there is no head_dim", c.Hidden, c.Heads)
-		}
-		head = c.Hidden / c.Heads
+	if err != nil {
+		return "", c, err
 	}
-	c.RopeDim, c.VDim = head, head
 	if f.RopeTheta != nil {
 		c.RopeTheta = *f.RopeTheta
 	}
@@ -146,6 +193,22 @@ func (f *hfConfig) config() (arch string, c model.Config, err error) {
 		}
 	}
 	return arch, c, nil
+}
+
+// heads sets how many there are and how wide, of grouped-query attention.
+func (f *hfConfig) heads(c *model.Config) error {
+	if c.KVHeads == 0 {
+		c.KVHeads = c.Heads
+	}
+	head := f.HeadDim
+	if head == 0 && c.Heads > 0 {
+		if c.Hidden%c.Heads != 0 {
+			return fmt.Errorf("config.json: hidden_size %d is no multiple of num_attention_heads %d, and there is no head_dim", c.Hidden, c.Heads)
+		}
+		head = c.Hidden / c.Heads
+	}
+	c.RopeDim, c.VDim = head, head
+	return nil
 }
 
 const (
@@ -201,7 +264,7 @@ func readHuggingFace(dir string) (*Base, error) {
 	if err := b.readWords(dir); err != nil {
 		return nil, err
 	}
-	b.Model, err = load(c, s, true)
+	b.Model, err = load(c, s, c.KVHeads > 0)
 	return b, err
 }
 

@@ -17,6 +17,10 @@ TOKENIZER = pathlib.Path(__file__).resolve().parents[2] / "student/tokenizer/tes
 SMALL = dict(vocab_size=368, eos_token_id=1, hidden_size=96, intermediate_size=160, num_hidden_layers=3, max_position_embeddings=256, rms_norm_eps=1e-5)
 RANDOM = {
     "llama": LlamaConfig(**SMALL, num_attention_heads=6, num_key_value_heads=2, rope_theta=500.0),
+    "llama-3.1": LlamaConfig(
+        **SMALL, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
+        rope_parameters=dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64),
+    ),
     "llama-tied": LlamaConfig(**SMALL, num_attention_heads=4, tie_word_embeddings=True),
     "qwen2": Qwen2Config(**SMALL, num_attention_heads=6, num_key_value_heads=3, rope_theta=1e6),
     "deepseek-v3": DeepseekV3Config(

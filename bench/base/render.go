@@ -11,10 +11,10 @@ import (
 	"retort/student/template"
 )
 
-// trial is a chat template and what template.py wants it to render.
-type trial struct {
-	Template string `json:"template"`
-	Inputs   []struct {
+// task is what template.py wants to see rendered: each input with each template.
+type task struct {
+	Templates []string `json:"templates"`
+	Inputs    []struct {
 		Messages            []json.RawMessage          `json:"messages"`
 		Tools               []json.RawMessage          `json:"tools"`
 		AddGenerationPrompt bool                       `json:"add_generation_prompt"`
@@ -32,20 +32,20 @@ type rendering struct {
 	Raised bool   `json:"raised,omitempty"` // by the template itself
 }
 
-// render writes the renderings of the trials in a file, a list of lists.
+// render writes the renderings of the task in a file, a list for each template.
 func render(file string, out io.Writer) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	var trials []trial
-	if err := json.Unmarshal(text, &trials); err != nil {
+	var w task
+	if err := json.Unmarshal(text, &w); err != nil {
 		return err
 	}
-	all := make([][]rendering, len(trials))
-	for i, trial := range trials {
-		t, parseErr := template.Parse(trial.Template)
-		for _, in := range trial.Inputs {
+	all := make([][]rendering, len(w.Templates))
+	for i, source := range w.Templates {
+		t, parseErr := template.Parse(source)
+		for _, in := range w.Inputs {
 			var r rendering
 			err := parseErr
 			if err == nil {

@@ -32,6 +32,7 @@ var kinds = []struct {
 		c.QKVBias, c.Hidden, c.Heads, c.KVHeads, c.RopeDim, c.VDim = true, 20, 5, 5, 4, 4
 	}), map[string]any{"use_sliding_window": false, "sliding_window": 32}},
 	{"Qwen3ForCausalLM", "qwen3", true, config(func(c *model.Config) { c.QKNorm, c.TieEmbeddings = true, true }), map[string]any{"head_dim": 6, "attention_bias": false}},
+	{"LlamaForCausalLM", "llama", false, config(func(c *model.Config) { c.RopeFactors = true }), map[string]any{"head_dim": 6, "rope_scaling": map[string]any{"rope_type": "linear", "factor": 1.125}}},
 	{"DeepseekV3ForCausalLM", "", false, config(deepSeek), deepSeekKeys},
 }
 
@@ -133,6 +134,13 @@ func newModel(t *testing.T, c model.Config) *model.Model {
 			p.Data[i] += float32(i%7) / 8
 		}
 	}
+	for _, x := range m.Tensors() {
+		if x.Name == model.RopeFactorsName {
+			for i := range x.Data {
+				x.Data[i] = 1.125
+			}
+		}
+	}
 	return m
 }
 
@@ -143,6 +151,7 @@ func TestHuggingFaceDirectoriesAreRead(t *testing.T) {
 			writeJSON(t, filepath.Join(dir, configFile), huggingFace(k.arch, k.config, k.also))
 			writeWords(t, dir)
 			all := tensors(m, true, func(s string) string { return s })
+			all = slices.DeleteFunc(all, func(x modelfile.Tensor) bool { return x.Name == model.RopeFactorsName })
 			if files == 1 {
 				writeSafetensors(t, filepath.Join(dir, weightsFile), all)
 			} else {
@@ -227,7 +236,6 @@ func TestWhatIsNotComputedIsRefusedByName(t *testing.T) {
 		{"sliding window", map[string]any{"sliding_window": 4096, "use_sliding_window": true}},
 		{`type "sliding_attention"`, map[string]any{"layer_types": []string{"full_attention", "sliding_attention"}}},
 		{`type "yarn"`, map[string]any{"rope_scaling": map[string]any{"type": "yarn", "factor": 4}}},
-		{`type "llama3"`, map[string]any{"rope_parameters": map[string]any{"rope_type": "llama3", "rope_theta": 5e5}}},
 		{"quantised", map[string]any{"quantization_config": map[string]any{"bits": 4}}},
 	} {
 		dir := t.TempDir()
@@ -305,6 +313,9 @@ func TestDamagedBasesAreRefused(t *testing.T) {
 		{"config.json: ", func(t *testing.T, dir string) { writeJSON(t, filepath.Join(dir, configFile), []int{1}) }},
 		{"no multiple of", func(t *testing.T, dir string) {
 			writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, nil))
+		}},
+		{`type "llama3" lack numbers`, func(t *testing.T, dir string) {
+			writeJSON(t, filepath.Join(dir, configFile), huggingFace("LlamaForCausalLM", c, map[string]any{"head_dim": 6, "rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8}}))
 		}},
 		{"end token 999", func(t *testing.T, dir string) {
 			writeJSON(t, filepath.Join(dir, generationFile), map[string]any{"eos_token_id": 999})

@@ -32,6 +32,8 @@ var ggufTensors = map[string]string{
 // ggufName is GGUF's name of a tensor, "" if it has none.
 func ggufName(name string) string {
 	switch name {
+	case model.RopeFactorsName:
+		return name
 	case "model.embed_tokens.weight":
 		return "token_embd.weight"
 	case "model.norm.weight":
@@ -171,9 +173,7 @@ func ggufConfig(g *modelfile.GGUF, family string) (c model.Config, err error) {
 	if kind := value("rope.scaling.type"); err == nil && kind != nil && kind != "none" {
 		err = unsupported("rotary positions scaled by %v", kind)
 	}
-	if _, ok := g.Lookup("rope_freqs.weight"); err == nil && ok {
-		err = unsupported("rotary frequencies of their own (rope_freqs)")
-	}
+	_, c.RopeFactors = g.Lookup(model.RopeFactorsName)
 	if n := number("attention.sliding_window", 0); err == nil && n > 0 {
 		err = unsupported("attention over a sliding window")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,12 +113,52 @@ type hfRope struct {
 	Type  string   `json:"rope_type"`
 	Older string   `json:"type"`
 	Theta *float64 `json:"rope_theta"`
+
+	Factor   float64 `json:"factor"`
+	Low      float64 `json:"low_freq_factor"`
+	High     float64 `json:"high_freq_factor"`
+	Original float64 `json:"original_max_position_embeddings"`
+}
+
+// factors are what the frequencies of a head, so many elements wide, are divided by;
+// nil if they stay. The rules are transformers' (modeling_rope_utils.py).
+func (r *hfRope) factors(head int, theta float64) ([]float32, error) {
+	kind := r.Type
+	if kind == "" {
+		kind = r.Older
+	}
+	switch kind {
+	case "", "default":
+		return nil, nil
+	case "linear", "llama3":
+	default:
+		return nil, unsupported("rotary positions of type %q", kind)
+	}
+	if !(r.Factor > 0) || kind == "llama3" && !(r.Low > 0 && r.High > r.Low && r.Original > 0) {
+		return nil, fmt.Errorf("config.json: rotary positions of type %q lack numbers, or have impossible ones", kind)
+	}
+	all := make([]float32, head/2)
+	for i := range all {
+		length := 2 * math.Pi * math.Pow(theta, float64(2*i)/float64(head)) // of the wave, in positions
+		f := r.Factor
+		if kind == "llama3" {
+			switch {
+			case length < r.Original/r.High:
+				f = 1
+			case length <= r.Original/r.Low:
+				smooth := (r.Original/length - r.Low) / (r.High - r.Low)
+				f = 1 / ((1-smooth)/r.Factor + smooth)
+			}
+		}
+		all[i] = float32(f)
+	}
+	return all, nil
 }
 
 // config translates what is supported and refuses the rest.
-func (f *hfConfig) config() (arch string, c model.Config, err error) {
+func (f *hfConfig) config() (arch string, c model.Config, factors []float32, err error) {
 	if len(f.Architectures) != 1 {
-		return "", c, unsupported("config.json names %d architectures, want one", len(f.Architectures))
+		return "", c, nil, unsupported("config.json names %d architectures, want one", len(f.Architectures))
 	}
 	arch = f.Architectures[0]
 	c = model.Config{
@@ -129,42 +170,42 @@ func (f *hfConfig) config() (arch string, c model.Config, err error) {
 	switch arch {
 	case "LlamaForCausalLM":
 		if f.AttentionBias != nil && *f.AttentionBias {
-			return "", c, unsupported("biases of all of attention (attention_bias)")
+			return "", c, nil, unsupported("biases of all of attention (attention_bias)")
 		}
 	case "Qwen2ForCausalLM":
 		c.QKVBias = true
 	case "Qwen3ForCausalLM":
 		c.QKNorm = true
 		if f.AttentionBias != nil && *f.AttentionBias {
-			return "", c, unsupported("biases of all of attention (attention_bias)")
+			return "", c, nil, unsupported("biases of all of attention (attention_bias)")
 		}
 	case "DeepseekV3ForCausalLM":
 		if f.AttentionBias != nil && *f.AttentionBias {
-			return "", c, unsupported("biases of all of attention (attention_bias)")
+			return "", c, nil, unsupported("biases of all of attention (attention_bias)")
 		}
 	default:
-		return "", c, unsupported("architecture %s; LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and DeepseekV3ForCausalLM are read", arch)
+		return "", c, nil, unsupported("architecture %s; LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and DeepseekV3ForCausalLM are read", arch)
 	}
 	if f.TieEmbeddings != nil {
 		tied = *f.TieEmbeddings
 	}
 	c.TieEmbeddings = tied
 	if f.HiddenAct != "silu" {
-		return "", c, unsupported("the activation %q", f.HiddenAct)
+		return "", c, nil, unsupported("the activation %q", f.HiddenAct)
 	}
 	if f.MLPBias {
-		return "", c, unsupported("biases of the MLP (mlp_bias)")
+		return "", c, nil, unsupported("biases of the MLP (mlp_bias)")
 	}
 	if f.UseSlidingWindow != nil && *f.UseSlidingWindow || f.UseSlidingWindow == nil && f.SlidingWindow != nil {
-		return "", c, unsupported("attention over a sliding window")
+		return "", c, nil, unsupported("attention over a sliding window")
 	}
 	for _, t := range f.LayerTypes {
 		if t != "full_attention" {
-			return "", c, unsupported("a layer of type %q", t)
+			return "", c, nil, unsupported("a layer of type %q", t)
 		}
 	}
 	if len(f.Quantization) > 0 && string(f.Quantization) != "null" {
-		return "", c, unsupported("weights quantised in safetensors (quantization_config); a GGUF file of the model is read")
+		return "", c, nil, unsupported("weights quantised in safetensors (quantization_config); a GGUF file of the model is read")
 	}
 	if arch == "DeepseekV3ForCausalLM" {
 		err = f.fill(&c)
@@ -172,7 +213,7 @@ func (f *hfConfig) config() (arch string, c model.Config, err error) {
 		err = f.heads(&c)
 	}
 	if err != nil {
-		return "", c, err
+		return "", c, nil, err
 	}
 	if f.RopeTheta != nil {
 		c.RopeTheta = *f.RopeTheta
@@ -181,18 +222,18 @@ func (f *hfConfig) config() (arch string, c model.Config, err error) {
 		if r == nil {
 			continue
 		}
-		kind := r.Type
-		if kind == "" {
-			kind = r.Older
-		}
-		if kind != "" && kind != "default" {
-			return "", c, unsupported("rotary positions of type %q", kind)
-		}
 		if r.Theta != nil {
 			c.RopeTheta = *r.Theta
 		}
+		some, err := r.factors(c.RopeDim, c.RopeTheta)
+		if err != nil {
+			return "", c, nil, err
+		}
+		if some != nil {
+			factors, c.RopeFactors = some, true
+		}
 	}
-	return arch, c, nil
+	return arch, c, factors, nil
 }
 
 // heads sets how many there are and how wide, of grouped-query attention.
@@ -251,7 +292,7 @@ func readHuggingFace(dir string) (*Base, error) {
 	if err := readJSON(filepath.Join(dir, configFile), &f); err != nil {
 		return nil, err
 	}
-	arch, c, err := f.config()
+	arch, c, factors, err := f.config()
 	if err != nil {
 		return nil, err
 	}
@@ -260,6 +301,7 @@ func readHuggingFace(dir string) (*Base, error) {
 		return nil, err
 	}
 	defer s.close()
+	s.factors = factors
 	b := &Base{Architecture: arch, EOS: f.EOS}
 	if err := b.readWords(dir); err != nil {
 		return nil, err
@@ -333,10 +375,12 @@ func readOptional(path string, v any) error {
 	return nil
 }
 
-// shards are the safetensors files of a directory.
+// shards are the safetensors files of a directory, and the factors of rotary
+// frequencies that its configuration asks for.
 type shards struct {
-	files []*modelfile.Safetensors
-	in    map[string]*modelfile.Safetensors // by tensor
+	files   []*modelfile.Safetensors
+	in      map[string]*modelfile.Safetensors // by tensor
+	factors []float32
 }
 
 func openShards(dir string) (*shards, error) {
@@ -388,10 +432,13 @@ func (s *shards) Values() (n int64) {
 	for _, f := range s.files {
 		n += values(f.Tensors)
 	}
-	return n
+	return n + int64(len(s.factors))
 }
 
 func (s *shards) Shape(name string) ([]int, bool) {
+	if name == model.RopeFactorsName {
+		return []int{len(s.factors)}, true
+	}
 	f := s.in[name]
 	if f == nil {
 		return nil, false
@@ -400,4 +447,10 @@ func (s *shards) Shape(name string) ([]int, bool) {
 	return info.Shape, ok
 }
 
-func (s *shards) Read(name string, dst []float32) error { return s.in[name].Read(name, dst) }
+func (s *shards) Read(name string, dst []float32) error {
+	if name == model.RopeFactorsName {
+		copy(dst, s.factors)
+		return nil
+	}
+	return s.in[name].Read(name, dst)
+}

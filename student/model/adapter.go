@@ -222,7 +222,7 @@ func (a *Adapter) Parameters() []Parameter { return parameters(a.specs, a.arena)
 func parameters(specs []spec, arena []float32) []Parameter {
 	var ps []Parameter
 	for _, s := range specs {
-		if s.kind != kindLoad {
+		if s.kind != kindLoad && s.kind != kindFixed {
 			ps = append(ps, Parameter{Tensor: s.tensor(arena), Kind: s.kind, Blocks: s.blocks})
 		}
 	}

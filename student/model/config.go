@@ -39,7 +39,8 @@ type Config struct {
 	DenseLayers     int `json:"first_k_dense_replace"` // the first layers are dense; = Layers: all are
 
 	RopeTheta     float64 `json:"rope_theta"`
-	NormEps       float64 `json:"rms_norm_eps"` // of the layers' norms; latent norms always use 1e-6
+	RopeFactors   bool    `json:"rope_factors,omitempty"` // each rotary frequency is divided by a factor of its own (Llama 3.1)
+	NormEps       float64 `json:"rms_norm_eps"`           // of the layers' norms; latent norms always use 1e-6
 	MaxPositions  int     `json:"max_position_embeddings"`
 	RoutedScale   float64 `json:"routed_scaling_factor"`
 	TieEmbeddings bool    `json:"tie_word_embeddings"`
@@ -145,6 +146,9 @@ func (c Config) size(all bool) float64 {
 	d := float64(c.Hidden)
 	embeddings := float64(c.VocabSize) * d
 	n := embeddings + d
+	if c.RopeFactors {
+		n += float64(c.RopeDim / 2)
+	}
 	if !c.TieEmbeddings {
 		n += embeddings
 	}

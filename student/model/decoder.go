@@ -124,7 +124,7 @@ func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
 	d := &Decoder{
 		pool: pool, config: c, maxContext: opt.MaxContext,
 		scale: float32(1 / math.Sqrt(float64(c.qkDim()))),
-		rope:  newRopeTable(c, opt.MaxContext),
+		rope:  newRopeTable(c, m.w.rope, opt.MaxContext),
 		w:     newDecodeWeights(m, opt.Format, pool),
 		cache: newCache(c.Layers, c.cacheWidth(), pagesOf(opt.CacheTokens)),
 		slots: make([]slot, opt.Slots),

@@ -18,11 +18,12 @@ const (
 	KindBias                  // a projection's bias
 	KindAdapter               // a low-rank matrix of an adapter
 	kindLoad                  // the router's selection bias: moved by load, not by gradient
+	kindFixed                 // factors of rotary frequencies
 )
 
 // String names the kind.
 func (k Kind) String() string {
-	return [...]string{"matrix", "router", "embedding", "head", "norm", "bias", "adapter", "load"}[k]
+	return [...]string{"matrix", "router", "embedding", "head", "norm", "bias", "adapter", "load", "fixed"}[k]
 }
 
 // number is float32 in the product; tests run the same layout in float64.
@@ -34,6 +35,7 @@ type weights[F number] struct {
 	embed []F // [vocab, d]
 	norm  []F // [d]
 	head  []F // [vocab, d]; embed itself if tied
+	rope  []F // [r/2] what rotary frequencies are divided by, or empty
 	layer []layerWeights[F]
 }
 
@@ -171,12 +173,20 @@ func (a *carver[F]) mlp(name string, width, d int) mlpWeights[F] {
 	return w
 }
 
+// RopeFactorsName names the factors of rotary frequencies, as GGUF does; Hugging
+// Face's files have none, and say in their configuration how to compute them.
+const RopeFactorsName = "rope_freqs.weight"
+
 // carve lays the weights of c out in an arena, which may be nil to learn its
 // length and the tensors' places.
 func carve[F number](c Config, arena []F) (w weights[F], specs []spec, length int) {
 	a := &carver[F]{arena: arena}
 	d := c.Hidden
 	w.embed = a.take(KindEmbedding, "model.embed_tokens.weight", c.VocabSize, d)
+	if c.RopeFactors {
+		a.align()
+		w.rope = a.take(kindFixed, RopeFactorsName, c.RopeDim/2)
+	}
 	w.layer = make([]layerWeights[F], c.Layers)
 	for i := range w.layer {
 		w.layer[i] = carveLayer(a, c, i)

@@ -190,7 +190,7 @@ func (m *Model) UpdateRouterBias(loads [][]int) error {
 func (m *Model) initialise(s spec, seed uint64) {
 	x := s.tensor(m.arena).Data
 	switch s.kind {
-	case KindNorm:
+	case KindNorm, kindFixed:
 		for i := range x {
 			x[i] = 1
 		}

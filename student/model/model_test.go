@@ -243,7 +243,7 @@ func TestEachTensorIsDrawnFromItsOwnStream(t *testing.T) {
 }
 
 func TestTheFirstPositionIsNotRotated(t *testing.T) {
-	table := newRopeTable(odd(func(*Config) {}), 2)
+	table := newRopeTable(odd(func(*Config) {}), nil, 2)
 	cos, sin := table.at(0)
 	if !slices.Equal(cos, []float32{1, 1}) || !slices.Equal(sin, []float32{0, 0}) {
 		t.Errorf("position 0 has cosines %v and sines %v", cos, sin)

@@ -102,7 +102,7 @@ func newPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool
 	p := &Pass{
 		model: m, pool: pool, config: c, maxTokens: maxTokens, balance: balanceWeight, precision: precision,
 		scale:      float32(1 / math.Sqrt(float64(c.qkDim()))),
-		rope:       newRopeTable(c, min(maxTokens, c.MaxPositions)),
+		rope:       newRopeTable(c, m.w.rope, min(maxTokens, c.MaxPositions)),
 		forward:    newPacking(m, kernel.NT, precision),
 		backward:   newPacking(m, kernel.NN, precision),
 		act:        make([]activations, c.Layers),

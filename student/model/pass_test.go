@@ -42,7 +42,10 @@ var oddModels = []struct {
 	{"multi-head", odd(func(c *Config) { grouped(c); c.KVHeads = c.Heads })},
 	{"grouped biased", odd(func(c *Config) { grouped(c); c.QKVBias = true })},
 	{"grouped normed", odd(func(c *Config) { grouped(c); c.QKNorm = true })},
-	{"grouped tied", odd(func(c *Config) { grouped(c); c.TieEmbeddings, c.QKVBias, c.QKNorm = true, true, true })},
+	{"grouped tied", odd(func(c *Config) {
+		grouped(c)
+		c.TieEmbeddings, c.QKVBias, c.QKNorm, c.RopeFactors = true, true, true, true
+	})},
 	{"moe", odd(experts)},
 	{"moe q_lora", odd(func(c *Config) { experts(c); c.QLoraRank = 7; c.DenseLayers, c.TopK = 0, 3 })},
 }
@@ -59,7 +62,7 @@ func testModel(t testing.TB, c Config, seed uint64) *Model {
 		x := s.tensor(m.arena).Data
 		for i := range x {
 			switch s.kind {
-			case KindNorm:
+			case KindNorm, kindFixed:
 				x[i] = 1 + 0.3*float32(rng.NormFloat64())
 			case KindBias, kindLoad:
 				x[i] = 0.1 * float32(rng.NormFloat64())

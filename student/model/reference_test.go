@@ -68,11 +68,14 @@ func swiGLU(m mlpWeights[float64], x []float64) []float64 {
 
 // rotate is transformers' apply_rotary_pos_emb_interleave: pairs are neighbours
 // going in and half a width apart coming out.
-func rotate(x []float64, pos int, theta float64) []float64 {
+func (r *reference) rotate(x []float64, pos int) []float64 {
 	half := len(x) / 2
 	y := make([]float64, len(x))
 	for i := range half {
-		angle := float64(pos) * math.Pow(theta, -2*float64(i)/float64(len(x)))
+		angle := float64(pos) * math.Pow(r.config.RopeTheta, -2*float64(i)/float64(len(x)))
+		if r.config.RopeFactors {
+			angle /= r.w.rope[i]
+		}
 		sin, cos := math.Sincos(angle)
 		y[i] = x[2*i]*cos - x[2*i+1]*sin
 		y[half+i] = x[2*i+1]*cos + x[2*i]*sin
@@ -100,7 +103,7 @@ func (r *reference) attention(l *layerWeights[float64], xs [][]float64) [][]floa
 				if c.QKNorm {
 					x = rmsNorm(x, norm, c.NormEps)
 				}
-				return rotate(x, pos, c.RopeTheta)
+				return r.rotate(x, pos)
 			}
 			var q, k, kv []float64
 			for h := range c.Heads {
@@ -119,11 +122,11 @@ func (r *reference) attention(l *layerWeights[float64], xs [][]float64) [][]floa
 		q = slices.Clone(q)
 		for h := range c.Heads {
 			part := q[h*(n+rope)+n:][:rope]
-			copy(part, rotate(part, pos, c.RopeTheta))
+			copy(part, r.rotate(part, pos))
 		}
 		latent := rmsNorm(in[c.qIn():][:c.KVLoraRank], l.kvNorm, 1e-6)
 		qs, kvs = append(qs, q), append(kvs, product(l.kvB, latent))
-		keys = append(keys, rotate(in[c.qIn()+c.KVLoraRank:], pos, c.RopeTheta))
+		keys = append(keys, r.rotate(in[c.qIn()+c.KVLoraRank:], pos))
 	}
 	var out [][]float64
 	for i, q := range qs {

@@ -10,12 +10,16 @@ type ropeTable struct {
 }
 
 // newRopeTable rounds frequencies and angles to float32 as transformers does,
-// so that far positions agree with it.
-func newRopeTable(c Config, positions int) ropeTable {
+// so that far positions agree with it. Frequencies are divided by factors, if there
+// are any.
+func newRopeTable(c Config, factors []float32, positions int) ropeTable {
 	half := c.RopeDim / 2
 	t := ropeTable{half: half, cos: make([]float32, positions*half), sin: make([]float32, positions*half)}
 	for i := range half {
 		freq := float32(1 / math.Pow(c.RopeTheta, float64(2*i)/float64(c.RopeDim)))
+		if len(factors) > 0 {
+			freq /= factors[i]
+		}
 		for pos := range positions {
 			sin, cos := math.Sincos(float64(float32(pos) * freq))
 			t.cos[pos*half+i], t.sin[pos*half+i] = float32(cos), float32(sin)

@@ -25,8 +25,15 @@ const most = 1e-2
 func main() {
 	work := flag.String("work", "", "the folder that peer.py has filled")
 	record := flag.String("record", "", "a file to append the figures to")
+	templates := flag.String("render", "", "a file of chat templates and conversations that template.py has written: print the renderings instead")
 	flag.Parse()
-	if err := run(*work, *record, os.Stdout); err != nil {
+	var err error
+	if *templates != "" {
+		err = render(*templates, os.Stdout)
+	} else {
+		err = run(*work, *record, os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/base:", err)
 		os.Exit(1)
 	}

@@ -168,21 +168,11 @@ func (f *hfConfig) config() (arch string, c model.Config, factors []float32, err
 	}
 	tied := false // the defaults of transformers' configurations
 	switch arch {
-	case "LlamaForCausalLM":
-		if f.AttentionBias != nil && *f.AttentionBias {
-			return "", c, nil, unsupported("biases of all of attention (attention_bias)")
-		}
+	case "LlamaForCausalLM", "DeepseekV3ForCausalLM":
 	case "Qwen2ForCausalLM":
 		c.QKVBias = true
 	case "Qwen3ForCausalLM":
 		c.QKNorm = true
-		if f.AttentionBias != nil && *f.AttentionBias {
-			return "", c, nil, unsupported("biases of all of attention (attention_bias)")
-		}
-	case "DeepseekV3ForCausalLM":
-		if f.AttentionBias != nil && *f.AttentionBias {
-			return "", c, nil, unsupported("biases of all of attention (attention_bias)")
-		}
 	default:
 		return "", c, nil, unsupported("architecture %s; LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and DeepseekV3ForCausalLM are read", arch)
 	}
@@ -192,6 +182,9 @@ func (f *hfConfig) config() (arch string, c model.Config, factors []float32, err
 	c.TieEmbeddings = tied
 	if f.HiddenAct != "silu" {
 		return "", c, nil, unsupported("the activation %q", f.HiddenAct)
+	}
+	if f.AttentionBias != nil && *f.AttentionBias && !c.QKVBias {
+		return "", c, nil, unsupported("biases of all of attention (attention_bias)")
 	}
 	if f.MLPBias {
 		return "", c, nil, unsupported("biases of the MLP (mlp_bias)")

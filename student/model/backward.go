@@ -29,40 +29,27 @@ func (p *Pass) mlpGrad(part, worker int) {
 	c, x, m, work := &p.config, &p.act[p.layer], &p.backward.layer[p.layer], &p.work[worker]
 	d := c.Hidden
 	if c.isMoE(p.layer) {
-		mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, d, from, to, p.pool.Scratch(worker))
+		p.mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, from, to, p.pool.Scratch(worker))
 		return
 	}
-	p.denseBackward(from, to, work, p.pool.Scratch(worker))
+	p.mlpBackward(&x.dense, m.dense, p.flow.dx[from*d:], work.dxn, work.dh, from, to, p.pool.Scratch(worker))
 	p.outGrad(part, work.dxn, p.pool.Scratch(worker))
 }
 
-// denseBackward is mlpBackward of the dense MLP, with its adapter.
-func (p *Pass) denseBackward(from, to int, work *workspace, s *kernel.Scratch) {
-	a, m, d, n := &p.act[p.layer].dense, p.backward.layer[p.layer].dense, p.config.Hidden, to-from
-	w, dy := a.width, p.flow.dx[from*d:]
+// mlpBackward replaces gateUp of rows [from, to) by its gradient and sets dx to
+// that of the input; dy and dx begin at row from. Only models without experts are
+// adapted.
+func (p *Pass) mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, from, to int, s *kernel.Scratch) {
+	d, n, w := p.config.Hidden, to-from, a.width
 	gateUp := a.gateUp[from*2*w:]
-	kernel.GemmPackedSerial(n, dy, d, m.down, work.dh, w, false, s)
-	p.adaptGrad(siteDown, n, dy, d, work.dh, w, from, s)
-	swiGLUGradRows(gateUp, work.dh, w, n)
-	kernel.GemmPackedSerial(n, gateUp, 2*w, m.gateUp, work.dxn, d, false, s)
-	p.adaptGrad(siteGateUp, n, gateUp, 2*w, work.dxn, d, from, s)
-}
-
-// swiGLUGradRows replaces n rows of gate and up, width w each, by their gradients.
-func swiGLUGradRows(gateUp, dh []float32, w, n int) {
+	kernel.GemmPackedSerial(n, dy, d, m.down, dh, w, false, s)
+	p.adaptGrad(siteDown, n, dy, d, dh, w, from, s)
 	for i := range n {
 		row := gateUp[i*2*w : (i+1)*2*w]
 		kernel.SwiGLUGrad(row[:w], row[w:], dh[i*w:][:w], row[:w], row[w:])
 	}
-}
-
-// mlpBackward replaces gateUp of rows [from, to) by its gradient and sets dx to
-// that of the input; dy and dx begin at row from.
-func mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, d, from, to int, s *kernel.Scratch) {
-	n, w := to-from, a.width
-	kernel.GemmPackedSerial(n, dy, d, m.down, dh, w, false, s)
-	swiGLUGradRows(a.gateUp[from*2*w:], dh, w, n)
-	kernel.GemmPackedSerial(n, a.gateUp[from*2*w:], 2*w, m.gateUp, dx, d, false, s)
+	kernel.GemmPackedSerial(n, gateUp, 2*w, m.gateUp, dx, d, false, s)
+	p.adaptGrad(siteGateUp, n, gateUp, 2*w, dx, d, from, s)
 }
 
 // outGrad takes the gradient of the MLP's normed input (dxn, which begins at the

@@ -161,7 +161,7 @@ func (p *Pass) runExperts(part, worker int) {
 	}
 	y := p.flow.ys[t.from*d : t.to*d]
 	clear(y)
-	mlpForward(&x.expert, p.forward.layer[p.layer].expert[t.expert], x.xs, y, d, t.from, t.to, p.pool.Scratch(worker))
+	p.mlpForward(&x.expert, p.forward.layer[p.layer].expert[t.expert], x.xs, y, t.from, t.to, p.pool.Scratch(worker))
 }
 
 // combine adds the experts' weighted outputs to the residual stream of a block

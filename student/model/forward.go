@@ -91,16 +91,10 @@ func (p *Pass) afterAttention(part, worker int) {
 	normRows(x.x1n, x.x1, w.ffnNorm, x.rstd1, d, d, from, to, float32(c.NormEps))
 	if c.isMoE(p.layer) {
 		p.chooseExperts(from, to, s)
-		mlpForwardFrom(&x.shared, m.shared, x.x1n, x1, next, d, from, to, s)
+		p.mlpForwardFrom(&x.shared, m.shared, x.x1n, x1, next, from, to, s)
 		return
 	}
-	w1 := x.dense.width
-	gateUp, h := x.dense.gateUp[from*2*w1:], x.dense.h[from*w1:]
-	kernel.GemmPackedSerial(n, x.x1n[from*d:], d, m.dense.gateUp, gateUp, 2*w1, false, s)
-	p.adapt(p.layer, siteGateUp, n, x.x1n[from*d:], d, gateUp, 2*w1, from, s)
-	swiGLURows(h, gateUp, w1, n)
-	kernel.GemmPackedSerialFrom(n, h, w1, m.dense.down, x1, next, d, s)
-	p.adapt(p.layer, siteDown, n, h, w1, next, d, from, s)
+	p.mlpForwardFrom(&x.dense, m.dense, x.x1n, x1, next, from, to, s)
 	if p.layer+1 < c.Layers {
 		p.beforeAttention(p.layer+1, from, to, s)
 	}
@@ -116,23 +110,21 @@ func (p *Pass) stream(layer int) []float32 {
 
 // mlpForward adds to y (a block that begins at row from) the SwiGLU of rows
 // [from, to) of x.
-func mlpForward(a *mlpActivations, m packedMLP, x, y []float32, d, from, to int, s *kernel.Scratch) {
-	mlpForwardFrom(a, m, x, y, y, d, from, to, s)
+func (p *Pass) mlpForward(a *mlpActivations, m packedMLP, x, y []float32, from, to int, s *kernel.Scratch) {
+	p.mlpForwardFrom(a, m, x, y, y, from, to, s)
 }
 
 // mlpForwardFrom is mlpForward with the sum of base, which begins at row from too,
-// and the SwiGLU in y.
-func mlpForwardFrom(a *mlpActivations, m packedMLP, x, base, y []float32, d, from, to int, s *kernel.Scratch) {
-	n, w := to-from, a.width
-	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, a.gateUp[from*2*w:], 2*w, false, s)
-	swiGLURows(a.h[from*w:], a.gateUp[from*2*w:], w, n)
-	kernel.GemmPackedSerialFrom(n, a.h[from*w:], w, m.down, base, y, d, s)
-}
-
-// swiGLURows sets n rows of h, width w, to silu(gate) ⊙ up.
-func swiGLURows(h, gateUp []float32, w, n int) {
+// and the SwiGLU in y. Only models without experts are adapted.
+func (p *Pass) mlpForwardFrom(a *mlpActivations, m packedMLP, x, base, y []float32, from, to int, s *kernel.Scratch) {
+	d, n, w := p.config.Hidden, to-from, a.width
+	gateUp, h := a.gateUp[from*2*w:], a.h[from*w:]
+	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, gateUp, 2*w, false, s)
+	p.adapt(p.layer, siteGateUp, n, x[from*d:], d, gateUp, 2*w, from, s)
 	for i := range n {
 		row := gateUp[i*2*w : (i+1)*2*w]
 		kernel.SwiGLU(h[i*w:(i+1)*w], row[:w], row[w:])
 	}
+	kernel.GemmPackedSerialFrom(n, h, w, m.down, base, y, d, s)
+	p.adapt(p.layer, siteDown, n, h, w, y, d, from, s)
 }

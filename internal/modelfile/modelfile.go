@@ -85,6 +85,14 @@ func (i Info) Len() int {
 	return n
 }
 
+// Values is how many elements tensors have together.
+func Values(all []Info) (n int64) {
+	for _, i := range all {
+		n += int64(i.Len())
+	}
+	return n
+}
+
 const (
 	maxDims     = 8
 	maxElements = math.MaxInt64 / 16

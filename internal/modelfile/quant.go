@@ -26,7 +26,7 @@ var blockTypes = map[Type]blockType{
 
 func half(b []byte) float32 { return fromF16(binary.LittleEndian.Uint16(b)) }
 
-// nibbles calls set with the elements of 16 bytes: low halves are elements 0 to 15.
+// nibbles sets dst to the values of the halves of 16 bytes: low halves are elements 0 to 15.
 func nibbles(dst []float32, qs []byte, value func(q byte, i int) float32) {
 	for i, q := range qs[:16] {
 		dst[i] = value(q&0xf, i)

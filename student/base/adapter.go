@@ -24,8 +24,8 @@ const (
 // ErrOtherBase says that an adapter was made for another model.
 var ErrOtherBase = errors.New("the adapter is for another base model")
 
-// adapterConfig is adapter_config.json as PEFT's LoraConfig has it. Pointers and raw
-// values are there to be refused.
+// adapterConfig is adapter_config.json as PEFT's LoraConfig has it. What stands
+// below Inferred is there to be refused.
 type adapterConfig struct {
 	Type     string   `json:"peft_type"`
 	Task     string   `json:"task_type"`

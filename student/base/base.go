@@ -19,7 +19,6 @@ import (
 	"slices"
 	"strings"
 
-	"retort/internal/modelfile"
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
@@ -87,13 +86,6 @@ type source interface {
 	// Shape returns a tensor's shape, or false if there is none.
 	Shape(name string) ([]int, bool)
 	Read(name string, dst []float32) error
-}
-
-func values(infos []modelfile.Info) (n int64) {
-	for _, t := range infos {
-		n += int64(t.Len())
-	}
-	return n
 }
 
 // load makes a model of c from src. halves says that heads lie there in halves.

@@ -52,7 +52,7 @@ func ggufName(name string) string {
 
 type ggufSource struct{ *modelfile.GGUF }
 
-func (s ggufSource) Values() int64 { return values(s.Tensors) }
+func (s ggufSource) Values() int64 { return modelfile.Values(s.Tensors) }
 
 func (s ggufSource) Shape(name string) ([]int, bool) {
 	info, ok := s.Lookup(ggufName(name))

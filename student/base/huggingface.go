@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"retort/internal/modelfile"
 	"retort/student/model"
 	"retort/student/tokenizer"
+	"retort/workspace"
 )
 
 // hfConfig is what of config.json decides what is computed.
@@ -256,18 +256,7 @@ const (
 	maxText        = 64 << 20 // of a tokenizer or an index; the others are small
 )
 
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxText+1))
-	if err == nil && len(data) > maxText {
-		err = fmt.Errorf("%s is larger than %d bytes", filepath.Base(path), maxText)
-	}
-	return data, err
-}
+func readFile(path string) ([]byte, error) { return workspace.ReadSmall(path, maxText) }
 
 func readJSON(path string, v any) error {
 	data, err := readFile(path)
@@ -423,7 +412,7 @@ func (s *shards) close() {
 
 func (s *shards) Values() (n int64) {
 	for _, f := range s.files {
-		n += values(f.Tensors)
+		n += modelfile.Values(f.Tensors)
 	}
 	return n + int64(len(s.factors))
 }

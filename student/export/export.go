@@ -267,7 +267,7 @@ const maxPassport = 16 << 20
 // with the files.
 func ReadPassport(dir string) (Passport, error) {
 	var p Passport
-	data, err := readSmall(filepath.Join(dir, passportFile), maxPassport)
+	data, err := workspace.ReadSmall(filepath.Join(dir, passportFile), maxPassport)
 	if errors.Is(err, os.ErrNotExist) {
 		return p, fmt.Errorf("%s is not a model of this program: it has no %s (%w)", dir, passportFile, os.ErrNotExist)
 	}
@@ -281,19 +281,6 @@ func ReadPassport(dir string) (Passport, error) {
 		return p, fmt.Errorf("model %s: %s is %q version %d, want %q version %d", dir, passportFile, p.Format, p.Version, PassportFormat, PassportVersion)
 	}
 	return p, nil
-}
-
-func readSmall(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s is larger than %d bytes", path, most)
-	}
-	return data, err
 }
 
 // checkFile compares one file with the passport.
@@ -356,7 +343,7 @@ func Load(dir string) (*model.Model, *tokenizer.Tokenizer, error) {
 			return nil, nil, err
 		}
 	}
-	data, err := readSmall(filepath.Join(dir, tokenizerFile), 1<<30)
+	data, err := workspace.ReadSmall(filepath.Join(dir, tokenizerFile), 1<<30)
 	if err != nil {
 		return nil, nil, fmt.Errorf("model %s: %w", dir, err)
 	}
@@ -388,10 +375,7 @@ func loadWeights(dir string, c model.Config) (*model.Model, error) {
 	defer s.Close()
 	// A configuration that asks for more than the file holds is refused before
 	// memory is set aside for it.
-	var have int64
-	for _, t := range s.Tensors {
-		have += int64(t.Len())
-	}
+	have := modelfile.Values(s.Tensors)
 	if want, _ := c.Params(); want != have {
 		return nil, fmt.Errorf("%s holds %d parameters, its configuration asks for %d", weightsFile, have, want)
 	}

@@ -26,7 +26,7 @@ type packedSite struct {
 
 func newAdapting(a *Adapter, precision kernel.Precision) *adapting {
 	w := &adapting{Adapter: a, grad: make([]float32, len(a.arena)), u: make([][sites][]float32, len(a.layer))}
-	w.g, _ = a.carve(w.grad)
+	w.g, _, _ = a.carve(w.grad)
 	w.forward.pack(a, kernel.NT, precision)
 	w.backward.pack(a, kernel.NN, precision)
 	return w

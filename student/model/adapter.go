@@ -83,6 +83,7 @@ type adapterSite struct {
 }
 
 type adapterPart struct {
+	name      string
 	at, width int // where in the product
 	b         []float32
 }
@@ -148,9 +149,9 @@ func emptyAdapter(c Config, l LoRA) (*Adapter, error) {
 		}
 	}
 	a := &Adapter{lora: l, config: c}
-	_, n := a.carve(nil)
+	_, _, n := a.carve(nil)
 	a.arena = make([]float32, n)
-	a.layer, _ = a.carve(a.arena)
+	a.layer, a.specs, _ = a.carve(a.arena)
 	return a, nil
 }
 
@@ -158,7 +159,7 @@ func emptyAdapter(c Config, l LoRA) (*Adapter, error) {
 func (p projection) short() string { return p.name[strings.LastIndexByte(p.name, '.')+1:] }
 
 // carve lays the adapter out in an arena, which may be nil to learn its length.
-func (a *Adapter) carve(arena []float32) (layers [][sites]adapterSite, length int) {
+func (a *Adapter) carve(arena []float32) (layers [][sites]adapterSite, specs []spec, length int) {
 	c := &carver[float32]{arena: arena}
 	layers = make([][sites]adapterSite, a.config.Layers)
 	for i := range layers {
@@ -167,29 +168,26 @@ func (a *Adapter) carve(arena []float32) (layers [][sites]adapterSite, length in
 		}
 	}
 	c.align()
-	a.specs = c.specs
-	return layers, c.at
+	return layers, c.specs, c.at
 }
 
 func (a *Adapter) carveSite(c *carver[float32], layer string, s site) (t adapterSite) {
 	var all []projection
 	all, t.in = a.config.projections(s)
 	r, at := a.lora.Rank, 0
-	var chosen []projection
 	for _, p := range all {
 		if slices.Contains(a.lora.Targets, p.short()) {
-			chosen = append(chosen, p)
-			t.parts = append(t.parts, adapterPart{at: at, width: p.width})
+			t.parts = append(t.parts, adapterPart{name: p.name, at: at, width: p.width})
 		}
 		at += p.width
 	}
 	c.align()
 	from := c.at
-	for _, p := range chosen {
+	for _, p := range t.parts {
 		c.take(KindAdapter, layer+p.name+".lora_A.weight", r, t.in)
 	}
 	t.a = c.view(from)
-	for i, p := range chosen {
+	for i, p := range t.parts {
 		c.align()
 		t.parts[i].b = c.take(KindAdapter, layer+p.name+".lora_B.weight", p.width, r)
 	}
@@ -244,17 +242,11 @@ func (a *Adapter) Merge(m *Model) error {
 	for i := range a.layer {
 		for at := range sites {
 			t := &a.layer[i][at]
-			all, _ := a.config.projections(at)
-			offset, part := 0, 0
-			for _, p := range all {
-				if part < len(t.parts) && t.parts[part].at == offset {
-					w := byName[fmt.Sprintf("model.layers.%d.%s.weight", i, p.name)]
-					b := slices.Clone(t.parts[part].b)
-					kernel.Scale(b, a.scale())
-					kernel.GemmSerial(kernel.NN, p.width, t.in, r, b, r, t.a[part*r*t.in:], t.in, w, t.in, true, kernel.F32, s)
-					part++
-				}
-				offset += p.width
+			for j, p := range t.parts {
+				w := byName[fmt.Sprintf("model.layers.%d.%s.weight", i, p.name)]
+				b := slices.Clone(p.b)
+				kernel.Scale(b, a.scale())
+				kernel.GemmSerial(kernel.NN, p.width, t.in, r, b, r, t.a[j*r*t.in:], t.in, w, t.in, true, kernel.F32, s)
 			}
 		}
 	}

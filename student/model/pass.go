@@ -31,7 +31,8 @@ type Pass struct {
 	grad              []float32 // arena of the gradients, laid out as the weights
 	g                 weights[float32]
 
-	*adapting // nil: the model itself is trained
+	*adapting                                      // nil: the model itself is trained
+	changing  struct{ forward, backward *packing } // packed anew for each pass: all weights, or the adapter's
 
 	act       []activations
 	last      []float32 // [T, d] residual stream after the last layer
@@ -117,7 +118,9 @@ func newPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool
 		p.adapting = newAdapting(a, precision)
 		p.forward.refresh(pool) // once: they are frozen
 		p.backward.refresh(pool)
+		p.changing.forward, p.changing.backward = &p.adapting.forward.packing, &p.adapting.backward.packing
 	} else {
+		p.changing.forward, p.changing.backward = p.forward, p.backward
 		p.grad = make([]float32, len(m.arena))
 		kernel.HugePages(p.grad)
 		kernel.HugePages(m.arena)
@@ -235,7 +238,7 @@ func (p *Pass) hidden(b Batch) error {
 		}
 	}
 	p.auxiliary = 0
-	p.refresh(p.forward)
+	p.changing.forward.refresh(p.pool)
 	n := blocks(len(b.Tokens))
 	p.pool.Run(n, p.regions.embed)
 	for p.layer = range p.act {
@@ -250,18 +253,6 @@ func (p *Pass) hidden(b Batch) error {
 	return nil
 }
 
-// refresh packs what has changed since the last pass: all weights, or the adapter's.
-func (p *Pass) refresh(all *packing) {
-	switch {
-	case p.adapting == nil:
-		all.refresh(p.pool)
-	case all == p.forward:
-		p.adapting.forward.refresh(p.pool)
-	default:
-		p.adapting.backward.refresh(p.pool)
-	}
-}
-
 // Gradients is Forward that also sets Grads to the gradients of the loss and the
 // balance loss.
 func (p *Pass) Gradients(b Batch) (loss float64, err error) { return p.gradients(b, false) }
@@ -273,7 +264,7 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	if err := p.hidden(b); err != nil {
 		return 0, err
 	}
-	p.refresh(p.backward)
+	p.changing.backward.refresh(p.pool)
 	n := blocks(len(p.batch.Tokens))
 	clear(p.vectorParts)
 	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])

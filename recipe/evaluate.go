@@ -155,12 +155,16 @@ func (r *run) known(s *promptSource, p task.Problem) bool {
 // contestant serves a model in this process, its weights in a format, and decodes
 // greedily.
 func (r *run) contestant(name string, m *model.Model, weights kernel.Format) (eval.Contestant, func(), error) {
-	e, err := serve.NewEngine(m, r.tokens, r.pool, serve.Options{Model: name, Slots: evalSlots, Weights: weights})
+	longest, err := r.longestAnswer()
+	if err != nil {
+		return eval.Contestant{}, nil, err
+	}
+	e, err := serve.NewEngine(m, r.format, r.pool, serve.Options{Model: name, Slots: evalSlots, Weights: weights})
 	if err != nil {
 		return eval.Contestant{}, nil, err
 	}
 	byName := r.byName()
-	longest, endpoint := r.longestAnswer(), "student:"+m.Hash()
+	endpoint := "student:" + m.Hash()
 	if weights != kernel.FormatFP32 {
 		endpoint += ":" + weights.String()
 	}
@@ -185,14 +189,18 @@ func (r *run) byName() map[string]*promptSource {
 
 // longestAnswer bounds what a student may write: a quarter more than the
 // longest answer that it was taught.
-func (r *run) longestAnswer() int {
+func (r *run) longestAnswer() (int, error) {
+	taught, err := r.taught()
+	if err != nil {
+		return 0, err
+	}
 	longest := 0
-	for _, s := range r.taught() {
+	for _, s := range taught {
 		if len(s.Tokens) <= r.Student.Context {
 			longest = max(longest, len(s.Tokens)-s.ResponseFrom)
 		}
 	}
-	return longest + longest/4 + 1
+	return longest + longest/4 + 1, nil
 }
 
 // teacherContestant asks the teacher, through ledger and budget. Its answers

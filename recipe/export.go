@@ -34,7 +34,7 @@ func (r *run) export(ctx context.Context) error {
 	for _, f := range r.Recipe.Export {
 		formats = append(formats, export.Format(f))
 	}
-	m, err := export.Write(ctx, dir, r.student, r.tokens, export.Options{Formats: formats, Lineage: lineage})
+	m, err := export.Write(ctx, dir, r.student, r.format, export.Options{Formats: formats, Lineage: lineage})
 	if err != nil {
 		return err
 	}

@@ -189,13 +189,17 @@ func (r *run) reportTraining(context.Context) error {
 		return err
 	}
 	d := &r.report
+	taught, err := r.taught()
+	if err != nil {
+		return err
+	}
 	var tokens int64
-	for _, s := range r.taught() {
+	for _, s := range taught {
 		tokens += int64(len(s.Tokens))
 	}
 	d.Dataset = report.Dataset{Hash: r.data.Hash, Path: r.data.Dir, Examples: len(r.data.Examples), Tokens: tokens, TooLong: t.TooLong}
 	d.Training = report.Training{
-		Preset: r.presetName(), Vocabulary: r.tokens.VocabSize(), Optimizer: r.Train[0].SFT.Optimizer, Precision: t.Precision,
+		Preset: r.presetName(), Vocabulary: r.format.Tokenizer().VocabSize(), Optimizer: r.Train[0].SFT.Optimizer, Precision: t.Precision,
 		Steps: int64(t.Steps), Tokens: t.Tokens, TokensPerSecond: float64(t.Tokens) / max(t.Seconds, 1e-9),
 	}
 	d.Training.Loss, d.Training.Heldout, err = r.curve()

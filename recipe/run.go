@@ -16,8 +16,8 @@ import (
 	"retort/ledger/segment"
 	"retort/meter"
 	"retort/report"
+	"retort/student/chat"
 	"retort/student/model"
-	"retort/student/tokenizer"
 	"retort/student/train"
 	"retort/teach/collect"
 	"retort/teach/dataset"
@@ -80,7 +80,7 @@ type run struct {
 
 	// What earlier stages made; loaded from disk where a stage was done before.
 	data    *dataset.Dataset
-	tokens  *tokenizer.Tokenizer
+	format  *chat.Format // with the student
 	student *model.Model
 
 	rendered []train.Sequence // see taught

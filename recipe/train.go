@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"retort/report"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 	"retort/student/train"
@@ -23,7 +24,7 @@ func (r *run) trainTokenizer(context.Context) error {
 	bar := r.opt.Progress.Stage(stageTokenizer, 0, int64(len(r.data.Examples)), "examples")
 	texts := func(yield func(string) bool) {
 		for _, e := range r.data.Examples {
-			for piece := range tokenizer.Texts(lesson(e)) {
+			for piece := range chat.Texts(lesson(e)) {
 				if !yield(piece) {
 					return
 				}
@@ -37,7 +38,7 @@ func (r *run) trainTokenizer(context.Context) error {
 	if err := workspace.WriteFileAtomic(r.tokenizerPath(), t.JSON(), 0o644); err != nil {
 		return err
 	}
-	r.tokens = t
+	r.format = chat.Own(t)
 	bar.Done(fmt.Sprintf("%s tokens", report.FormatCount(int64(t.VocabSize()))))
 	return nil
 }
@@ -49,15 +50,17 @@ func (r *run) loadTokenizer(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.tokens, err = tokenizer.Parse(raw); err != nil {
+	t, err := tokenizer.Parse(raw)
+	if err != nil {
 		return fmt.Errorf("%s: %w", r.tokenizerPath(), err)
 	}
+	r.format = chat.Own(t)
 	return nil
 }
 
 // newStudent makes the student as it is before training.
 func (r *run) newStudent() (*model.Model, error) {
-	c, err := model.Preset(r.Student.Preset, r.tokens.VocabSize())
+	c, err := model.Preset(r.Student.Preset, r.format.Tokenizer().VocabSize())
 	if err != nil {
 		return nil, err
 	}
@@ -66,21 +69,24 @@ func (r *run) newStudent() (*model.Model, error) {
 }
 
 // sequences renders examples as the student reads them.
-func (r *run) sequences(rows []dataset.Example) []train.Sequence {
+func (r *run) sequences(rows []dataset.Example) ([]train.Sequence, error) {
 	out := make([]train.Sequence, len(rows))
 	for i, e := range rows {
-		ids, from := r.tokens.Example(lesson(e))
+		ids, from, err := r.format.Example(lesson(e))
+		if err != nil {
+			return nil, fmt.Errorf("example %d, of %s: %w", i+1, e.Source, err)
+		}
 		out[i] = train.Sequence{Tokens: ids, ResponseFrom: from}
 	}
-	return out
+	return out, nil
 }
 
 // taught is the dataset as the student reads it.
-func (r *run) taught() []train.Sequence {
+func (r *run) taught() (_ []train.Sequence, err error) {
 	if r.rendered == nil {
-		r.rendered = r.sequences(r.data.Examples)
+		r.rendered, err = r.sequences(r.data.Examples)
 	}
-	return r.rendered
+	return r.rendered, err
 }
 
 // watched bounds the held-out answers whose loss is watched while training.
@@ -114,7 +120,7 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 			rows = append(rows, dataset.Example{Prompt: s.reads(p), Reasoning: reasoning, Answer: x.Answer.Content, ToolCalls: x.Answer.ToolCalls})
 		}
 	}
-	return r.sequences(rows), nil
+	return r.sequences(rows)
 }
 
 // train teaches the student. Its checkpoints are in the run's directory; where
@@ -128,13 +134,17 @@ func (r *run) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	taught, err := r.taught()
+	if err != nil {
+		return err
+	}
 	dir := filepath.Join(r.dir, checkpointsDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	f := r.Train[0].SFT
 	var bar *report.Stage
-	result, err := train.SFT(ctx, m, r.pool, r.taught(), train.Options{
+	result, err := train.SFT(ctx, m, r.pool, taught, train.Options{
 		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
 		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
 		Seed: r.Seed, Heldout: held, Dir: dir,

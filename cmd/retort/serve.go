@@ -61,7 +61,7 @@ func (a *app) modelDir(word string) (string, error) {
 
 // engine loads a model and starts an engine on it.
 func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engine, func(), error) {
-	format, err := kernel.ParseFormat(f.weights)
+	weights, err := kernel.ParseFormat(f.weights)
 	if err != nil {
 		return nil, nil, usageError{fmt.Errorf("--weights: %w", err)}
 	}
@@ -69,13 +69,13 @@ func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engi
 	if err != nil {
 		return nil, nil, err
 	}
-	m, tok, err := export.Load(dir)
+	m, format, err := export.Load(dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	pool := kernel.NewPool(f.threads)
-	opt.Slots, opt.MaxContext, opt.CacheTokens, opt.Weights = f.slots, f.context, f.cache, format
-	e, err := serve.NewEngine(m, tok, pool, opt)
+	opt.Slots, opt.MaxContext, opt.CacheTokens, opt.Weights = f.slots, f.context, f.cache, weights
+	e, err := serve.NewEngine(m, format, pool, opt)
 	if err != nil {
 		pool.Close()
 		return nil, nil, err

@@ -28,6 +28,7 @@ import (
 	"slices"
 
 	"retort/internal/modelfile"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 	"retort/teach/dataset"
@@ -80,11 +81,12 @@ const (
 	passportFile  = "passport.json"
 )
 
-// Write writes a model and its tokenizer to dir, whose parent is made if it is
+// Write writes a model, and how one talks with it, to dir, whose parent is made if it is
 // missing, and replaces what dir was. Cancelling ctx leaves nothing behind. A
 // model that lacks a name, a notice or a licence that the terms of its training
 // data ask for is refused with a *terms.ObligationError.
-func Write(ctx context.Context, dir string, m *model.Model, t *tokenizer.Tokenizer, opt Options) (Manifest, error) {
+func Write(ctx context.Context, dir string, m *model.Model, f *chat.Format, opt Options) (Manifest, error) {
+	t := f.Tokenizer()
 	if err := opt.check(m, t); err != nil {
 		return Manifest{}, fmt.Errorf("export to %s: %w", dir, err)
 	}
@@ -330,10 +332,10 @@ func Verify(dir string) (Passport, error) {
 	return p, nil
 }
 
-// Load reads a model and its tokenizer from a directory that Write made. A file
+// Load reads a model, and how one talks with it, from a directory that Write made. A file
 // that is damaged, or a model that is not the one the passport names, is
 // refused with a *MismatchError.
-func Load(dir string) (*model.Model, *tokenizer.Tokenizer, error) {
+func Load(dir string) (*model.Model, *chat.Format, error) {
 	p, err := ReadPassport(dir)
 	if err != nil {
 		return nil, nil, err
@@ -361,7 +363,7 @@ func Load(dir string) (*model.Model, *tokenizer.Tokenizer, error) {
 	if t.VocabSize() != p.Config.VocabSize {
 		return nil, nil, fmt.Errorf("model %s: it has %d tokens and its tokenizer %d", dir, p.Config.VocabSize, t.VocabSize())
 	}
-	return m, t, nil
+	return m, chat.Own(t), nil
 }
 
 func loadWeights(dir string, c model.Config) (*model.Model, error) {

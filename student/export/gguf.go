@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"retort/internal/modelfile"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
@@ -109,7 +110,7 @@ func ggufVocabulary(t *tokenizer.Tokenizer) []modelfile.KV {
 		{Key: "tokenizer.ggml.padding_token_id", Value: pad},
 		{Key: "tokenizer.ggml.add_bos_token", Value: false},
 		{Key: "tokenizer.ggml.add_eos_token", Value: false},
-		{Key: "tokenizer.chat_template", Value: tokenizer.ChatTemplate},
+		{Key: "tokenizer.chat_template", Value: chat.ChatML},
 	}
 }
 

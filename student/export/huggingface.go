@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
@@ -149,7 +150,7 @@ func tokenizerConfig(c model.Config, t *tokenizer.Tokenizer) tokenizerJSON {
 	f := tokenizerJSON{
 		Class: "PreTrainedTokenizerFast", MaxLength: c.MaxPositions,
 		EOS: tokenizer.ImEnd, Pad: tokenizer.EndOfText,
-		AddedDecoder: map[int32]any{}, ChatTemplate: tokenizer.ChatTemplate,
+		AddedDecoder: map[int32]any{}, ChatTemplate: chat.ChatML,
 	}
 	for _, a := range t.Added() {
 		f.AddedDecoder[a.ID] = addedTokenJSON{Content: a.Content, Special: a.Special}

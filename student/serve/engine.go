@@ -36,6 +36,7 @@ import (
 	"sync"
 
 	"retort/internal/kernel"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
@@ -74,10 +75,10 @@ type decoder interface {
 // Engine decodes for everybody who asks. It is safe for concurrent use.
 type Engine struct {
 	opt         Options
-	tok         *tokenizer.Tokenizer
+	format      *chat.Format
+	tok         *tokenizer.Tokenizer // the format's
 	dec         decoder
 	vocab       int
-	eos         []int32
 	fingerprint string
 	created     int64
 	metrics     *metrics
@@ -105,12 +106,13 @@ var (
 	errClosed = errors.New("the server is shutting down")
 )
 
-// NewEngine starts an engine on a model and its tokenizer. The pool's workers
-// do the arithmetic; the engine does not close it. Close ends the engine.
-func NewEngine(m *model.Model, tok *tokenizer.Tokenizer, pool *kernel.Pool, opt Options) (*Engine, error) {
+// NewEngine starts an engine on a model that is talked with in a format. The
+// pool's workers do the arithmetic; the engine does not close it. Close ends the
+// engine.
+func NewEngine(m *model.Model, format *chat.Format, pool *kernel.Pool, opt Options) (*Engine, error) {
 	c := m.Config()
-	if tok.VocabSize() > c.VocabSize {
-		return nil, fmt.Errorf("serve: the tokenizer has %d tokens and the model only %d: they do not belong together", tok.VocabSize(), c.VocabSize)
+	if known := format.Tokenizer().VocabSize(); known > c.VocabSize {
+		return nil, fmt.Errorf("serve: the tokenizer has %d tokens and the model only %d: they do not belong together", known, c.VocabSize)
 	}
 	if opt.MaxContext <= 0 || opt.MaxContext > c.MaxPositions {
 		opt.MaxContext = c.MaxPositions
@@ -120,7 +122,7 @@ func NewEngine(m *model.Model, tok *tokenizer.Tokenizer, pool *kernel.Pool, opt 
 		return nil, fmt.Errorf("serve: a cache of %d tokens does not hold one context of %d", opt.CacheTokens, opt.MaxContext)
 	}
 	dec := model.NewDecoder(m, pool, model.DecoderOptions{Slots: opt.Slots, MaxContext: opt.MaxContext, CacheTokens: opt.CacheTokens, Format: opt.Weights})
-	e := newEngine(dec, tok, c.VocabSize, opt)
+	e := newEngine(dec, format, c.VocabSize, opt)
 	e.fingerprint = "fp_" + m.Hash()[:12]
 	return e, nil
 }
@@ -142,14 +144,9 @@ func (o Options) withDefaults() Options {
 }
 
 // newEngine starts an engine on any decoder.
-func newEngine(dec decoder, tok *tokenizer.Tokenizer, vocab int, opt Options) *Engine {
-	e := &Engine{opt: opt, tok: tok, dec: dec, vocab: vocab, created: now().Unix(), metrics: newMetrics(), done: make(chan struct{})}
+func newEngine(dec decoder, format *chat.Format, vocab int, opt Options) *Engine {
+	e := &Engine{opt: opt, format: format, tok: format.Tokenizer(), dec: dec, vocab: vocab, created: now().Unix(), metrics: newMetrics(), done: make(chan struct{})}
 	e.wake = sync.NewCond(&e.mu)
-	for _, name := range []string{"<|im_end|>", "<|endoftext|>"} {
-		if id, ok := tok.ID(name); ok {
-			e.eos = append(e.eos, id)
-		}
-	}
 	for slot := opt.Slots - 1; slot >= 0; slot-- {
 		e.free = append(e.free, slot)
 	}

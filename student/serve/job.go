@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -176,7 +175,7 @@ func (e *Engine) draw(s *sequence, logits []float32) bool {
 	if s.job.logprobs {
 		ev.logprobs = append(ev.logprobs, s.info(logits, s.last[0]))
 	}
-	if slices.Contains(e.eos, s.last[0]) {
+	if e.format.Ends(s.last[0]) {
 		ev.finish = "stop"
 	} else {
 		thinking := s.text.reasoning()

@@ -34,7 +34,10 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 	if bad != nil {
 		return nil, bad
 	}
-	prompt := e.tok.Prompt(messages)
+	prompt, err := e.format.Prompt(messages)
+	if err != nil {
+		return nil, invalid("messages", "%v", err)
+	}
 	j.prompts = [][]int32{prompt}
 	room := e.opt.MaxContext - len(prompt)
 	if room < 1 {

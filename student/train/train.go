@@ -66,7 +66,7 @@ type Result struct {
 	Precision   string  // of products with weights: fp32 or bf16
 
 	Sequences  int // that were trained on; with the next two, all that were given
-	TooLong    int // left out: longer than the model's context
+	TooLong    int // left out: longer than the context
 	NoResponse int // left out: nothing in them to learn
 
 	Resumed int      // the step of the checkpoint that the run went on from; 0 if from the start
@@ -160,13 +160,20 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	if err != nil {
 		return nil, err
 	}
+	positions := m.Config().MaxPositions
+	if opt.Context > positions {
+		return nil, fmt.Errorf("a context of %d tokens is more than the model's %d positions", opt.Context, positions)
+	}
+	if opt.Context == 0 {
+		opt.Context = positions
+	}
 	r := &run{opt: opt, model: m, taught: m, pool: pool, state: state{heldout: math.NaN()}}
 	if r.data, err = r.usable("sequence", data, &r.result); err != nil {
 		return nil, err
 	}
 	if r.result.Sequences = len(r.data); len(r.data) == 0 {
 		return nil, fmt.Errorf("nothing to train on: of %d sequences %d are longer than the context of %d tokens and %d have no response",
-			len(data), r.result.TooLong, m.Config().MaxPositions, r.result.NoResponse)
+			len(data), r.result.TooLong, opt.Context, r.result.NoResponse)
 	}
 	lengths := make([]int, len(r.data))
 	for i, s := range r.data {
@@ -228,7 +235,7 @@ func (r *run) usable(what string, all []Sequence, count *Result) ([]Sequence, er
 		switch {
 		case len(s.Tokens) < 2 || s.ResponseFrom >= len(s.Tokens):
 			count.NoResponse++
-		case len(s.Tokens) > r.model.Config().MaxPositions:
+		case len(s.Tokens) > r.opt.Context:
 			count.TooLong++
 		default:
 			out = append(out, s)

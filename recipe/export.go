@@ -60,7 +60,7 @@ func (r *run) gateDataset(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := r.checkObligations(rows); err != nil {
+	if err := r.checkObligations(slices.Concat(rows, r.baseRows())); err != nil {
 		return err
 	}
 	return r.recordOverrides(ctx)

@@ -199,17 +199,9 @@ func (r *run) reportTraining(context.Context) error {
 	}
 	d.Dataset = report.Dataset{Hash: r.data.Hash, Path: r.data.Dir, Examples: len(r.data.Examples), Tokens: tokens, TooLong: t.TooLong}
 	d.Training = report.Training{
-		Preset: r.presetName(), Vocabulary: r.format.Tokenizer().VocabSize(), Optimizer: r.Train[0].SFT.Optimizer, Precision: t.Precision,
+		Preset: r.studentName(), Vocabulary: r.format.Tokenizer().VocabSize(), Optimizer: r.Train[0].SFT.Optimizer, Precision: t.Precision,
 		Steps: int64(t.Steps), Tokens: t.Tokens, TokensPerSecond: float64(t.Tokens) / max(t.Seconds, 1e-9),
 	}
 	d.Training.Loss, d.Training.Heldout, err = r.curve()
 	return err
-}
-
-func (r *run) presetName() string {
-	c := r.student.Config()
-	if c.DenseLayers < c.Layers {
-		return fmt.Sprintf("%s (%d routed experts, %d of them and %d shared active)", r.Student.Preset, c.RoutedExperts, c.TopK, c.SharedExperts)
-	}
-	return r.Student.Preset + " (dense)"
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 
 	"github.com/invopop/jsonschema"
+
+	"retort/teach/task"
 )
 
 // Schema returns a JSON schema of the recipe format, for editors.
@@ -37,9 +39,21 @@ func (Contestant) JSONSchema() *jsonschema.Schema {
 	props := jsonschema.NewProperties()
 	props.Set("recipe", &jsonschema.Schema{Type: "string", Description: "another recipe whose run is in this workspace"})
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
-		{Type: "string", Enum: []any{"teacher", "untrained", "bf16", "int8"}},
+		{Type: "string", Enum: []any{"teacher", "base", "untrained", "bf16", "int8"}},
 		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema, Required: []string{"recipe"}},
 	}}
+}
+
+// JSONSchema describes both forms of Forgotten.
+func (Forgotten) JSONSchema() *jsonschema.Schema {
+	type plain Forgotten
+	families := []any{familyGeneral}
+	for _, name := range task.Names() {
+		families = append(families, name)
+	}
+	s := (&jsonschema.Reflector{FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, DoNotReference: true, Anonymous: true}).Reflect(plain{})
+	s.Version = ""
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Enum: families}, s}}
 }
 
 // JSONSchema describes both forms of Consent.

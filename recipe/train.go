@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"retort/report"
+	"retort/student/base"
 	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
@@ -19,8 +20,12 @@ import (
 	"retort/workspace"
 )
 
-// trainTokenizer learns the student's vocabulary from the dataset.
-func (r *run) trainTokenizer(context.Context) error {
+// makeTokenizer learns the student's vocabulary from the dataset; a base has its
+// own.
+func (r *run) makeTokenizer(ctx context.Context) error {
+	if r.base != nil {
+		return r.loadTokenizer(ctx)
+	}
 	bar := r.opt.Progress.Stage(stageTokenizer, 0, int64(len(r.data.Examples)), "examples")
 	texts := func(yield func(string) bool) {
 		for _, e := range r.data.Examples {
@@ -45,7 +50,11 @@ func (r *run) trainTokenizer(context.Context) error {
 
 func (r *run) tokenizerPath() string { return filepath.Join(r.dir, "tokenizer.json") }
 
-func (r *run) loadTokenizer(context.Context) error {
+func (r *run) loadTokenizer(context.Context) (err error) {
+	if r.base != nil {
+		r.format, err = r.base.Format()
+		return err
+	}
 	raw, err := os.ReadFile(r.tokenizerPath())
 	if err != nil {
 		return err
@@ -60,6 +69,13 @@ func (r *run) loadTokenizer(context.Context) error {
 
 // newStudent makes the student as it is before training.
 func (r *run) newStudent() (*model.Model, error) {
+	if r.base != nil {
+		b, err := base.Read(r.File(r.Student.Base))
+		if err != nil {
+			return nil, err
+		}
+		return b.Model, nil
+	}
 	c, err := model.Preset(r.Student.Preset, r.format.Tokenizer().VocabSize())
 	if err != nil {
 		return nil, err
@@ -142,9 +158,15 @@ func (r *run) train(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	if r.Student.LoRA != nil {
+		if r.adapter, err = r.newAdapter(); err != nil {
+			return err
+		}
+	}
 	f := r.Train[0].SFT
 	var bar *report.Stage
 	result, err := train.SFT(ctx, m, r.pool, taught, train.Options{
+		Adapter: r.adapter, Context: r.Student.Context,
 		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
 		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
 		Seed: r.Seed, Heldout: held, Dir: dir,
@@ -159,6 +181,11 @@ func (r *run) train(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if r.adapter != nil {
+		if err := r.adapter.Merge(m); err != nil {
+			return err
+		}
 	}
 	r.student = m
 	if err := r.saveTraining(result); err != nil {

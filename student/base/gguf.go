@@ -99,6 +99,7 @@ func (b *Base) readMetadata(g *modelfile.GGUF) error {
 			b.EOS = append(b.EOS, int32(id))
 		}
 	}
+	b.specialsOf(g)
 	b.ChatTemplate, _ = g.Value("tokenizer.chat_template").(string)
 	b.License, _ = g.Value("general.license").(string)
 	return nil

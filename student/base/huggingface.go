@@ -305,6 +305,9 @@ func (b *Base) readWords(dir string) error {
 	if len(generation.EOS) > 0 { // more of them than in config.json, often
 		b.EOS = generation.EOS
 	}
+	if err := b.readSpecials(dir); err != nil {
+		return err
+	}
 	var words struct {
 		Template json.RawMessage `json:"chat_template"`
 	}

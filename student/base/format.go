@@ -1,0 +1,74 @@
+package base
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"slices"
+
+	"retort/internal/modelfile"
+	"retort/student/chat"
+)
+
+// Format is how one talks with the model: by its chat template, or as chat.Plain has
+// it where the files have none. Of several tokens that end an answer the one that the
+// tokenizer calls its end is the usual one.
+func (b *Base) Format() (*chat.Format, error) {
+	end := slices.Clone(b.EOS)
+	if id, ok := b.Tokenizer.ID(b.EOSToken); ok {
+		if i := slices.Index(end, id); i > 0 {
+			end = slices.Insert(slices.Delete(end, i, i+1), 0, id)
+		}
+	}
+	return chat.New(b.Tokenizer, chat.Spec{Template: b.ChatTemplate, BOS: b.BOS, EOS: b.EOSToken, End: end})
+}
+
+// word is a special token's text, which a file may write as an object.
+type word string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *word) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '{' {
+		var token struct {
+			Content string `json:"content"`
+		}
+		err := json.Unmarshal(text, &token)
+		*w = word(token.Content)
+		return err
+	}
+	return json.Unmarshal(text, (*string)(w))
+}
+
+const specialsFile = "special_tokens_map.json"
+
+// readSpecials reads the texts of the tokens that a template is told: those of
+// tokenizer_config.json, else those of special_tokens_map.json.
+func (b *Base) readSpecials(dir string) error {
+	for _, name := range []string{wordsFile, specialsFile} {
+		var said struct {
+			BOS word `json:"bos_token"`
+			EOS word `json:"eos_token"`
+		}
+		if err := readOptional(filepath.Join(dir, name), &said); err != nil {
+			return err
+		}
+		if b.BOS == "" {
+			b.BOS = string(said.BOS)
+		}
+		if b.EOSToken == "" {
+			b.EOSToken = string(said.EOS)
+		}
+	}
+	return nil
+}
+
+// specialsOf takes them from GGUF's metadata.
+func (b *Base) specialsOf(g *modelfile.GGUF) {
+	text := func(key string) string {
+		id, ok := g.Value("tokenizer.ggml." + key + "_token_id").(uint32)
+		if !ok || uint64(id) >= uint64(b.Tokenizer.VocabSize()) {
+			return ""
+		}
+		return string(b.Tokenizer.TokenBytes(int32(id)))
+	}
+	b.BOS, b.EOSToken = text("bos"), text("eos")
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,10 @@ import (
 	"retort/exchange"
 	"retort/internal/kernel"
 	"retort/recipe"
+	"retort/student/base"
+	"retort/student/chat"
 	"retort/student/export"
+	"retort/student/model"
 	"retort/student/serve"
 )
 
@@ -30,10 +34,10 @@ func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.weights, "weights", "fp32", "what weights are held in: fp32, bf16 or int8; the smaller, the faster and the less exact")
 }
 
-// modelDir is the directory of the model that a word means: a directory, the
+// modelPath is where the model is that a word means: a directory, a GGUF file, the
 // beginning of a model's hash, or a run by its name.
-func (a *app) modelDir(word string) (string, error) {
-	if info, err := os.Stat(word); err == nil && info.IsDir() {
+func (a *app) modelPath(word string) (string, error) {
+	if info, err := os.Stat(word); err == nil && (info.IsDir() || strings.EqualFold(filepath.Ext(word), ".gguf")) {
 		return word, nil
 	}
 	ws, err := a.existing()
@@ -59,17 +63,34 @@ func (a *app) modelDir(word string) (string, error) {
 	return ws.Path("models", r.Model), nil
 }
 
+// loadModel reads a model of ours, which is held against its passport, or one that
+// others made.
+func loadModel(path string) (*model.Model, *chat.Format, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		m, format, err := export.Load(path)
+		if !errors.Is(err, os.ErrNotExist) { // it has a passport
+			return m, format, err
+		}
+	}
+	b, err := base.Read(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	format, err := b.Format()
+	return b.Model, format, err
+}
+
 // engine loads a model and starts an engine on it.
 func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engine, func(), error) {
 	weights, err := kernel.ParseFormat(f.weights)
 	if err != nil {
 		return nil, nil, usageError{fmt.Errorf("--weights: %w", err)}
 	}
-	dir, err := a.modelDir(word)
+	path, err := a.modelPath(word)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, format, err := export.Load(dir)
+	m, format, err := loadModel(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,7 +119,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Serve a model over the OpenAI wire",
 		Long: "Serve a model over the OpenAI wire: chat completions and completions, streamed\n" +
 			"and not, and models. MODEL is its directory, the beginning of its hash, or the\n" +
-			"name of the run that made it. It listens on loopback unless told, and then wants\n" +
+			"name of the run that made it; or a Hugging Face directory or GGUF file of\n" +
+			"others, Llama, Qwen2 or Qwen3. It listens on loopback unless told, and then wants\n" +
 			"a key. GET /health wants none; GET /metrics counts, in Prometheus' text format.\n\n" +
 			"Completions continue a prompt as it stands, text or token ids. With echo and\n" +
 			"logprobs they judge its own tokens, as lm-evaluation-harness asks for.\n\n" +
@@ -152,7 +174,7 @@ func (a *app) chatCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "chat MODEL",
 		Short:   "Talk to a model in the terminal",
-		Long:    "Talk to a model in the terminal. MODEL is its directory, the beginning of its\nhash, or the name of the run that made it. Each line is a prompt of its own,\nsince small students are taught single turns. An empty line or Ctrl-D ends.",
+		Long:    "Talk to a model in the terminal. MODEL is its directory, the beginning of its\nhash, or the name of the run that made it; or a Hugging Face directory or GGUF\nfile of others. Each line is a prompt of its own,\nsince small students are taught single turns. An empty line or Ctrl-D ends.",
 		Example: "  retort chat quickstart",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {

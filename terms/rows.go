@@ -226,6 +226,7 @@ var weights = []Row{
 			{Kind: Notice, Value: "Improved using Qwen", Distributed: true, Text: `"Improved using Qwen" is displayed in the model's documentation.`},
 			{Kind: Duty, Text: "With more than 100 million monthly users you need Alibaba Cloud's permission."},
 		},
+		Licences: []string{"qwen"},
 		Models: []string{"qwen2.5-72b", "qwen2.5-vl-72b", "qwen2.5-math-72b"},
 	},
 	{

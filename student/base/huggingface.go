@@ -284,6 +284,9 @@ func (b *Base) openHuggingFace(dir string) error {
 	}
 	s.factors = factors
 	b.Architecture, b.EOS, b.config, b.files, b.halves = arch, f.EOS, c, s, c.KVHeads > 0
+	if err := b.readCard(dir); err != nil {
+		return err
+	}
 	return b.readWords(dir)
 }
 

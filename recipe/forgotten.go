@@ -14,6 +14,7 @@ import (
 	"retort/student/eval"
 	"retort/student/model"
 	"retort/student/serve"
+	"retort/student/train"
 	"retort/teach/task"
 	"retort/workspace"
 )
@@ -28,10 +29,11 @@ const untaughtAnswer = 256
 // forgottenFile is where the evaluation leaves what the student forgot.
 const forgottenFile = "forgotten.json"
 
-// forgotten compares the student with its base on what it was not taught. Of
-// families of problems the right answers count, of given answers how likely each
-// model finds them.
+// forgotten compares the student with its base: on the answers that it was taught
+// to give, and on what it was not taught. Of families of problems the right answers
+// count, of given answers how likely each model finds them.
 type forgotten struct {
+	Taught     []eval.Perplexity `json:"taught"` // one, or none without held-out answers
 	Families   []eval.Row        `json:"families"`
 	Perplexity []eval.Perplexity `json:"perplexity"`
 }
@@ -41,7 +43,7 @@ type references struct {
 	name   string
 	tokens [][]int32
 	from   []int // where each answer begins
-	left   int   // longer than the context
+	taught bool  // the teacher's own, to held-out problems
 }
 
 // untaught is what the recipe asks beside what it teaches.
@@ -50,14 +52,25 @@ type untaught struct {
 	references []references
 }
 
-// measureForgotten puts what the student was not taught to it and to its base.
+// measureForgotten has the student and its base judge the teacher's held-out
+// answers, and puts to both what was not taught.
 func (r *run) measureForgotten(ctx context.Context) error {
-	if r.Eval.Forgotten == nil || len(*r.Eval.Forgotten) == 0 {
+	if r.base == nil {
 		return nil
 	}
 	asked, err := r.untaught()
 	if err != nil {
 		return err
+	}
+	held, err := r.heldoutSequences(ctx)
+	if err != nil {
+		return err
+	}
+	if ref := r.heldoutReference(held); len(ref.tokens) > 0 {
+		asked.references = append(asked.references, ref)
+	}
+	if len(asked.references)+len(asked.items) == 0 {
+		return nil
 	}
 	student, studentLosses, err := r.remembers(ctx, "student", r.student, asked)
 	if err != nil {
@@ -88,7 +101,11 @@ func (r *run) measureForgotten(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		out.Perplexity = append(out.Perplexity, p)
+		if ref.taught {
+			out.Taught = append(out.Taught, p)
+		} else {
+			out.Perplexity = append(out.Perplexity, p)
+		}
 	}
 	raw, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -97,9 +114,23 @@ func (r *run) measureForgotten(ctx context.Context) error {
 	return workspace.WriteFileAtomic(filepath.Join(r.dir, forgottenFile), raw, 0o644)
 }
 
+// heldoutReference are the teacher's held-out answers as given ones.
+func (r *run) heldoutReference(held []train.Sequence) references {
+	ref := references{name: "the teacher's held-out answers", taught: true}
+	for _, s := range held {
+		if len(s.Tokens) <= r.Student.Context {
+			ref.tokens, ref.from = append(ref.tokens, s.Tokens), append(ref.from, s.ResponseFrom)
+		}
+	}
+	return ref
+}
+
 // untaught makes what the recipe asks beside what it teaches.
 func (r *run) untaught() (untaught, error) {
 	var out untaught
+	if r.Eval.Forgotten == nil {
+		return out, nil
+	}
 	for i, f := range *r.Eval.Forgotten {
 		path := at("eval.forgotten", i)
 		if f.Family == familyGeneral {
@@ -158,11 +189,9 @@ func (r *run) reference(name string, all []eval.Reference) (references, error) {
 		if err != nil {
 			return ref, fmt.Errorf("%s, question %s: %w", name, x.ID, err)
 		}
-		if len(ids) > r.Student.Context {
-			ref.left++
-			continue
+		if len(ids) <= r.Student.Context {
+			ref.tokens, ref.from = append(ref.tokens, ids), append(ref.from, from)
 		}
-		ref.tokens, ref.from = append(ref.tokens, ids), append(ref.from, from)
 	}
 	if len(ref.tokens) == 0 {
 		return ref, fmt.Errorf("%s: none of %d questions and answers fits the student's context of %d tokens", name, len(all), r.Student.Context)
@@ -222,13 +251,17 @@ func (r *run) loadForgotten() error {
 	if found, err := readJSON(filepath.Join(r.dir, forgottenFile), &f); err != nil || !found {
 		return err
 	}
+	row := func(p eval.Perplexity) report.BaseRow {
+		return report.BaseRow{What: p.Family, N: p.N, Measure: report.Perplexity, Student: p.Student, Base: p.Other, Change: p.Ratio, ChangeCI: p.RatioCI}
+	}
+	for _, p := range f.Taught {
+		r.report.Taught = append(r.report.Taught, row(p))
+	}
 	for _, p := range f.Perplexity {
-		r.report.Forgotten = append(r.report.Forgotten, report.ForgottenRow{
-			What: p.Family, N: p.N, Measure: report.Perplexity, Student: p.Student, Base: p.Other, Change: p.Ratio, ChangeCI: p.RatioCI,
-		})
+		r.report.Forgotten = append(r.report.Forgotten, row(p))
 	}
 	for _, row := range f.Families {
-		r.report.Forgotten = append(r.report.Forgotten, report.ForgottenRow{
+		r.report.Forgotten = append(r.report.Forgotten, report.BaseRow{
 			What: row.Family, N: row.N, Measure: report.Accuracy, Student: row.Student, Base: row.Other, Change: row.Diff, ChangeCI: row.DiffCI,
 		})
 	}

@@ -34,9 +34,10 @@ type Data struct {
 	Dataset   Dataset            `json:"dataset"`
 	Training  Training           `json:"training"`
 	Model     Model              `json:"model"`
-	Eval      []EvalRow          `json:"eval"`   // per source, then overall
-	Beside    []Beside           `json:"beside"` // other contestants on the same problems
-	Forgotten []ForgottenRow     `json:"forgotten,omitempty"`
+	Eval      []EvalRow          `json:"eval"`                // per source, then overall
+	Beside    []Beside           `json:"beside"`              // other contestants on the same problems
+	Taught    []BaseRow          `json:"taught,omitempty"`    // of a student with a base: the answers that it was taught to give
+	Forgotten []BaseRow          `json:"forgotten,omitempty"` // and what it was not taught
 	Samples   []Sample           `json:"samples"`
 	Seconds   map[string]float64 `json:"seconds"`
 	Stages    []string           `json:"stages"`          // keys of Seconds in the order of the run
@@ -199,9 +200,8 @@ type Beside struct {
 	Rows []EvalRow `json:"rows"` // "teacher" fields hold the contestant
 }
 
-// ForgottenRow compares the student with its base on something that it was not
-// taught.
-type ForgottenRow struct {
+// BaseRow compares the student with its base.
+type BaseRow struct {
 	What     string     `json:"what"`
 	N        int        `json:"n"`
 	Measure  string     `json:"measure"` // Accuracy, or Perplexity of given answers
@@ -212,7 +212,7 @@ type ForgottenRow struct {
 }
 
 // String is the row in words.
-func (f ForgottenRow) String() string {
+func (f BaseRow) String() string {
 	if f.Measure == Perplexity {
 		return fmt.Sprintf("%s: perplexity of %s answers %.3g, the base's %.3g (%.3g times, %.3g to %.3g)",
 			f.What, FormatCount(int64(f.N)), f.Student, f.Base, f.Change, f.ChangeCI[0], f.ChangeCI[1])

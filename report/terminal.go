@@ -60,6 +60,9 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 			}
 		}
 	}
+	for _, t := range d.Taught {
+		row("", "%s", t)
+	}
 	for i, f := range d.Forgotten {
 		row([]string{"forgot", ""}[min(i, 1)], "%s", f)
 	}

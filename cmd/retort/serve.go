@@ -26,6 +26,7 @@ import (
 type modelFlags struct {
 	threads, slots, context, cache int
 	weights                        string
+	adapters                       []string // NAME=DIR
 }
 
 func (f *modelFlags) add(c *cobra.Command) {
@@ -94,6 +95,17 @@ func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engi
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, said := range f.adapters {
+		name, dir, ok := strings.Cut(said, "=")
+		if !ok || name == "" {
+			return nil, nil, usageError{fmt.Errorf("--adapter %q is not NAME=DIR", said)}
+		}
+		a, err := base.ReadAdapter(dir, m)
+		if err != nil {
+			return nil, nil, err
+		}
+		opt.Adapters = append(opt.Adapters, serve.Adapter{Name: name, Weights: a})
+	}
 	pool := kernel.NewPool(f.threads)
 	opt.Slots, opt.MaxContext, opt.CacheTokens, opt.Weights = f.slots, f.context, f.cache, weights
 	e, err := serve.NewEngine(m, format, pool, opt)
@@ -151,13 +163,14 @@ func (a *app) serveCommand() *cobra.Command {
 				return fmt.Errorf("listen on %s: %w; is another server using it? Choose another address with --listen", listen, err)
 			}
 			if !a.quiet {
-				fmt.Fprintf(a.stderr, "serving model %q on http://%s/v1 until Ctrl-C\n", name, l.Addr())
+				fmt.Fprintf(a.stderr, "serving %s on http://%s/v1 until Ctrl-C\n", strings.Join(e.Models(), ", "), l.Addr())
 			}
 			return e.Serve(c.Context(), l)
 		},
 	}
 	f.add(c)
 	c.Flags().IntVar(&f.slots, "slots", 16, "sequences decoded together")
+	c.Flags().StringArrayVar(&f.adapters, "adapter", nil, "`NAME=DIR`: an adapter of the model (PEFT), served by that name; may be repeated")
 	c.Flags().IntVar(&queue, "queue", 256, "sequences that may wait before 429")
 	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens of all sequences and kept beginnings together (default: slots times context)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")

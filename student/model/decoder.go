@@ -18,6 +18,9 @@ type DecoderOptions struct {
 	// Format is what weights are held in: routers and embeddings in float32 with
 	// all of them, and what keys and values are made with in bfloat16 with int8.
 	Format kernel.Format
+	// Adapters, of the model's configuration, are beside the model's own weights for
+	// sequences that begin with one. A model of latent attention takes none.
+	Adapters []*Adapter
 }
 
 // Decoder continues up to a fixed number of sequences, its slots. Of a token it
@@ -60,8 +63,10 @@ type Decoder struct {
 	cut     cut          // of the region
 	groups  int          // of heads, for steps
 	experts []expertTask // of the layer, those that have rows
-	regions struct {
-		norm, in, qB, queries, attention, out, second, gather, up, down, final, head func(part, worker int)
+
+	adapting decodeAdapting
+	regions  struct {
+		norm, low, in, qB, queries, attention, out, second, gather, up, down, final, head func(part, worker int)
 	}
 }
 
@@ -126,7 +131,7 @@ func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
 		scale: float32(1 / math.Sqrt(float64(c.qkDim()))),
 		rope:  newRopeTable(c, m.w.rope, opt.MaxContext),
 		w:     newDecodeWeights(m, opt.Format, pool),
-		cache: newCache(c.Layers, c.cacheWidth(), pagesOf(opt.CacheTokens)),
+		cache: newCache(c.Layers, c.cacheWidth(), pagesOf(opt.CacheTokens), len(opt.Adapters)),
 		slots: make([]slot, opt.Slots),
 		seen:  make([]bool, opt.Slots),
 		work:  make([]decodeWork, pool.Threads()),
@@ -137,6 +142,7 @@ func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
 	rows := opt.Slots + maxRows
 	d.rows = newDecodeRows(c, rows)
 	d.experts = make([]expertTask, 0, c.RoutedExperts)
+	d.setAdapters(opt.Adapters, rows)
 	d.steps, d.pieces, d.judged = make([]int, 0, rows), make([]piece, 0, opt.Slots), make([]int, 0, rows)
 	for i := range d.work {
 		d.work[i] = decodeWork{
@@ -146,7 +152,7 @@ func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
 		}
 	}
 	r := &d.regions
-	r.norm, r.in, r.qB, r.queries, r.attention, r.out = d.normPart, d.inPart, d.qBPart, d.queriesPart, d.attentionPart, d.outPart
+	r.norm, r.low, r.in, r.qB, r.queries, r.attention, r.out = d.normPart, d.lowPart, d.inPart, d.qBPart, d.queriesPart, d.attentionPart, d.outPart
 	r.second, r.gather, r.up, r.down, r.final, r.head = d.secondPart, d.gatherPart, d.upPart, d.downPart, d.finalPart, d.headPart
 	return d
 }
@@ -213,13 +219,17 @@ func (d *Decoder) CacheUse() CacheUse {
 // all. It returns how many of the prompt's tokens need not be read, because the
 // cache knows them: never all. If the cache has no room now it returns false and
 // changes nothing; room may come when other slots are reset. A slot that did not
-// begin takes room as it goes.
-func (d *Decoder) Begin(slot int, prompt []int32, room int) (shared int, ok bool) {
+// begin takes room as it goes. adapter is the place of an adapter among
+// DecoderOptions.Adapters, from 1, or 0 for none.
+func (d *Decoder) Begin(slot, adapter int, prompt []int32, room int) (shared int, ok bool) {
+	if adapter < 0 || adapter > len(d.adapting.all) {
+		panic(fmt.Sprintf("model: adapter %d of %d", adapter, len(d.adapting.all)))
+	}
 	s := &d.slots[slot]
 	if s.length > 0 || s.promised > 0 {
 		panic(fmt.Sprintf("model: slot %d begins while it holds %d tokens", slot, s.length))
 	}
-	if !d.cache.begin(s, prompt, min(room, d.maxContext)) {
+	if !d.cache.begin(s, adapter, prompt, min(room, d.maxContext)) {
 		return 0, false
 	}
 	return s.length, true
@@ -255,8 +265,10 @@ func (d *Decoder) Read(chunks []Chunk) ([]float32, error) {
 	}
 	r := &d.rows
 	r.n, d.steps, d.pieces, d.judged = 0, d.steps[:0], d.pieces[:0], d.judged[:0]
+	d.adapting.used = false
 	for _, ch := range chunks {
 		from, s := r.n, &d.slots[ch.Slot]
+		d.adapting.used = d.adapting.used || s.adapter > 0
 		for i, t := range ch.Tokens {
 			if !ch.Prompt {
 				d.steps = append(d.steps, r.n)

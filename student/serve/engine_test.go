@@ -94,12 +94,12 @@ func scripted(t testing.TB, s *script, opt Options) *Engine {
 	if opt.MaxContext == 0 {
 		opt.MaxContext = 500
 	}
-	e := newEngine(s, chat.Own(vocabulary()), vocabulary().VocabSize(), opt)
+	e := newEngine(s, chat.Own(vocabulary()), vocabulary().VocabSize(), opt, []served{{opt.Model, "fp_script"}})
 	t.Cleanup(e.Close)
 	return e
 }
 
-func (s *script) Begin(slot int, _ []int32, _ int) (int, bool) {
+func (s *script) Begin(slot, _ int, _ []int32, _ int) (int, bool) {
 	if _, busy := s.prompts[slot]; busy {
 		panic(fmt.Sprintf("slot %d is in use", slot))
 	}

@@ -17,6 +17,7 @@ var now = time.Now
 // those of one prompt side by side.
 type job struct {
 	ctx       context.Context
+	model     int // place among Engine.served
 	prompts   [][]int32
 	n         int
 	maxTokens int // of each sequence, and no more than the context has room for; 0: the prompt alone

@@ -226,22 +226,21 @@ func (t *Tokenizer) JSON() []byte {
 	return b.Bytes()
 }
 
-// vocabJSON writes the vocabulary in the order of ids, which a map would lose.
+// vocabJSON writes the vocabulary in the order of ids, which a map would lose. Added
+// tokens behind all others are left out; one that stands before others must be in,
+// since readers number what is not from the vocabulary's size on.
 func (t *Tokenizer) vocabJSON() json.RawMessage {
-	isAdded := map[int32]bool{}
-	for _, a := range t.added {
-		isAdded[a.id] = true
+	behind := len(t.tokens)
+	for i := len(t.added) - 1; i >= 0 && int(t.added[i].id) == behind-1; i-- {
+		behind--
 	}
 	var b bytes.Buffer
 	b.WriteByte('{')
-	for id, token := range t.tokens {
-		if isAdded[int32(id)] {
-			continue
-		}
+	for id, token := range t.VisibleTokens()[:behind] {
 		if b.Len() > 1 {
 			b.WriteByte(',')
 		}
-		key, _ := marshalPlain(visible(token)) // a string
+		key, _ := marshalPlain(token) // a string
 		fmt.Fprintf(&b, "%s:%d", key, id)
 	}
 	b.WriteByte('}')
@@ -338,6 +337,14 @@ func (f *fileJSON) build() (*Tokenizer, error) {
 	var vocab map[string]int32
 	if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
 		return nil, fmt.Errorf("vocab: %w", err)
+	}
+	for _, a := range f.AddedTokens {
+		if id, ok := vocab[a.Content]; ok {
+			if id != a.ID {
+				return nil, fmt.Errorf("added token %q has id %d, and id %d in the vocabulary", a.Content, a.ID, id)
+			}
+			delete(vocab, a.Content) // it is in both; no merge makes it
+		}
 	}
 	size := len(vocab) + len(f.AddedTokens)
 	if size > maxVocab || len(f.Model.Merges) > maxVocab {

@@ -7,6 +7,7 @@ import (
 
 	"retort/internal/modelfile"
 	"retort/student/chat"
+	"retort/student/tokenizer"
 )
 
 // Format is how one talks with the model: by its chat template, or as chat.Plain has
@@ -63,12 +64,27 @@ func (b *Base) readSpecials(dir string) error {
 
 // specialsOf takes them from GGUF's metadata.
 func (b *Base) specialsOf(g *modelfile.GGUF) {
-	text := func(key string) string {
-		id, ok := g.Value("tokenizer.ggml." + key + "_token_id").(uint32)
-		if !ok || uint64(id) >= uint64(b.Tokenizer.VocabSize()) {
-			return ""
-		}
-		return string(b.Tokenizer.TokenBytes(int32(id)))
+	b.BOS, b.EOSToken = specialOf(g, "bos"), specialOf(g, "eos")
+}
+
+func specialOf(g *modelfile.GGUF, key string) string {
+	tokens, _ := g.Value("tokenizer.ggml.tokens").([]string)
+	id, ok := g.Value("tokenizer.ggml." + key + "_token_id").(uint32)
+	if !ok || uint64(id) >= uint64(len(tokens)) {
+		return ""
 	}
-	b.BOS, b.EOSToken = text("bos"), text("eos")
+	return tokens[id]
+}
+
+// begins is the token that is put before text. Without a word on it, that is so by
+// Llama 3's rule, as in llama.cpp.
+func begins(g *modelfile.GGUF) string {
+	add, ok := g.Value("tokenizer.ggml.add_bos_token").(bool)
+	if !ok {
+		add = g.Value("tokenizer.ggml.pre") == tokenizer.Llama3.String()
+	}
+	if !add {
+		return ""
+	}
+	return specialOf(g, "bos")
 }

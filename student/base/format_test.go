@@ -79,3 +79,38 @@ func TestABaseIsTalkedWithAsItsFilesSay(t *testing.T) {
 		t.Error("a broken template passes")
 	}
 }
+
+func TestTheTokenBeforeTextOfAGGUF(t *testing.T) {
+	c := kinds[0].config
+	id, _ := words().ID(tokenizer.ImStart)
+	bos := modelfile.KV{Key: "tokenizer.ggml.bos_token_id", Value: uint32(id)}
+	for _, test := range []struct {
+		pre   string
+		pairs []modelfile.KV
+		want  bool
+	}{
+		{"qwen2", []modelfile.KV{bos}, false},
+		{"qwen2", []modelfile.KV{bos, {Key: "tokenizer.ggml.add_bos_token", Value: true}}, true},
+		{"llama-bpe", []modelfile.KV{bos}, true},
+		{"llama-bpe", []modelfile.KV{bos, {Key: "tokenizer.ggml.add_bos_token", Value: false}}, false},
+		{"llama-bpe", nil, false},
+	} {
+		path := filepath.Join(t.TempDir(), "m.gguf")
+		pairs := append(metadata("llama", c), test.pairs...)
+		for i := range pairs {
+			if pairs[i].Key == "tokenizer.ggml.pre" {
+				pairs[i].Value = test.pre
+			}
+		}
+		create(t, path, func(w io.Writer) error {
+			return modelfile.WriteGGUF(w, pairs, tensors(newModel(t, c), false, ggufName))
+		})
+		b, err := Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := b.Tokenizer.BOS(); ok != test.want || ok && got != id {
+			t.Errorf("%s with %v: text begins with %d (%v)", test.pre, test.pairs, got, ok)
+		}
+	}
+}

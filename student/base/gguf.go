@@ -89,6 +89,7 @@ func (b *Base) readMetadata(g *modelfile.GGUF) error {
 	v.Tokens, _ = g.Value("tokenizer.ggml.tokens").([]string)
 	v.Types, _ = g.Value("tokenizer.ggml.token_type").([]int32)
 	v.Merges, _ = g.Value("tokenizer.ggml.merges").([]string)
+	v.BOS = begins(g)
 	t, err := v.Tokenizer()
 	if err != nil {
 		return fmt.Errorf("tokenizer.ggml: %w", err)

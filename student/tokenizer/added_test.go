@@ -30,7 +30,9 @@ func front(t *testing.T) *Tokenizer {
 func TestAddedTokensBeforeOthersAreInTheVocabulary(t *testing.T) {
 	tok := front(t)
 	data := tok.JSON()
-	var f struct{ Model struct{ Vocab map[string]int32 } }
+	var f struct {
+		Model struct{ Vocab map[string]int32 }
+	}
 	if err := json.Unmarshal(data, &f); err != nil {
 		t.Fatal(err)
 	}
@@ -65,4 +67,50 @@ func TestAddedTokensBeforeOthersAreInTheVocabulary(t *testing.T) {
 func jsonNumber(n int) string {
 	b, _ := json.Marshal(n)
 	return string(b)
+}
+
+func TestATokenBeforeTextIsKnownAndNotEncoded(t *testing.T) {
+	from := trained(t)
+	if id, ok := from.BOS(); ok {
+		t.Errorf("a tokenizer of our own begins text with %d", id)
+	}
+	plain := string(from.JSON())
+	start, _ := from.ID(ImStart)
+	post := `"post_processor": {"type": "Sequence", "processors": [
+		{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
+		{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+		 "pair": [], "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [` + jsonNumber(int(start)) + `], "tokens": ["<|im_start|>"]}}}]}, "decoder"`
+	at := strings.Index(plain, `"post_processor"`)
+	end := strings.Index(plain, `"decoder"`)
+	with := func(post string) string { return plain[:at] + post + plain[end+len(`"decoder"`):] }
+	tok, err := Parse([]byte(with(post)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, ok := tok.BOS(); !ok || id != start {
+		t.Errorf("text begins with %d (%v), want %d", id, ok, start)
+	}
+	if got := tok.Encode("the"); !slices.Equal(got, from.Encode("the")) {
+		t.Errorf("it is encoded to %v", got)
+	}
+	back, err := Parse(tok.JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, ok := back.BOS(); !ok || id != start || !bytes.Equal(back.JSON(), tok.JSON()) {
+		t.Errorf("written and read, text begins with %d (%v)", id, ok)
+	}
+	only := strings.Replace(post, `{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, `, "", 1)
+	if tok, err = Parse([]byte(with(only))); err != nil || !bytes.Equal(tok.JSON(), from.JSON()) {
+		t.Errorf("of a post-processor that adds nothing: %v", err)
+	}
+	for want, bad := range map[string]string{
+		"more around a text":  strings.Replace(post, `{"id": "A", "type_id": 0}}]`, `{"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|im_end|>", "type_id": 0}}]`, 1),
+		"step BertProcessing": strings.Replace(post, "TemplateProcessing", "BertProcessing", 1),
+		`"<|nope|>"`:          strings.ReplaceAll(post, "<|im_start|>", "<|nope|>"),
+	} {
+		if _, err := Parse([]byte(with(bad))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error about %q", err, want)
+		}
+	}
 }

@@ -119,6 +119,12 @@ type (
 		AddPrefixSpace   *bool        `json:"add_prefix_space,omitempty"`
 		TrimOffsets      *bool        `json:"trim_offsets,omitempty"`
 		UseRegex         *bool        `json:"use_regex,omitempty"`
+
+		// Of a post-processor.
+		Processors    []stepJSON             `json:"processors,omitempty"`
+		Single        []pieceJSON            `json:"single,omitempty"`
+		Pair          []pieceJSON            `json:"pair,omitempty"`
+		SpecialTokens map[string]specialJSON `json:"special_tokens,omitempty"`
 	}
 	patternJSON struct {
 		Regex string `json:"Regex"`
@@ -200,7 +206,7 @@ func (t *Tokenizer) JSON() []byte {
 	f := fileJSON{
 		Version:       "1.0",
 		PreTokenizer:  cut[t.rule],
-		PostProcessor: byteLevel(&no),
+		PostProcessor: t.postProcessor(byteLevel(&no)),
 		Decoder:       byteLevel(&yes),
 		Model: modelJSON{
 			Type: "BPE", ContinuingSubwordPrefix: &empty, EndOfWordSuffix: &empty, IgnoreMerges: t.wholeWords,
@@ -269,7 +275,14 @@ func Parse(data []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse tokenizer.json: %w: %w", ErrUnsupported, err)
 	}
+	bos, err := f.begins()
+	if err != nil {
+		return nil, fmt.Errorf("parse tokenizer.json: %w: %w", ErrUnsupported, err)
+	}
 	t, err := f.build()
+	if err == nil {
+		err = t.begin(bos)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("parse tokenizer.json: %w", err)
 	}
@@ -291,8 +304,6 @@ func (f *fileJSON) supported() (Rule, error) {
 		return 0, errors.New("model sets a prefix or suffix of subwords")
 	case f.Normalizer != nil && f.Normalizer.Type != "NFC":
 		return 0, fmt.Errorf("normalizer is %s, want NFC or none", f.Normalizer.Type)
-	case f.PostProcessor != nil && f.PostProcessor.Type != "ByteLevel":
-		return 0, fmt.Errorf("post_processor is %s, want ByteLevel", f.PostProcessor.Type)
 	case f.Decoder == nil || f.Decoder.Type != "ByteLevel":
 		return 0, errors.New("decoder is not ByteLevel")
 	}

@@ -36,8 +36,9 @@ const (
 // Tokenizer encodes and decodes text.
 type Tokenizer struct {
 	rule       Rule
-	compose    bool // text is put into Unicode's NFC first
-	wholeWords bool // a word that is a token is not merged from parts
+	compose    bool  // text is put into Unicode's NFC first
+	wholeWords bool  // a word that is a token is not merged from parts
+	bos        int32 // see BOS; -1: none
 
 	tokens [][]byte         // bytes of each id; for an added token, its content
 	ids    map[string]int32 // bytes → id, added tokens not included
@@ -74,6 +75,7 @@ func newTokenizer(tokens [][]byte, merges []merge, added []addedToken) (*Tokeniz
 		added:  added,
 		byText: make(map[string]int32, len(added)),
 		byHead: map[byte][]int{},
+		bos:    -1,
 	}
 	isAdded := make(map[int32]bool, len(added))
 	for i, a := range added {

@@ -50,6 +50,11 @@ type adapterConfig struct {
 // WriteAdapter leaves in dir, which must exist, the files by which PEFT loads an
 // adapter for m. name is what the base model is called.
 func WriteAdapter(dir, name string, m *model.Model, a *model.Adapter) error {
+	return WriteAdapterFor(dir, name, m.Hash(), a)
+}
+
+// WriteAdapterFor is WriteAdapter for the model of that hash (model.Hash).
+func WriteAdapterFor(dir, name, hash string, a *model.Adapter) error {
 	l := a.LoRA()
 	text, err := json.MarshalIndent(adapterConfig{
 		Type: "LORA", Task: "CAUSAL_LM", Base: name, Rank: l.Rank, Alpha: l.Alpha, Targets: l.Targets, Bias: "none", Inferred: true,
@@ -60,14 +65,14 @@ func WriteAdapter(dir, name string, m *model.Model, a *model.Adapter) error {
 	var all []modelfile.Tensor
 	for _, t := range a.Tensors() {
 		data := t.Data
-		if c := m.Config(); turns(c, t.Name) {
+		if c := a.Config(); turns(c, t.Name) {
 			data = slices.Clone(data)
 			halve(data, c.RopeDim, len(data)/t.Shape[0])
 		}
 		all = append(all, modelfile.Tensor{Name: t.Name, Shape: t.Shape, Type: modelfile.F32, Data: data})
 	}
 	var weights bytes.Buffer
-	if err := modelfile.WriteSafetensors(&weights, map[string]string{"format": "pt", baseKey: m.Hash()}, all); err != nil {
+	if err := modelfile.WriteSafetensors(&weights, map[string]string{"format": "pt", baseKey: hash}, all); err != nil {
 		return err
 	}
 	if err := workspace.WriteFileAtomic(filepath.Join(dir, adapterWeightsFile), weights.Bytes(), 0o644); err != nil {

@@ -14,13 +14,34 @@ import (
 // it where the files have none. Of several tokens that end an answer the one that the
 // tokenizer calls its end is the usual one.
 func (b *Base) Format() (*chat.Format, error) {
-	end := slices.Clone(b.EOS)
+	spec := b.spec()
+	spec.End = slices.Clone(b.EOS)
 	if id, ok := b.Tokenizer.ID(b.EOSToken); ok {
-		if i := slices.Index(end, id); i > 0 {
-			end = slices.Insert(slices.Delete(end, i, i+1), 0, id)
+		if i := slices.Index(spec.End, id); i > 0 {
+			spec.End = slices.Insert(slices.Delete(spec.End, i, i+1), 0, id)
 		}
 	}
-	return chat.New(b.Tokenizer, chat.Spec{Template: b.ChatTemplate, BOS: b.BOS, EOS: b.EOSToken, End: end})
+	return chat.New(b.Tokenizer, spec)
+}
+
+// ReadFormat reads from a Hugging Face directory how one talks with its model, end
+// tokens in the order in which they stand there.
+func ReadFormat(dir string) (*chat.Format, error) {
+	var f struct {
+		EOS ids `json:"eos_token_id"`
+	}
+	if err := readJSON(filepath.Join(dir, configFile), &f); err != nil {
+		return nil, err
+	}
+	b := &Base{EOS: f.EOS}
+	if err := b.readWords(dir); err != nil {
+		return nil, err
+	}
+	return chat.New(b.Tokenizer, b.spec())
+}
+
+func (b *Base) spec() chat.Spec {
+	return chat.Spec{Template: b.ChatTemplate, BOS: b.BOS, EOS: b.EOSToken, End: b.EOS}
 }
 
 // word is a special token's text, which a file may write as an object.

@@ -205,9 +205,6 @@ func (a *Adapter) Config() Config { return a.config }
 // LoRA is what the adapter changes and how.
 func (a *Adapter) LoRA() LoRA { return a.lora }
 
-// Config is that of the models that it is for.
-func (a *Adapter) Config() Config { return a.config }
-
 // Tensors are the adapter's matrices by PEFT's names.
 func (a *Adapter) Tensors() []Tensor { return tensors(a.specs, a.arena) }
 

@@ -84,7 +84,7 @@ func (r *Recipe) fillDefaults() {
 		}
 	}
 	if r.Export == nil {
-		r.Export = []string{"huggingface", "gguf"}
+		r.Export = []ExportFile{{Format: formatHuggingFace}, {Format: formatGGUF}}
 	}
 }
 

@@ -9,8 +9,10 @@ import (
 
 	"retort/exchange"
 	"retort/internal/kernel"
+	"retort/internal/modelfile"
 	"retort/report"
 	"retort/student/eval"
+	"retort/student/export"
 	"retort/student/model"
 	"retort/student/serve"
 	"retort/teach/task"
@@ -28,10 +30,15 @@ const (
 // smaller format, by their names.
 var smaller = map[string]kernel.Format{kernel.FormatBF16.String(): kernel.FormatBF16, kernel.FormatInt8.String(): kernel.FormatInt8}
 
+// narrowed are the contestants that are the student as a GGUF of a type has it, its
+// weights rounded.
+var narrowed = map[string]modelfile.Type{"f16": modelfile.F16, "q8_0": modelfile.Q8_0, "q4_0": modelfile.Q4_0, "q4_1": modelfile.Q4_1}
+
 // known reports whether a recipe may name the contestant.
 func (c Contestant) known() bool {
 	_, small := smaller[c.Name]
-	return small || c.Name == againstTeacher || c.Name == againstBase || c.Name == againstUntrained
+	_, narrow := narrowed[c.Name]
+	return small || narrow || c.Name == againstTeacher || c.Name == againstBase || c.Name == againstUntrained
 }
 
 // evalSlots is how many answers the student decodes together, as far as what is
@@ -97,6 +104,11 @@ func (r *run) contestants(ctx context.Context, items []eval.Item, opt eval.Optio
 		case c.Name == againstBase, c.Name == againstUntrained:
 			var m *model.Model
 			if m, err = r.newStudent(); err == nil {
+				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
+			}
+		case narrowed[c.Name] != "":
+			var m *model.Model
+			if m, err = export.Narrowed(r.student, narrowed[c.Name], export.Absorbed); err == nil {
 				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
 			}
 		default:

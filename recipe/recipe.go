@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -45,7 +46,7 @@ type Recipe struct {
 	Student Student       `yaml:"student" json:"student" jsonschema_description:"the model that is trained"`
 	Train   []Train       `yaml:"train" json:"train" jsonschema_description:"how it is trained, step by step"`
 	Eval    Eval          `yaml:"eval" json:"eval" jsonschema_description:"whom it is compared with"`
-	Export  []string      `yaml:"export" json:"export" jsonschema_description:"formats to write: huggingface, gguf"`
+	Export  []ExportFile  `yaml:"export" json:"export" jsonschema_description:"formats to write: huggingface, gguf, or {gguf: TYPE}"`
 
 	StudentPrompt *StudentPrompt `yaml:"student_prompt,omitempty" json:"student_prompt,omitempty" jsonschema_description:"what the student reads where that is less than what the teacher needed"`
 	Terms         *Terms         `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"agreements of your own, and decisions that the terms gate is to follow"`
@@ -166,7 +167,7 @@ type SFT struct {
 
 // Eval says whom the student is compared with.
 type Eval struct {
-	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; bf16 or int8, the student with its weights in that format; or {recipe: FILE} for another run in this workspace"`
+	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; bf16 or int8, the student with its weights in that format; f16, q8_0, q4_0 or q4_1, the student as a GGUF of that type has it; or {recipe: FILE} for another run in this workspace"`
 
 	// Forgotten is a pointer so that an empty list, which asks for nothing, is told from none.
 	Forgotten *[]Forgotten `yaml:"forgotten,omitempty" json:"forgotten,omitempty" jsonschema_description:"of a student with a base: what else it is asked, beside its base, to see what it forgot; default: [general]"`
@@ -197,9 +198,45 @@ func (f *Forgotten) UnmarshalYAML(decode func(any) error) error {
 	return decode((*plain)(f))
 }
 
+// ExportFile is a format that the student is written in.
+type ExportFile struct {
+	Format string // huggingface or gguf
+	Type   string // of a GGUF's matrices: "" for F32, or F16, Q8_0, Q4_0, Q4_1
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler: a bare word is a format.
+func (f *ExportFile) UnmarshalYAML(decode func(any) error) error {
+	var name string
+	if err := decode(&name); err == nil {
+		*f = ExportFile{Format: name}
+		return nil
+	}
+	var typed struct {
+		GGUF string `yaml:"gguf"`
+	}
+	if err := decode(&typed); err != nil {
+		return err
+	}
+	*f = ExportFile{Format: formatGGUF, Type: strings.ToUpper(typed.GGUF)}
+	return nil
+}
+
+// MarshalYAML implements yaml.InterfaceMarshaler.
+func (f ExportFile) MarshalYAML() (any, error) { return f.shown(), nil }
+
+// MarshalJSON implements json.Marshaler.
+func (f ExportFile) MarshalJSON() ([]byte, error) { return json.Marshal(f.shown()) }
+
+func (f ExportFile) shown() any {
+	if f.Type == "" {
+		return f.Format
+	}
+	return map[string]string{f.Format: f.Type}
+}
+
 // Contestant is somebody to compare with.
 type Contestant struct {
-	Name   string `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"teacher, base, untrained, bf16 or int8"`
+	Name   string `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"teacher, base, untrained, bf16, int8, f16, q8_0, q4_0 or q4_1"`
 	Recipe string `yaml:"recipe,omitempty" json:"recipe,omitempty" jsonschema_description:"another recipe whose run is in this workspace"`
 }
 

@@ -146,6 +146,7 @@ func (r *run) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	before := m.Hash()
 	held, err := r.heldoutSequences(ctx)
 	if err != nil {
 		return err
@@ -188,7 +189,7 @@ func (r *run) train(ctx context.Context) error {
 		}
 	}
 	r.student = m
-	if err := r.saveTraining(result); err != nil {
+	if err := r.saveTraining(result, before); err != nil {
 		return err
 	}
 	if bar != nil {
@@ -218,15 +219,20 @@ type trained struct {
 	Tokens    int64   `json:"tokens"`
 	Seconds   float64 `json:"seconds"`
 	Loss      float64 `json:"loss"`
-	Hash      string  `json:"hash"`
+	Hash      string  `json:"hash"`           // of what was trained
+	Base      string  `json:"base,omitempty"` // of the base's configuration and weights
 	Precision string  `json:"precision"`
 	TooLong   int     `json:"too_long"`
 	Sequences int     `json:"sequences"`
 	Joules    float64 `json:"joules,omitempty"`
 }
 
-func (r *run) saveTraining(result train.Result) error {
+func (r *run) saveTraining(result train.Result, base string) error {
+	if r.base == nil {
+		base = ""
+	}
 	raw, err := json.MarshalIndent(trained{
+		Base: base,
 		Steps: result.Steps, Tokens: result.Tokens, Seconds: result.Seconds, Loss: result.Loss, Hash: result.Hash, Precision: result.Precision,
 		TooLong: result.TooLong, Sequences: result.Sequences, Joules: result.Joules,
 	}, "", "  ")

@@ -352,7 +352,7 @@ func (r *Recipe) validateEnd() error {
 	bad := r.src.errorf
 	for i, c := range r.Eval.Against {
 		if c.Recipe == "" && !c.known() {
-			return bad(at("eval.against", i), "%q is not known; there are teacher, base, untrained, bf16, int8 and {recipe: FILE}", c.Name)
+			return bad(at("eval.against", i), "%q is not known; there are teacher, base, untrained, bf16, int8, f16, q8_0, q4_0, q4_1 and {recipe: FILE}", c.Name)
 		}
 		if based := r.Student.Base != ""; c.Name == againstBase && !based {
 			return bad(at("eval.against", i), "this student starts from nothing; write untrained")
@@ -363,9 +363,18 @@ func (r *Recipe) validateEnd() error {
 	if err := r.validateForgotten(); err != nil {
 		return err
 	}
+	ggufs := 0
 	for i, f := range r.Export {
-		if f != "huggingface" && f != "gguf" {
-			return bad(at("export", i), "%q is not a format; there are huggingface and gguf", f)
+		switch {
+		case f.Format != formatHuggingFace && f.Format != formatGGUF:
+			return bad(at("export", i), "%q is not a format; there are huggingface, gguf and {gguf: TYPE}", f.Format)
+		case f.Type != "" && !slices.Contains(ggufTypes, f.Type):
+			return bad(at("export", i), "%q is not a type that a GGUF is written in; there are %s", f.Type, strings.Join(ggufTypes, ", "))
+		}
+		if f.Format == formatGGUF {
+			if ggufs++; ggufs > 1 {
+				return bad(at("export", i), "one GGUF is written")
+			}
 		}
 	}
 	return nil

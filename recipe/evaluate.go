@@ -340,7 +340,11 @@ func (r *run) notes() []string {
 				out = append(out, fmt.Sprintf("No right answers are known for %s: the figure is how often student and teacher say the same, which is not how often either is right.", row.Family))
 			}
 		case row.Family == report.Overall && row.Student < 0.5*row.Teacher:
-			out = append(out, fmt.Sprintf("The student has learned little: it answers %s of the held-out problems right, less than half of what its teacher does. More examples or more training may help; for open questions a student of this size, taught from nothing, will not do.", report.FormatPercent(row.Student)))
+			help := "More examples or more training may help"
+			if r.base == nil {
+				help += "; for open questions a student of this size, taught from nothing, will not do"
+			}
+			out = append(out, fmt.Sprintf("The student has learned little: it answers %s of the held-out problems right, less than half of what its teacher does. %s.", report.FormatPercent(row.Student), help))
 		}
 		if row.Excluded > 0 && row.Family != report.Overall {
 			out = append(out, fmt.Sprintf("Left out of the comparison on %s: %d of the held-out problems, to which student or teacher gave no answer, such as where the prompt is longer than the student's context of %d tokens.", row.Family, row.Excluded, r.Student.Context))

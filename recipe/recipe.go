@@ -200,8 +200,8 @@ func (f *Forgotten) UnmarshalYAML(decode func(any) error) error {
 
 // ExportFile is a format that the student is written in.
 type ExportFile struct {
-	Format string // huggingface or gguf
-	Type   string // of a GGUF's matrices: "" for F32, or F16, Q8_0, Q4_0, Q4_1
+	Format string `yaml:"-"`    // huggingface or gguf
+	Type   string `yaml:"gguf"` // of a GGUF's matrices: "" for F32, or F16, Q8_0, Q4_0, Q4_1
 }
 
 // UnmarshalYAML implements yaml.InterfaceUnmarshaler: a bare word is a format.
@@ -211,13 +211,11 @@ func (f *ExportFile) UnmarshalYAML(decode func(any) error) error {
 		*f = ExportFile{Format: name}
 		return nil
 	}
-	var typed struct {
-		GGUF string `yaml:"gguf"`
-	}
-	if err := decode(&typed); err != nil {
+	type plain ExportFile
+	if err := decode((*plain)(f)); err != nil {
 		return err
 	}
-	*f = ExportFile{Format: formatGGUF, Type: strings.ToUpper(typed.GGUF)}
+	f.Format, f.Type = formatGGUF, strings.ToUpper(f.Type)
 	return nil
 }
 

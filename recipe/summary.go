@@ -4,12 +4,12 @@ import "retort/report"
 
 // Summary is what `retort run --json` prints: the figures that a script wants.
 type Summary struct {
-	Run     string             `json:"run"`
-	Dataset SummaryDataset     `json:"dataset"`
-	Ledger  SummaryLedger      `json:"ledger"`
-	Model   SummaryModel       `json:"model"`
-	Eval    []SummaryEval      `json:"eval"`
-	Beside  []SummaryBeside    `json:"beside,omitempty"`
+	Run     string          `json:"run"`
+	Dataset SummaryDataset  `json:"dataset"`
+	Ledger  SummaryLedger   `json:"ledger"`
+	Model   SummaryModel    `json:"model"`
+	Eval    []SummaryEval   `json:"eval"`
+	Beside  []SummaryBeside `json:"beside,omitempty"`
 
 	// Of a student with a base: what it was taught, and what it was not.
 	Taught    []report.BaseRow `json:"taught,omitempty"`

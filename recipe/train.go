@@ -232,7 +232,7 @@ func (r *run) saveTraining(result train.Result, base string) error {
 		base = ""
 	}
 	raw, err := json.MarshalIndent(trained{
-		Base: base,
+		Base:  base,
 		Steps: result.Steps, Tokens: result.Tokens, Seconds: result.Seconds, Loss: result.Loss, Hash: result.Hash, Precision: result.Precision,
 		TooLong: result.TooLong, Sequences: result.Sequences, Joules: result.Joules,
 	}, "", "  ")

@@ -22,6 +22,7 @@ type Pass struct {
 	pool      *kernel.Pool
 	config    Config
 	maxTokens int
+	ld        strides
 	scale     float32 // of attention scores
 	rope      ropeTable
 	balance   float64 // weight of the balance loss
@@ -101,7 +102,7 @@ func newPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool
 		panic(fmt.Sprintf("model: a pass for %d tokens", maxTokens))
 	}
 	p := &Pass{
-		model: m, pool: pool, config: c, maxTokens: maxTokens, balance: balanceWeight, precision: precision,
+		model: m, pool: pool, config: c, maxTokens: maxTokens, ld: stridesOf(c), balance: balanceWeight, precision: precision,
 		scale:      float32(1 / math.Sqrt(float64(c.qkDim()))),
 		rope:       newRopeTable(c, m.w.rope, min(maxTokens, c.MaxPositions)),
 		forward:    newPacking(m, kernel.NT, precision),
@@ -167,7 +168,9 @@ func (p *Pass) Logits(b Batch) ([]float32, error) {
 	all := make([]float32, 0, len(p.lossAt)*p.config.VocabSize)
 	for p.head.begin(len(p.lossAt)); p.head.next(); {
 		p.pool.Run(p.head.blocks(), p.regions.logits)
-		all = append(all, p.head.logits[:(p.head.to-p.head.from)*p.config.VocabSize]...)
+		for i := range p.head.to - p.head.from {
+			all = append(all, p.head.logits[i*p.head.ld:][:p.config.VocabSize]...)
+		}
 	}
 	return all, nil
 }
@@ -267,7 +270,7 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	p.changing.backward.refresh(p.pool)
 	n := blocks(len(p.batch.Tokens))
 	clear(p.vectorParts)
-	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])
+	clear(p.flow.dx[:len(p.batch.Tokens)*p.ld.d])
 	if !add {
 		p.clearGrads()
 	}

@@ -71,14 +71,18 @@ func run(path, work string, threads int) error {
 	for _, q := range s.Sequences {
 		batch = q.AppendTo(batch)
 	}
-	pass, err := model.NewAdapterPass(kernel.F32, b.Model, a, pool, len(batch.Tokens))
+	frozen, err := model.NewFrozen(kernel.F32, b.Model, pool)
+	if err != nil {
+		return err
+	}
+	pass, err := model.NewAdapterPass(frozen, a, pool, len(batch.Tokens))
 	if err != nil {
 		return err
 	}
 	if s.Loss, err = pass.Gradients(batch); err != nil {
 		return err
 	}
-	if err := base.WriteAdapter(work, path, b.Model, a); err != nil {
+	if err := base.WriteAdapter(work, path, b.Model.Hash(), a); err != nil {
 		return err
 	}
 	// The gradients, laid out as the adapter itself.
@@ -89,7 +93,7 @@ func run(path, work string, threads int) error {
 	if err := os.Mkdir(grads, 0o755); err != nil {
 		return err
 	}
-	if err := base.WriteAdapter(grads, path, b.Model, a); err != nil {
+	if err := base.WriteAdapter(grads, path, b.Model.Hash(), a); err != nil {
 		return err
 	}
 	text, err := json.Marshal(s)

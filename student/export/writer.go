@@ -63,7 +63,7 @@ func (w *writer) adapter(opt Options) {
 	if w.err = os.Mkdir(dir, 0o755); w.err != nil {
 		return
 	}
-	if w.err = base.WriteAdapterFor(dir, opt.Lineage.Base.Name, opt.Lineage.Base.Hash, opt.Adapter); w.err != nil {
+	if w.err = base.WriteAdapter(dir, opt.Lineage.Base.Name, opt.Lineage.Base.Hash, opt.Adapter); w.err != nil {
 		return
 	}
 	entries, err := os.ReadDir(dir)

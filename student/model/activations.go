@@ -109,8 +109,13 @@ func (a *arena) take(n int) []float32 {
 	return a.mem[from : from+n : from+n]
 }
 
+// mlpOf is a SwiGLU so wide that has no memory yet.
+func mlpOf(width int) mlpActivations {
+	return mlpActivations{width: width, ld: stride(2 * width), ldh: stride(width)}
+}
+
 func (a *arena) mlp(rows, width int) mlpActivations {
-	m := mlpActivations{width: width, ld: stride(2 * width), ldh: stride(width)}
+	m := mlpOf(width)
 	m.gateUp, m.h = a.take(rows*m.ld), a.take(rows*m.ldh)
 	return m
 }
@@ -119,10 +124,19 @@ func (a *arena) mlp(rows, width int) mlpActivations {
 func (p *Pass) layout(a *arena) {
 	c, t, ld := p.config, p.maxTokens, p.ld
 	e := c.RoutedExperts
+	// What a pass over a frozen model computes again when it needs it lies in the same
+	// place for all layers.
+	again := func(layer int, of []float32, n int) []float32 {
+		if p.adapting != nil && layer > 0 {
+			return of
+		}
+		return a.take(n)
+	}
+	first := &p.act[0]
 	moe := c.DenseLayers < c.Layers
 	for i := range p.act {
 		x := &p.act[i]
-		x.x, x.xn, x.rstd = a.take(t*ld.d), a.take(t*ld.d), a.take(t)
+		x.x, x.xn, x.rstd = a.take(t*ld.d), again(i, first.xn, t*ld.d), a.take(t)
 		x.in = a.take(t * ld.in)
 		x.q, x.ldq = x.in, ld.in
 		if c.QLoraRank > 0 {
@@ -147,9 +161,10 @@ func (p *Pass) layout(a *arena) {
 			}
 		}
 		x.out, x.lse = a.take(t*ld.o), a.take(t*c.Heads)
-		x.x1, x.x1n, x.rstd1 = a.take(t*ld.d), a.take(t*ld.d), a.take(t)
+		x.x1, x.x1n, x.rstd1 = a.take(t*ld.d), again(i, first.x1n, t*ld.d), a.take(t)
 		if !c.isMoE(i) {
-			x.dense = a.mlp(t, c.Intermediate)
+			x.dense = mlpOf(c.Intermediate)
+			x.dense.gateUp, x.dense.h = a.take(t*x.dense.ld), again(i, first.dense.h, t*x.dense.ldh)
 			continue
 		}
 		x.score, x.weight = a.take(t*e), a.take(t*c.TopK)
@@ -188,5 +203,7 @@ func (p *Pass) layout(a *arena) {
 	if p.adapting != nil {
 		p.adapting.layout(a, t)
 	}
-	p.vectorParts = a.take(blocks(t) * p.vectorWidth())
+	if p.adapting == nil {
+		p.vectorParts = a.take(blocks(t) * p.vectorWidth())
+	}
 }

@@ -9,8 +9,12 @@ func (p *Pass) vectorWidth() int {
 }
 
 // vectorPart is where a block of rows adds its part of the gradients of a layer's
-// vectors, so that blocks can run in any order and be summed in theirs.
+// vectors, so that blocks can run in any order and be summed in theirs; of frozen
+// vectors it is empty.
 func (p *Pass) vectorPart(layer, part int) layerVectors[float32] {
+	if p.adapting != nil {
+		return layerVectors[float32]{}
+	}
 	_, n := carveVectors[float32](&p.config, nil)
 	v, _ := carveVectors(&p.config, p.vectorParts[part*p.vectorWidth()+layer*n:])
 	return v
@@ -18,6 +22,9 @@ func (p *Pass) vectorPart(layer, part int) layerVectors[float32] {
 
 // finalPart is the same for the final norm.
 func (p *Pass) finalPart(part int) []float32 {
+	if p.adapting != nil {
+		return nil
+	}
 	end := (part + 1) * p.vectorWidth()
 	return p.vectorParts[end-p.config.Hidden : end]
 }
@@ -32,6 +39,9 @@ func (p *Pass) mlpGrad(part, worker int) {
 		p.mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, from, to, p.pool.Scratch(worker))
 		return
 	}
+	if p.adapting != nil {
+		normRows(x.x1n, d, x.x1, d, p.w.layer[p.layer].ffnNorm, x.rstd1, from, to, float32(c.NormEps))
+	}
 	p.mlpBackward(&x.dense, m.dense, p.flow.dx[from*d:], work.dxn, work.dh, from, to, p.pool.Scratch(worker))
 	p.outGrad(part, work.dxn, p.pool.Scratch(worker))
 }
@@ -42,13 +52,16 @@ func (p *Pass) mlpGrad(part, worker int) {
 func (p *Pass) mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, from, to int, s *kernel.Scratch) {
 	d, n, w := p.ld.d, to-from, a.width
 	gateUp := a.gateUp[from*a.ld:]
-	kernel.GemmPackedSerial(n, dy, d, m.down, dh, a.ldh, false, s)
+	p.back(n, dy, d, m.down, dh, a.ldh, s)
 	p.adaptGrad(siteDown, n, dy, d, dh, a.ldh, from, s)
 	for i := range n {
 		row := gateUp[i*a.ld:][:2*w]
+		if p.adapting != nil {
+			kernel.SwiGLU(a.h[(from+i)*a.ldh:][:w], row[:w], row[w:])
+		}
 		kernel.SwiGLUGrad(row[:w], row[w:], dh[i*a.ldh:][:w], row[:w], row[w:])
 	}
-	kernel.GemmPackedSerial(n, gateUp, a.ld, m.gateUp, dx, d, false, s)
+	p.back(n, gateUp, a.ld, m.gateUp, dx, d, s)
 	p.adaptGrad(siteGateUp, n, gateUp, a.ld, dx, d, from, s)
 }
 
@@ -60,9 +73,9 @@ func (p *Pass) outGrad(part int, dxn []float32, s *kernel.Scratch) {
 	d, o, n := p.ld.d, p.ld.o, c.Hidden
 	dw := p.vectorPart(p.layer, part).ffnNorm
 	for i := from; i < to; i++ {
-		kernel.RMSNormGradFrom(f.dx1[i*d:][:n], f.dx[i*d:][:n], dw, dxn[(i-from)*d:][:n], x.x1[i*d:][:n], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
+		p.normGradFrom(f.dx1[i*d:][:n], f.dx[i*d:][:n], dw, dxn[(i-from)*d:][:n], x.x1[i*d:][:n], p.w.layer[p.layer].ffnNorm, x.rstd1[i])
 	}
-	kernel.GemmPackedSerial(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, false, s)
+	p.back(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, s)
 	p.adaptGrad(siteOut, to-from, f.dx1[from*d:], d, f.dout[from*o:], o, from, s)
 }
 
@@ -87,7 +100,7 @@ func (p *Pass) attentionGrad(part, worker int) {
 func (p *Pass) inputGrad(part, worker int) {
 	from, to := p.rows(part)
 	c, x, f, work, s := &p.config, &p.act[p.layer], &p.flow, &p.work[worker], p.pool.Scratch(worker)
-	w, m, vectors := &p.model.w.layer[p.layer], &p.backward.layer[p.layer], p.vectorPart(p.layer, part)
+	w, m, vectors := &p.w.layer[p.layer], &p.backward.layer[p.layer], p.vectorPart(p.layer, part)
 	d, in, kv, qIn, latent, n := p.ld.d, p.ld.in, p.ld.kv, c.qIn(), c.KVLoraRank, to-from
 	if c.grouped() {
 		for i := from; i < to; i++ {
@@ -97,20 +110,23 @@ func (p *Pass) inputGrad(part, worker int) {
 		for i := from; i < to; i++ {
 			p.keyGrad(i)
 		}
-		kernel.GemmPackedSerial(n, f.dkv[from*kv:], kv, m.kvB, work.dcn, latent, false, s)
+		p.back(n, f.dkv[from*kv:], kv, m.kvB, work.dcn, latent, s)
 		p.adaptGrad(siteKVB, n, f.dkv[from*kv:], kv, work.dcn, latent, from, s)
-		normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, vectors.kvNorm, x.cRstd, latent, from, to)
+		p.normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, vectors.kvNorm, x.cRstd, latent, from, to)
 	}
 	if c.QLoraRank > 0 {
-		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false, s)
+		p.back(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, s)
 		p.adaptGrad(siteQB, n, f.dq[from*f.lddq:], f.lddq, work.dqn, qIn, from, s)
-		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, vectors.qNorm, x.qRstd, qIn, from, to)
+		p.normGradRows(f.din, x.in, in, work.dqn, w.qNorm, vectors.qNorm, x.qRstd, qIn, from, to)
 	}
-	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false, s)
+	if p.adapting != nil {
+		normRows(x.xn, d, x.x, d, w.attnNorm, x.rstd, from, to, float32(c.NormEps))
+	}
+	p.back(n, f.din[from*in:], in, m.in, work.dxn, d, s)
 	p.adaptGrad(siteIn, n, f.din[from*in:], in, work.dxn, d, from, s)
 	for i := from; i < to; i++ {
 		at, n := i*d, c.Hidden
-		kernel.RMSNormGradFrom(f.dx[at:][:n], f.dx1[at:][:n], vectors.attnNorm, work.dxn[(i-from)*d:][:n], x.x[at:][:n], w.attnNorm, x.rstd[i])
+		p.normGradFrom(f.dx[at:][:n], f.dx1[at:][:n], vectors.attnNorm, work.dxn[(i-from)*d:][:n], x.x[at:][:n], w.attnNorm, x.rstd[i])
 	}
 }
 
@@ -132,13 +148,33 @@ func (p *Pass) keyGrad(i int) {
 	kernel.RotaryInterleaved(shared, cos, sin, true)
 }
 
+// back is the product of the gradients of n rows with a matrix that the forward pass
+// multiplied with.
+func (p *Pass) back(n int, dy []float32, lddy int, m *kernel.PackedB, dx []float32, lddx int, s *kernel.Scratch) {
+	if p.backward == p.forward {
+		kernel.GemmPackedBackSerial(n, dy, lddy, m, dx, lddx, s)
+		return
+	}
+	kernel.GemmPackedSerial(n, dy, lddy, m, dx, lddx, false, s)
+}
+
+// normGradFrom sets dx to the sum of from and the gradient of the norm of x, and adds to
+// dw unless the norm is frozen. It leaves anything in dy.
+func (p *Pass) normGradFrom(dx, from, dw, dy, x, w []float32, rstd float32) {
+	if p.adapting != nil {
+		kernel.RMSNormInputGradFrom(dx, from, dy, x, w, rstd)
+		return
+	}
+	kernel.RMSNormGradFrom(dx, from, dw, dy, x, w, rstd)
+}
+
 // normGradRows sets rows [from, to) of dx to the gradient of the norm of x (both
 // with rows ld apart) and adds to dw; dy begins at row from.
-func normGradRows(dx, x []float32, ld int, dy, w, dw, rstd []float32, n, from, to int) {
+func (p *Pass) normGradRows(dx, x []float32, ld int, dy, w, dw, rstd []float32, n, from, to int) {
 	for i := from; i < to; i++ {
 		row := dx[i*ld : i*ld+n]
 		clear(row)
-		kernel.RMSNormGrad(row, dw, dy[(i-from)*n:][:n], x[i*ld:i*ld+n], w, rstd[i])
+		p.normGradFrom(row, row, dw, dy[(i-from)*n:][:n], x[i*ld:i*ld+n], w, rstd[i])
 	}
 }
 
@@ -155,7 +191,7 @@ func (p *Pass) addMLPGroup(g mlpWeights[float32], a *mlpActivations, dy, x []flo
 
 // addMLPGroups plans the gradients of a layer's MLP and output projection.
 func (p *Pass) addMLPGroups() {
-	c, x, g, f, ld := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow, &p.ld
+	c, x, f, ld := &p.config, &p.act[p.layer], &p.flow, &p.ld
 	t := len(p.batch.Tokens)
 	if p.adapting != nil {
 		p.addAdapterGroups(siteOut, f.dx1, ld.d, x.out, ld.o, t)
@@ -163,6 +199,7 @@ func (p *Pass) addMLPGroups() {
 		p.addAdapterGroups(siteDown, f.dx, ld.d, x.dense.h, x.dense.ldh, t)
 		return
 	}
+	g := &p.g.layer[p.layer]
 	p.addGroup(g.out, c.Hidden, f.dx1, ld.d, c.oWidth(), x.out, ld.o, t)
 	if !c.isMoE(p.layer) {
 		p.addMLPGroup(g.dense, &x.dense, f.dx, x.x1n, 0, t)
@@ -179,7 +216,7 @@ func (p *Pass) addMLPGroups() {
 
 // addInputGroups plans the gradients of the projections into attention.
 func (p *Pass) addInputGroups() {
-	c, x, g, f, ld := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow, &p.ld
+	c, x, f, ld := &p.config, &p.act[p.layer], &p.flow, &p.ld
 	t, latent := len(p.batch.Tokens), c.KVLoraRank
 	if p.adapting != nil {
 		p.addAdapterGroups(siteIn, f.din, ld.in, x.xn, ld.d, t)
@@ -187,6 +224,7 @@ func (p *Pass) addInputGroups() {
 		p.addAdapterGroups(siteKVB, f.dkv, ld.kv, x.cn, latent, t)
 		return
 	}
+	g := &p.g.layer[p.layer]
 	p.addGroup(g.in, c.inWidth(), f.din, ld.in, c.Hidden, x.xn, ld.d, t)
 	if c.QLoraRank > 0 {
 		p.addGroup(g.qB, c.qWidth(), f.dq, f.lddq, c.QLoraRank, x.qn, c.QLoraRank, t)

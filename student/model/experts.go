@@ -85,7 +85,7 @@ func (p *Pass) chooseExperts(from, to int, s *kernel.Scratch) {
 	score := x.score[from*e : to*e]
 	kernel.Sigmoid(score, score)
 	for i := from; i < to; i++ {
-		gate(x.choice[i*k:(i+1)*k], x.weight[i*k:(i+1)*k], x.score[i*e:(i+1)*e], p.model.w.layer[p.layer].bias, float32(c.RoutedScale))
+		gate(x.choice[i*k:(i+1)*k], x.weight[i*k:(i+1)*k], x.score[i*e:(i+1)*e], p.w.layer[p.layer].bias, float32(c.RoutedScale))
 	}
 }
 

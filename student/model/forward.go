@@ -12,14 +12,14 @@ func (p *Pass) embed(part, worker int) {
 	from, to := p.rows(part)
 	d, ld := p.config.Hidden, p.ld.d
 	for i := from; i < to; i++ {
-		copy(p.act[0].x[i*ld:][:d], p.model.w.embed[int(p.batch.Tokens[i])*d:])
+		copy(p.act[0].x[i*ld:][:d], p.w.embed[int(p.batch.Tokens[i])*d:])
 	}
 	p.beforeAttention(0, from, to, p.pool.Scratch(worker))
 }
 
 // beforeAttention computes queries, keys and values of rows [from, to).
 func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
-	c, x, w, m := &p.config, &p.act[layer], &p.model.w.layer[layer], &p.forward.layer[layer]
+	c, x, w, m := &p.config, &p.act[layer], &p.w.layer[layer], &p.forward.layer[layer]
 	d, in, kv, qIn, latent, n := p.ld.d, p.ld.in, p.ld.kv, c.qIn(), c.KVLoraRank, to-from
 	normRows(x.xn, d, x.x, d, w.attnNorm, x.rstd, from, to, float32(c.NormEps))
 	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false, s)
@@ -83,7 +83,7 @@ func (x *activations) keys(c *Config, h, from int) (k, v []float32) {
 func (p *Pass) afterAttention(part, worker int) {
 	s := p.pool.Scratch(worker)
 	from, to := p.rows(part)
-	c, x, w, m := &p.config, &p.act[p.layer], &p.model.w.layer[p.layer], &p.forward.layer[p.layer]
+	c, x, w, m := &p.config, &p.act[p.layer], &p.w.layer[p.layer], &p.forward.layer[p.layer]
 	d, o, n := p.ld.d, p.ld.o, to-from
 	x1, next := x.x1[from*d:to*d], p.stream(p.layer + 1)[from*d:to*d]
 	kernel.GemmPackedSerialFrom(n, x.out[from*o:], o, m.out, x.x[from*d:to*d], x1, d, s)

@@ -7,7 +7,7 @@ import "retort/internal/kernel"
 
 // group makes one token's queries and keys of what was projected.
 func (p *Pass) group(layer, i int) {
-	c, x, w := &p.config, &p.act[layer], &p.model.w.layer[layer]
+	c, x, w := &p.config, &p.act[layer], &p.w.layer[layer]
 	in, n, heads := x.in[i*p.ld.in:][:c.inWidth()], c.RopeDim, c.Heads+c.KVHeads
 	if c.QKVBias {
 		kernel.Add(in, in, w.inBias)
@@ -34,7 +34,7 @@ func (v *layerVectors[F]) headNorm(queries bool) []F {
 // summed over the heads that read them, back to the projections. dy is scratch for a
 // head.
 func (p *Pass) groupGrad(i int, vectors *layerVectors[float32], dy []float32) {
-	c, f, x, w := &p.config, &p.flow, &p.act[p.layer], &p.model.w.layer[p.layer]
+	c, f, x, w := &p.config, &p.flow, &p.act[p.layer], &p.w.layer[p.layer]
 	cos, sin := p.rope.at(int(p.position[i]))
 	n, keys, heads := c.VDim, c.KVHeads*c.VDim, c.Heads+c.KVHeads
 	queries, each := c.qWidth(), c.queriesOf()
@@ -52,10 +52,10 @@ func (p *Pass) groupGrad(i int, vectors *layerVectors[float32], dy []float32) {
 		if c.QKNorm {
 			copy(dy, d)
 			clear(d)
-			kernel.RMSNormGrad(d, vectors.headNorm(h < c.Heads), dy, x.in[i*p.ld.in+h*n:][:n], w.headNorm(h < c.Heads), x.hRstd[i*heads+h])
+			p.normGradFrom(d, d, vectors.headNorm(h < c.Heads), dy, x.in[i*p.ld.in+h*n:][:n], w.headNorm(h < c.Heads), x.hRstd[i*heads+h])
 		}
 	}
-	if c.QKVBias {
+	if c.QKVBias && p.adapting == nil {
 		kernel.Add(vectors.inBias, vectors.inBias, row)
 	}
 }

@@ -57,7 +57,7 @@ func (p *Pass) headBlock(part, worker int) (from, to int, logits []float32) {
 	to = min(from+blockRows, p.head.to)
 	for i := from; i < to; i++ {
 		x := p.last[int(p.lossAt[i])*d:][:n]
-		p.finalRstd[i] = kernel.RMSNorm(p.final[i*d:][:n], x, p.model.w.norm, float32(p.config.NormEps))
+		p.finalRstd[i] = kernel.RMSNorm(p.final[i*d:][:n], x, p.w.norm, float32(p.config.NormEps))
 	}
 	logits = p.head.logits[(from-p.head.from)*ld:]
 	kernel.GemmPackedSerial(to-from, p.final[from*d:], d, p.forward.head, logits, ld, false, p.pool.Scratch(worker))
@@ -83,11 +83,12 @@ func (p *Pass) lossGradOf(part, worker int) {
 	from, to, grad := p.lossBlock(part, worker)
 	d, n := p.ld.d, p.config.Hidden
 	dxn := p.work[worker].dxn
-	kernel.GemmPackedSerial(to-from, grad, p.head.ld, p.backward.head, dxn, d, false, p.pool.Scratch(worker))
+	p.back(to-from, grad, p.head.ld, p.backward.head, dxn, d, p.pool.Scratch(worker))
 	dw := p.finalPart(from / blockRows)
 	for i := from; i < to; i++ {
 		at := int(p.lossAt[i]) * d
-		kernel.RMSNormGrad(p.flow.dx[at:][:n], dw, dxn[(i-from)*d:][:n], p.last[at:][:n], p.model.w.norm, p.finalRstd[i])
+		dx := p.flow.dx[at:][:n]
+		p.normGradFrom(dx, dx, dw, dxn[(i-from)*d:][:n], p.last[at:][:n], p.w.norm, p.finalRstd[i])
 	}
 }
 

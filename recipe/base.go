@@ -73,6 +73,16 @@ func (r *Recipe) baseHash() (string, error) {
 	return sum, nil
 }
 
+// baseModelHash names the base's configuration and weights.
+func (r *run) baseModelHash() (string, error) {
+	b, err := base.Open(r.File(r.Student.Base))
+	if err != nil {
+		return "", err
+	}
+	defer b.Close()
+	return model.HashOf(b)
+}
+
 // newAdapter makes the adapter as it is before training.
 func (r *run) newAdapter() (*model.Adapter, error) {
 	l := r.Student.LoRA

@@ -113,7 +113,11 @@ func (r *run) lineage() (export.Lineage, error) {
 		Limits:   r.report.Notes,
 	}
 	if r.base != nil {
-		l.Base = &export.BaseRef{Name: baseTitle(r.Student.Base), Architecture: r.base.Architecture, Hash: t.Base, License: r.base.License}
+		hash, err := r.baseModelHash()
+		if err != nil {
+			return l, err
+		}
+		l.Base = &export.BaseRef{Name: baseTitle(r.Student.Base), Architecture: r.base.Architecture, Hash: hash, License: r.base.License}
 	}
 	for _, e := range r.report.Eval {
 		l.Eval = append(l.Eval, export.Result{

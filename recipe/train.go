@@ -142,11 +142,6 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 // train teaches the student. Its checkpoints are in the run's directory; where
 // the last of them is there already, it is read and nothing is trained.
 func (r *run) train(ctx context.Context) error {
-	m, err := r.newStudent()
-	if err != nil {
-		return err
-	}
-	before := m.Hash()
 	held, err := r.heldoutSequences(ctx)
 	if err != nil {
 		return err
@@ -159,19 +154,10 @@ func (r *run) train(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if r.Student.LoRA != nil {
-		if r.adapter, err = r.newAdapter(); err != nil {
-			return err
-		}
-	}
-	f := r.Train[0].SFT
+	opt := r.trainOptions()
+	opt.Heldout, opt.Dir = held, dir
 	var bar *report.Stage
-	result, err := train.SFT(ctx, m, r.pool, taught, train.Options{
-		Adapter: r.adapter, Context: r.Student.Context,
-		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
-		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
-		Seed: r.Seed, Heldout: held, Dir: dir,
-	}, func(p train.Progress) {
+	result, err := r.teach(ctx, taught, opt, func(p train.Progress) {
 		if bar == nil {
 			bar = r.opt.Progress.Stage(stageTrain, p.Tokens, p.TotalTokens, "tokens")
 		}
@@ -183,19 +169,55 @@ func (r *run) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.adapter != nil {
-		if err := r.adapter.Merge(m); err != nil {
-			return err
-		}
-	}
-	r.student = m
-	if err := r.saveTraining(result, before); err != nil {
+	if err := r.saveTraining(result); err != nil {
 		return err
 	}
 	if bar != nil {
 		bar.Done(fmt.Sprintf("loss %.3f after %s tokens", result.Loss, report.FormatCount(result.Tokens)))
 	}
 	return nil
+}
+
+// trainOptions are what the recipe says of training.
+func (r *run) trainOptions() train.Options {
+	f := r.Train[0].SFT
+	return train.Options{
+		Context: r.Student.Context,
+		Epochs:  f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
+		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
+		Seed: r.Seed,
+	}
+}
+
+// teach trains all weights of the student, or an adapter beside its base, which is
+// merged at the end.
+func (r *run) teach(ctx context.Context, data []train.Sequence, opt train.Options, on func(train.Progress)) (train.Result, error) {
+	if r.Student.LoRA == nil {
+		m, err := r.newStudent()
+		if err != nil {
+			return train.Result{}, err
+		}
+		r.student = m
+		return train.SFT(ctx, m, r.pool, data, opt, on)
+	}
+	var err error
+	if r.adapter, err = r.newAdapter(); err != nil {
+		return train.Result{}, err
+	}
+	opt.Adapter = r.adapter
+	source, err := base.Open(r.File(r.Student.Base))
+	if err != nil {
+		return train.Result{}, err
+	}
+	defer source.Close()
+	result, err := train.SFT(ctx, source, r.pool, data, opt, on)
+	if err != nil {
+		return result, err
+	}
+	if r.student, err = r.newStudent(); err != nil {
+		return result, err
+	}
+	return result, r.adapter.Merge(r.student)
 }
 
 // offIfZero is how a share of the recipe, where 0 means none, is said to
@@ -219,20 +241,15 @@ type trained struct {
 	Tokens    int64   `json:"tokens"`
 	Seconds   float64 `json:"seconds"`
 	Loss      float64 `json:"loss"`
-	Hash      string  `json:"hash"`           // of what was trained
-	Base      string  `json:"base,omitempty"` // of the base's configuration and weights
+	Hash      string  `json:"hash"` // of what was trained
 	Precision string  `json:"precision"`
 	TooLong   int     `json:"too_long"`
 	Sequences int     `json:"sequences"`
 	Joules    float64 `json:"joules,omitempty"`
 }
 
-func (r *run) saveTraining(result train.Result, base string) error {
-	if r.base == nil {
-		base = ""
-	}
+func (r *run) saveTraining(result train.Result) error {
 	raw, err := json.MarshalIndent(trained{
-		Base:  base,
 		Steps: result.Steps, Tokens: result.Tokens, Seconds: result.Seconds, Loss: result.Loss, Hash: result.Hash, Precision: result.Precision,
 		TooLong: result.TooLong, Sequences: result.Sequences, Joules: result.Joules,
 	}, "", "  ")

@@ -62,7 +62,7 @@ func (r *run) measureForgotten(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	held, err := r.heldoutSequences(ctx)
+	held, err := r.heldoutSequences(ctx, watched)
 	if err != nil {
 		return err
 	}

@@ -105,12 +105,13 @@ func (r *run) taught() (_ []train.Sequence, err error) {
 	return r.rendered, err
 }
 
-// watched bounds the held-out answers whose loss is watched while training.
-const watched = 128
+// watched bounds the held-out answers whose loss is watched while training, and
+// watchedBased those of a student with a base, which takes longer to read them.
+const watched, watchedBased = 128, 24
 
 // heldoutSequences renders the teacher's right answers to some held-out
-// problems, evenly over the sources.
-func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
+// problems, at most so many, evenly over the sources.
+func (r *run) heldoutSequences(ctx context.Context, most int) ([]train.Sequence, error) {
 	template, err := r.request(r.teacher)
 	if err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 	var rows []dataset.Example
 	for i := range r.sources {
 		s := &r.sources[i]
-		for _, p := range s.split.Heldout[:min(len(s.split.Heldout), watched/len(r.sources))] {
+		for _, p := range s.split.Heldout[:min(len(s.split.Heldout), max(1, most/len(r.sources)))] {
 			x, err := r.asker.Ask(ctx, r.question(template, s, p, stageEval, 0).request)
 			if err != nil && !r.refusable(ctx, err) {
 				return nil, err
@@ -142,7 +143,11 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 // train teaches the student. Its checkpoints are in the run's directory; where
 // the last of them is there already, it is read and nothing is trained.
 func (r *run) train(ctx context.Context) error {
-	held, err := r.heldoutSequences(ctx)
+	most := watched
+	if r.base != nil {
+		most = watchedBased
+	}
+	held, err := r.heldoutSequences(ctx, most)
 	if err != nil {
 		return err
 	}
@@ -181,9 +186,14 @@ func (r *run) train(ctx context.Context) error {
 // trainOptions are what the recipe says of training.
 func (r *run) trainOptions() train.Options {
 	f := r.Train[0].SFT
+	every := 0 // the usual
+	if r.Student.LoRA != nil {
+		every = 20 // its steps are long, and what is kept of them is small
+	}
 	return train.Options{
-		Context: r.Student.Context,
-		Epochs:  f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
+		CheckpointEvery: every,
+		Context:         r.Student.Context,
+		Epochs:          f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
 		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
 		Seed: r.Seed,
 	}

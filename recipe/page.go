@@ -29,7 +29,7 @@ func (r *run) writeReport(ctx context.Context) error {
 	bar := r.opt.Progress.Stage(stageReport, 0, 0, "files")
 	d := &r.report
 	d.Tool, d.Run, d.Recipe, d.Hash = r.opt.Version, r.name, r.Name, r.hash
-	d.Command = "retort run " + r.src.file
+	d.Command = "retort run " + r.src.File()
 	d.Finished = time.Now().UTC()
 	d.Machine = report.Machine{CPU: cpuName(), Cores: runtime.NumCPU(), Kernels: kernel.Active().String(), PeakRSS: peakRSS()}
 	d.Teacher = r.reportTeacher()

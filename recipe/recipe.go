@@ -23,6 +23,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"retort/exchange"
+	"retort/internal/strict"
 	"retort/teach/reference"
 	"retort/teach/task"
 	"retort/teach/verify"
@@ -271,11 +272,11 @@ func Load(path string) (*Recipe, error) {
 // directory of path.
 func Parse(path string, data []byte) (*Recipe, error) {
 	r := &Recipe{}
-	src, err := decodeStrict(path, data, r)
+	src, err := strict.Decode(path, "a recipe", data, r)
 	if err != nil {
 		return nil, err
 	}
-	r.dir, r.src = filepath.Dir(path), src
+	r.dir, r.src = filepath.Dir(path), &source{src}
 	r.fillDefaults()
 	if err := r.validate(); err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"retort/internal/strict"
 )
 
 const minimal = `retort: 1
@@ -225,7 +227,7 @@ func TestTheSchemaAcceptsEveryRecipe(t *testing.T) {
 func TestTheNearestKeyIsAKeyThatIsNear(t *testing.T) {
 	valid := []string{"epochs", "tokens", "optimizer"}
 	for key, want := range map[string]string{"epoch": "epochs", "Epochs": "epochs", "optimiser": "optimizer", "zzz": "", "tokne": "tokens"} {
-		if got := nearest(key, valid); got != want {
+		if got := strict.Nearest(key, valid); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", key, got, want)
 		}
 	}

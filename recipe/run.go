@@ -200,7 +200,7 @@ func (r *run) open(ctx context.Context) error {
 			return err
 		}
 	}
-	file, err := filepath.Abs(r.src.file)
+	file, err := filepath.Abs(r.src.File())
 	if err != nil {
 		return err
 	}

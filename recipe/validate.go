@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"retort/importer"
+	"retort/internal/strict"
 	"retort/student/model"
 	"retort/teach/collect"
 	"retort/teach/task"
@@ -172,7 +173,7 @@ func (r *Recipe) validateSource(i int) error {
 	default:
 		known := append(task.Names(), familyGSM8K)
 		msg := fmt.Sprintf("%q is not a family; there are %s", p.Family, strings.Join(known, ", "))
-		if near := nearest(p.Family, known); near != "" {
+		if near := strict.Nearest(p.Family, known); near != "" {
 			msg += "; did you mean " + near + "?"
 		}
 		return bad(path+".family", "%s", msg)

@@ -20,8 +20,6 @@ import (
 	"sort"
 	"strings"
 	"sync"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // The added tokens that our own chat template uses.
@@ -196,8 +194,8 @@ func (t *Tokenizer) EncodeOrdinary(text string) []int32 {
 }
 
 func (t *Tokenizer) appendOrdinary(out []int32, text string) []int32 {
-	if t.compose && !norm.NFC.IsNormalString(text) {
-		text = norm.NFC.String(text)
+	if t.compose {
+		text = composed(text)
 	}
 	for text != "" {
 		piece := text[:t.rule.piece(text)]

@@ -4,7 +4,8 @@
 //
 //	parity make DIR               random dense and mixture models in DIR
 //	parity check MODELDIR         the passport against the files
-//	parity reference MODELDIR OUT prompts, greedy continuations and logits
+//	parity reference MODELDIR OUT [N]
+//	                              N prompts (64), greedy continuations and logits
 //	parity encode MODELDIR        JSON strings on stdin → token ids
 //	parity decode MODELDIR        JSON arrays of ids on stdin → JSON strings
 //	parity render MODELDIR        JSON conversations on stdin → text and ids
@@ -23,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"retort/exchange"
 	"retort/internal/kernel"
@@ -57,8 +59,14 @@ func run(args []string) error {
 	}
 	tok := format.Tokenizer()
 	switch {
-	case args[0] == "reference" && len(args) == 3:
-		return reference(m, format, args[2])
+	case args[0] == "reference" && len(args) >= 3:
+		n := prompts
+		if len(args) > 3 {
+			if n, err = strconv.Atoi(args[3]); err != nil || n < 1 || n > prompts {
+				return fmt.Errorf("%q prompts, want 1 to %d", args[3], prompts)
+			}
+		}
+		return reference(m, format, args[2], n)
 	case args[0] == "encode":
 		return lines(func(text string) any {
 			return map[string][]int32{"ids": tok.Encode(text), "ordinary": tok.EncodeOrdinary(text)}
@@ -185,10 +193,10 @@ const (
 	steps   = 64
 )
 
-// reference writes, for 64 prompts: the tokens, 64 greedy ones after them, the
+// reference writes, for n prompts: the tokens, 64 greedy ones after them, the
 // decoder's logits for each of these, and the training pass's logits at the same
 // positions, as little-endian float32 [prompt, step, vocab].
-func reference(m *model.Model, format *chat.Format, out string) error {
+func reference(m *model.Model, format *chat.Format, out string, n int) error {
 	c := m.Config()
 	if c.MaxPositions < 2*steps {
 		return fmt.Errorf("the model takes %d tokens, want at least %d", c.MaxPositions, 2*steps)
@@ -198,11 +206,12 @@ func reference(m *model.Model, format *chat.Format, out string) error {
 	decoder := model.NewDecoder(m, pool, model.DecoderOptions{MaxContext: 2 * steps})
 	pass := model.NewPass(m, pool, 2*steps)
 	var decoded, passed []float32
-	ids, err := promptIDs(format, c.VocabSize)
+	ids, err := promptIDs(format, format.Tokenizer().VocabSize())
 	if err != nil {
 		return err
 	}
-	greedy := make([][]int32, prompts)
+	ids = ids[:n]
+	greedy := make([][]int32, n)
 	for i, prompt := range ids {
 		decoder.Reset(0)
 		logits, err := decoder.Prefill(0, prompt)

@@ -13,6 +13,7 @@ import (
 
 	"retort/exchange"
 	"retort/student/model"
+	"retort/student/tokenizer"
 	"retort/teach/dataset"
 	"retort/terms"
 )
@@ -182,26 +183,28 @@ func emptyNotNull[T any](s []T) []T {
 // cardData is what the card's template sees.
 type cardData struct {
 	Lineage
-	Title    string
-	Hash     string
-	Config   model.Config
-	Class    string // of transformers
-	Kind     string // its model_type
-	MoE      bool
-	Own      bool   // our own format
-	End      string // the text of the token that ends an answer
-	Adapter  *AdapterRef
-	Params   string
-	Active   string
-	GGUF     bool
-	Blocks   string   // the type of the GGUF's matrices, if its values share scales
-	Measured bool     // against right answers
-	Agreed   bool     // against the teacher's alone
-	Short    []string // notices that the card prints
-	Long     []string // the first lines of those that only NOTICE holds
-	Note     string
-	Besides  string
-	Named    []string // teachers that have a name; a file of conversations may have none
+	Title  string
+	Hash   string
+	Config model.Config
+	Class  string // of transformers
+	Kind   string // its model_type
+	MoE    bool
+	Own    bool // our own format
+	// OtherWords: transformers takes another tokenizer for this class without asking.
+	OtherWords bool
+	End        string // the text of the token that ends an answer
+	Adapter    *AdapterRef
+	Params     string
+	Active     string
+	GGUF       bool
+	Blocks     string   // the type of the GGUF's matrices, if its values share scales
+	Measured   bool     // against right answers
+	Agreed     bool     // against the teacher's alone
+	Short      []string // notices that the card prints
+	Long       []string // the first lines of those that only NOTICE holds
+	Note       string
+	Besides    string
+	Named      []string // teachers that have a name; a file of conversations may have none
 }
 
 func (s *student) writeCard(out io.Writer) error {
@@ -209,7 +212,7 @@ func (s *student) writeCard(out io.Writer) error {
 	total, active := c.Params()
 	d := cardData{
 		Lineage: l, Title: l.name(), Hash: s.Hash(), Config: c, Class: s.class, Kind: s.kind, MoE: c.DenseLayers < c.Layers,
-		Own: s.own, End: s.words.text(s.words.eos), Adapter: s.adapterRef(),
+		Own: s.own, OtherWords: s.kind == "qwen2" && s.words.tok.Rule() != tokenizer.Qwen2, End: s.words.text(s.words.eos), Adapter: s.adapterRef(),
 		Params: millions(total), Active: millions(active), Note: terms.Disclaimer, Besides: l.Dataset.besides(), GGUF: s.opt.gguf(),
 	}
 	if s.opt.GGUFType.Block() > 1 {
@@ -380,7 +383,10 @@ knowledge, no safety training and no understanding of instructions beyond them.
     model = AutoModelForCausalLM.from_pretrained(".", dtype="float32")
     ids = tok.apply_chat_template([{"role": "user", "content": "…"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
     print(tok.decode(model.generate(**ids, max_new_tokens=256)[0]))
-{{if .Adapter}}
+{{if .OtherWords}}
+transformers' AutoTokenizer takes Qwen2's way of cutting text for every {{.Class}}, which is not this tokenizer's:
+load it with PreTrainedTokenizerFast.
+{{end}}{{if .Adapter}}
 ` + "`adapter/`" + ` holds what it was taught by itself, for PEFT and the base:
 
     from peft import PeftModel

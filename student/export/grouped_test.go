@@ -420,6 +420,16 @@ func TestTheAdapterIsWrittenBesideTheWeights(t *testing.T) {
 	}
 }
 
+func TestTheCardSaysWhereTransformersTakesAnotherTokenizer(t *testing.T) {
+	for _, k := range groupedKinds {
+		dir, _, _ := writeGrouped(t, k, Options{})
+		says := strings.Contains(readAll(t, dir)[cardFile], "load it with PreTrainedTokenizerFast")
+		if says != (k.name == "qwen2-wide") {
+			t.Errorf("%s: %v", k.name, says)
+		}
+	}
+}
+
 func TestTaughtBasesThatCannotBeWrittenAreRefused(t *testing.T) {
 	k, f := groupedKinds[0], foreign(t, tokenizer.Llama3)
 	tokens := f.Tokenizer().VocabSize()

@@ -227,7 +227,7 @@ var weights = []Row{
 			{Kind: Duty, Text: "With more than 100 million monthly users you need Alibaba Cloud's permission."},
 		},
 		Licences: []string{"qwen"},
-		Models: []string{"qwen2.5-72b", "qwen2.5-vl-72b", "qwen2.5-math-72b"},
+		Models:   []string{"qwen2.5-72b", "qwen2.5-vl-72b", "qwen2.5-math-72b"},
 	},
 	{
 		ID: "tongyi-qianwen", Provider: "alibaba", Document: "Tongyi Qianwen License Agreement, section 5.b", URL: "github.com/QwenLM/Qwen", Read: read,

@@ -23,7 +23,7 @@ import (
 func main() {
 	err := kernel.Err()
 	if len(os.Args) < 3 {
-		err = errors.New("usage: merged OUT BASE TYPE...")
+		err = errors.New("usage: merged OUT BASE TYPE [TYPE …]")
 	}
 	if err == nil {
 		err = teach(os.Args[1], os.Args[2], os.Args[3:])

@@ -24,6 +24,10 @@ func (b *Base) Format() (*chat.Format, error) {
 	return chat.New(b.Tokenizer, spec)
 }
 
+// JinjaFile is the file of a Hugging Face directory whose chat template goes before the
+// one in tokenizer_config.json.
+const JinjaFile = jinjaFile
+
 // ReadFormat reads from a Hugging Face directory how one talks with its model, end
 // tokens in the order in which they stand there.
 func ReadFormat(dir string) (*chat.Format, error) {

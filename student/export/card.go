@@ -156,7 +156,7 @@ func (l Lineage) checkObligations() error {
 // passport says what the listed files are.
 func (s *student) passport(files []dataset.File) Passport {
 	p := Passport{
-		Format: PassportFormat, Version: PassportVersion, Hash: s.Hash(), Config: s.config, RopeFactors: s.factors,
+		Format: PassportFormat, Version: PassportVersion, Hash: s.hash, Config: s.config, RopeFactors: s.factors,
 		Lineage: s.opt.Lineage, Adapter: s.adapterRef(), Files: files,
 	}
 	p.Params, p.ActiveParams = p.Config.Params()
@@ -211,7 +211,7 @@ func (s *student) writeCard(out io.Writer) error {
 	c, l := s.config, s.opt.Lineage
 	total, active := c.Params()
 	d := cardData{
-		Lineage: l, Title: l.name(), Hash: s.Hash(), Config: c, Class: s.class, Kind: s.kind, MoE: c.DenseLayers < c.Layers,
+		Lineage: l, Title: l.name(), Hash: s.hash, Config: c, Class: s.class, Kind: s.kind, MoE: c.DenseLayers < c.Layers,
 		Own: s.own, OtherWords: s.kind == "qwen2" && s.words.tok.Rule() != tokenizer.Qwen2, End: s.words.text(s.words.eos), Adapter: s.adapterRef(),
 		Params: millions(total), Active: millions(active), Note: terms.Disclaimer, Besides: l.Dataset.besides(), GGUF: s.opt.gguf(),
 	}

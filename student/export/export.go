@@ -118,7 +118,7 @@ func Write(ctx context.Context, dir string, m *model.Model, f *chat.Format, opt 
 		return Manifest{}, fmt.Errorf("export: %w", err)
 	}
 	total, active := m.Config().Params()
-	return Manifest{Dir: dir, Hash: m.Hash(), Params: total, ActivePars: active, Files: w.files}, nil
+	return Manifest{Dir: dir, Hash: s.hash, Params: total, ActivePars: active, Files: w.files}, nil
 }
 
 // student is a model that can be written, and all that decides how.
@@ -130,7 +130,8 @@ type student struct {
 	factors []float32         // by which, exactly
 	format  *chat.Format
 	words   words
-	own     bool // a student of our own: trained from random weights, with our tokenizer and format
+	hash    string // of the model
+	own     bool   // a student of our own: trained from random weights, with our tokenizer and format
 	opt     Options
 }
 
@@ -162,6 +163,9 @@ func newStudent(m *model.Model, f *chat.Format, opt Options) (*student, error) {
 	}
 	if err == nil && opt.Adapter != nil {
 		err = s.checkAdapter()
+	}
+	if err == nil {
+		s.hash = m.Hash()
 	}
 	return s, err
 }

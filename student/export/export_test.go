@@ -186,6 +186,14 @@ func TestDamageIsRefused(t *testing.T) {
 		{"weights", flip("model.safetensors"), "model.safetensors is", false},
 		{"configuration", flip("config.json"), "config.json is", false},
 		{"tokenizer", flip("tokenizer.json"), "tokenizer.json is", false},
+		{"template", flip("tokenizer_config.json"), "tokenizer_config.json is", false},
+		{"ends", flip("generation_config.json"), "generation_config.json is", false},
+		{"special tokens", flip("special_tokens_map.json"), "special_tokens_map.json is", false},
+		{"another template", func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte("x"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "chat_template.jinja is no file", true},
 		{"GGUF", flip("model.gguf"), "model.gguf is", false},
 		{"cut", func(t *testing.T, dir string) {
 			if err := os.Truncate(filepath.Join(dir, "model.safetensors"), 1000); err != nil {

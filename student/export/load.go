@@ -122,10 +122,14 @@ func Load(dir string) (*model.Model, *chat.Format, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, name := range []string{configFile, generationFile, weightsFile, tokenizerFile, wordsFile} {
+	for _, name := range []string{configFile, generationFile, weightsFile, tokenizerFile, wordsFile, specialsFile} {
 		if err := p.checkFile(dir, name); err != nil {
 			return nil, nil, err
 		}
+	}
+	// It would be read in place of the template in tokenizer_config.json.
+	if _, err := os.Lstat(filepath.Join(dir, base.JinjaFile)); !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, &MismatchError{dir, base.JinjaFile, "no file of it", "one"}
 	}
 	m, f, err := p.load(dir)
 	if err != nil {

@@ -50,7 +50,7 @@ func (a *app) initCommand() *cobra.Command {
 		Long: "Ask a few questions, what the model is for first, and write a commented recipe\n" +
 			"that `retort run` takes. Flags answer questions beforehand; answers may come\n" +
 			"from a pipe, a line each; --yes takes the default of every other question.",
-		Example: "  retort init\n  retort init --yes --prompts tickets.csv --field body",
+		Example: "  retort init --yes --prompts tickets.csv --field body",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			q := &interview{lines: newLines(a.stdin), out: a.stderr, given: c.Flags().Changed, yes: f.yes, person: a.isTerminal(a.stdin)}
@@ -81,7 +81,7 @@ func (a *app) initCommand() *cobra.Command {
 	fl.IntVar(&f.heldout, "heldout", 0, "problems kept for the examination")
 	fl.StringVar(&f.budget, "budget", "", "most that the teacher may cost, in `USD`")
 	fl.StringVar(&f.name, "name", "", "names the run")
-	fl.StringVar(&f.base, "base", "", "`MODEL` to teach, a directory or GGUF file, or none")
+	fl.StringVar(&f.base, "base", "", "`MODEL` to teach (directory, GGUF), or none")
 	fl.StringVar(&f.baseRow, "base-terms", "", "the terms `ROW` of its licence")
 	fl.StringVarP(&f.output, "output", "o", "", "`FILE` to write (default: the name and .yaml)")
 	fl.BoolVar(&f.yes, "yes", false, "ask nothing: take defaults")

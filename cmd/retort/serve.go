@@ -32,7 +32,7 @@ type modelFlags struct {
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
 	c.Flags().IntVar(&f.context, "context", 0, "longest prompt and answer together, in tokens (default: the model's)")
-	c.Flags().StringVar(&f.weights, "weights", "fp32", "what weights are held in: fp32, bf16 or int8; the smaller, the faster and the less exact")
+	c.Flags().StringVar(&f.weights, "weights", "fp32", "`FORMAT` of weights: fp32, bf16, int8; smaller is faster")
 }
 
 // modelPath is where the model is that a word means: a directory, a GGUF file, the
@@ -131,9 +131,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Serve a model over the OpenAI wire",
 		Long: "Serve a model over the OpenAI wire: chat completions and completions, streamed\n" +
 			"and not, and models. MODEL is its directory, the beginning of its hash, or the\n" +
-			"name of the run that made it; or a Hugging Face directory or GGUF file of\n" +
-			"others, Llama, Qwen2 or Qwen3. It listens on loopback unless told, and then wants\n" +
-			"a key. GET /health wants none; GET /metrics counts, in Prometheus' text format.\n\n" +
+			"name of the run that made it; or a Llama, Qwen2 or Qwen3 of others (Hugging\n" +
+			"Face directory, GGUF). It listens on loopback unless told, and then wants a key.\n" +
+			"GET /health wants none; GET /metrics counts, in Prometheus' text format.\n\n" +
 			"Completions continue a prompt as it stands, text or token ids. With echo and\n" +
 			"logprobs they judge its own tokens, as lm-evaluation-harness asks for.\n\n" +
 			"Answers can be kept to a form: response_format (json_object, json_schema),\n" +
@@ -170,12 +170,12 @@ func (a *app) serveCommand() *cobra.Command {
 	}
 	f.add(c)
 	c.Flags().IntVar(&f.slots, "slots", 16, "sequences decoded together")
-	c.Flags().StringArrayVar(&f.adapters, "adapter", nil, "`NAME=DIR`: an adapter of the model (PEFT), served by that name; may be repeated")
+	c.Flags().StringArrayVar(&f.adapters, "adapter", nil, "a PEFT adapter `NAME=DIR`, served by that name")
 	c.Flags().IntVar(&queue, "queue", 256, "sequences that may wait before 429")
-	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens of all sequences and kept beginnings together (default: slots times context)")
+	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens of the cache (default: slots · context)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
 	c.Flags().StringVar(&name, "name", "student", "the name that clients ask for")
-	c.Flags().StringVar(&keyEnv, "api-key-env", "", "environment variable that holds the key that clients must send")
+	c.Flags().StringVar(&keyEnv, "api-key-env", "", "`VARIABLE` that holds the key of clients")
 	c.Flags().BoolVar(&inline, "inline-reasoning", false, "leave <think>…</think> in the content")
 	return c
 }

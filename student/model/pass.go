@@ -104,7 +104,7 @@ func NewAdapterPass(f *Frozen, a *Adapter, pool *kernel.Pool, maxTokens int) (*P
 	if a.config != f.config {
 		return nil, errOtherModel
 	}
-	p := &Pass{w: &f.w, forward: f.forward, backward: f.backward, adapting: newAdapting(a, f.precision)}
+	p := &Pass{w: &f.w, forward: f.forward, backward: f.backward, adapting: newAdapting(a, f.precision, pool.Threads())}
 	p.changing.forward, p.changing.backward = &p.adapting.forward.packing, &p.adapting.backward.packing
 	p.init(f.precision, f.config, pool, maxTokens)
 	return p, nil

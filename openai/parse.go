@@ -168,10 +168,15 @@ func (s *Stream) event(ev Event) error {
 	if ev.Name == "error" {
 		return ParseError(0, ev.Data)
 	}
+	var c ChatChunk
+	if readPlain(ev.Data, &c) {
+		s.chunk(&c)
+		return nil
+	}
 	if err := Check(ev.Data); err != nil {
 		return fmt.Errorf("event of the stream: %w", err)
 	}
-	var c ChatChunk
+	c = ChatChunk{}
 	if err := json.Unmarshal(ev.Data, &c); err != nil {
 		if e := envelope(ev.Data); e != nil { // an error that is not an object
 			return e

@@ -1,0 +1,62 @@
+package openai
+
+import (
+	"bytes"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// plainChunk is what most chunks of a stream hold. Fields that say nothing about
+// the answer are passed over.
+type plainChunk struct {
+	ID                string         `json:"id"`
+	Model             string         `json:"model"`
+	SystemFingerprint string         `json:"system_fingerprint"`
+	Choices           []plainChoice  `json:"choices"`
+	Usage             jsontext.Value `json:"usage"`
+	Error             jsontext.Value `json:"error"`
+}
+
+type plainChoice struct {
+	Index        int            `json:"index"`
+	Message      jsontext.Value `json:"message"`
+	Delta        plainDelta     `json:"delta"`
+	FinishReason *string        `json:"finish_reason"`
+}
+
+type plainDelta struct {
+	Content          *string        `json:"content"`
+	ReasoningContent *string        `json:"reasoning_content"`
+	Reasoning        *string        `json:"reasoning"`
+	Refusal          *string        `json:"refusal"`
+	ToolCalls        jsontext.Value `json:"tool_calls"`
+}
+
+// readPlain reads a chunk that adds text and nothing else, in one pass: streams
+// consist of them, and a gateway reads them all. It reports whether the chunk was
+// one; every other form, valid or not, is for the types that know them all.
+func readPlain(data []byte, c *ChatChunk) bool {
+	if bytes.Count(data, []byte{'['})+bytes.Count(data, []byte{'{'}) > MaxDepth { // may be nested too deep
+		return false
+	}
+	var p plainChunk
+	// It refuses what Check refuses: repeated names, and what is not UTF-8.
+	if jsonv2.Unmarshal(data, &p) != nil || given(p.Usage) || given(p.Error) {
+		return false
+	}
+	for i := range p.Choices {
+		from := &p.Choices[i]
+		if given(from.Message) || given(from.Delta.ToolCalls) {
+			return false
+		}
+		c.Choices = append(c.Choices, ChunkChoice{Index: from.Index, FinishReason: from.FinishReason, Delta: Delta{
+			Content: from.Delta.Content, ReasoningContent: from.Delta.ReasoningContent,
+			Reasoning: from.Delta.Reasoning, Refusal: from.Delta.Refusal,
+		}})
+	}
+	c.ID, c.Model, c.SystemFingerprint = p.ID, p.Model, p.SystemFingerprint
+	return true
+}
+
+func given(v jsontext.Value) bool { return len(v) > 0 && v.Kind() != 'n' }

@@ -103,6 +103,8 @@ type Exchange struct {
 	ModelAnswered  string // as the response names it
 	Fingerprint    string // system_fingerprint of the response
 	Account        string // keyed hash of the account that asked; empty for our own calls
+	KeyID          string // which of the account's keys it used
+	EndUser        string // keyed hash of the person on whose behalf the account asked, where it says so
 	Family         string
 	Problem        string
 	TermsID        string // the terms row that it was obtained under

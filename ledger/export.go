@@ -33,6 +33,8 @@ type Line struct {
 	ModelAnswered  string            `json:"model_answered,omitempty"`
 	Fingerprint    string            `json:"fingerprint,omitempty"`
 	Account        string            `json:"account,omitempty"`
+	KeyID          string            `json:"key_id,omitempty"`
+	EndUser        string            `json:"end_user,omitempty"`
 	Family         string            `json:"family,omitempty"`
 	Problem        string            `json:"problem,omitempty"`
 	Terms          string            `json:"terms,omitempty"`
@@ -62,7 +64,7 @@ func NewLine(e *exchange.Exchange) Line {
 	l := Line{
 		ID: e.ID, Parent: e.Parent, Key: e.Key, Run: e.Run, Stage: e.Stage, Origin: e.Origin,
 		Provider: e.Provider, Endpoint: e.Endpoint, Model: e.ModelAsked, ModelAnswered: e.ModelAnswered,
-		Fingerprint: e.Fingerprint, Account: e.Account, Family: e.Family, Problem: e.Problem,
+		Fingerprint: e.Fingerprint, Account: e.Account, KeyID: e.KeyID, EndUser: e.EndUser, Family: e.Family, Problem: e.Problem,
 		Terms: e.TermsID, TermsBasis: e.TermsBasis, ExposureArm: e.ExposureArm, Attempt: e.Attempt,
 		Outcome: Status(e), Status: e.Status, Error: e.ErrorText,
 		RequestHeader: e.RequestHeader, ResponseHeader: e.ResponseHeader,
@@ -175,6 +177,8 @@ type table struct {
 	ModelAnswered  string  `parquet:"model_answered,dict"`
 	Fingerprint    string  `parquet:"fingerprint,dict"`
 	Account        string  `parquet:"account,dict"`
+	KeyID          string  `parquet:"key_id,dict"`
+	EndUser        string  `parquet:"end_user,dict"`
 	Family         string  `parquet:"family,dict"`
 	Problem        string  `parquet:"problem"`
 	Terms          string  `parquet:"terms,dict"`
@@ -255,7 +259,7 @@ func newTable(o *opened) (table, error) {
 	t := table{
 		ID: e.ID.String(), Parent: e.Parent.String(), Run: e.Run, Stage: e.Stage, Origin: string(e.Origin),
 		Provider: e.Provider, Endpoint: e.Endpoint, Model: e.ModelAsked, ModelAnswered: e.ModelAnswered,
-		Fingerprint: e.Fingerprint, Account: e.Account, Family: e.Family, Problem: e.Problem,
+		Fingerprint: e.Fingerprint, Account: e.Account, KeyID: e.KeyID, EndUser: e.EndUser, Family: e.Family, Problem: e.Problem,
 		Terms: e.TermsID, TermsBasis: e.TermsBasis, ExposureArm: e.ExposureArm, Attempt: int32(e.Attempt),
 		Outcome: Status(e), Status: int32(e.Status), Error: e.ErrorText,
 		RequestBody: e.RequestBody, ResponseBody: e.ResponseBody,

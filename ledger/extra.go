@@ -32,6 +32,10 @@ var (
 	overrideFields   = fieldNames(reflect.TypeFor[Override]())
 	correctionFields = fieldNames(reflect.TypeFor[Correction]())
 	consentFields    = fieldNames(reflect.TypeFor[Consent]())
+	actionFields     = fieldNames(reflect.TypeFor[Action]())
+	accessFields     = fieldNames(reflect.TypeFor[Access]())
+	markFields       = fieldNames(reflect.TypeFor[Mark]())
+	auditFields      = fieldNames(reflect.TypeFor[Audit]())
 )
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -123,6 +123,7 @@ func (o *opened) intent(h Intent) {
 	e := o.exchange
 	e.Parent, e.Key, e.Run, e.Stage, e.Origin = h.Parent, h.Key, h.Run, h.Stage, h.Origin
 	e.Provider, e.Endpoint, e.ModelAsked, e.Account = h.Provider, h.Endpoint, h.Model, h.Account
+	e.KeyID, e.EndUser = h.KeyID, h.EndUser
 	e.Family, e.Problem, e.TermsID, e.TermsBasis = h.Family, h.Problem, h.TermsID, h.TermsBasis
 	e.ExposureArm, e.Attempt, e.RequestHeader = h.ExposureArm, h.Attempt, h.RequestHeader
 	e.Worst, e.Price = h.Worst, h.Price

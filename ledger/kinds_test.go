@@ -17,6 +17,10 @@ func TestRemarksComeBackAsTheyWereWritten(t *testing.T) {
 	verdict := Verdict{Exchange: idAt(1), Time: 7, Run: "r", Rules: "abc", Reason: "field_team", Checks: []Check{{"fields", OutcomeFail, "field_team", "billing"}}}
 	override := Override{Time: 8, Run: "r", Row: "openai", Actions: []string{"curate", "export"}, Basis: "contract 7", By: "Ann", Use: Use{"extract", true}}
 	correction := Correction{Exchange: idAt(1), Time: 9, Human: idAt(2), Run: "r", By: "Ann", TermsID: "own"}
+	action := Action{Exchange: idAt(1), Time: 11, Account: "a", KeyID: "k", Action: ActionSlow, Rule: "held", Detail: "2s"}
+	access := Access{Time: 12, Account: "a", KeyID: "k", EndUser: "u", Method: "GET", Path: "/v1/models", Status: 200, Sent: 1, Got: 2, Took: 3}
+	mark := Mark{Time: 13, Account: "a", Mark: MarkHold, By: "Ann", Reason: "case 4"}
+	audit := Audit{Time: 14, What: "reveal", Subject: "a", By: "Ann", Reason: "case 4"}
 	consent := Consent{Time: 10, Source: "import:chats.jsonl", Basis: "form 3", Consent: ConsentRecorded, People: "support customers"}
 	for _, c := range []struct {
 		kind  Kind
@@ -28,6 +32,10 @@ func TestRemarksComeBackAsTheyWereWritten(t *testing.T) {
 		{KindOverride, func() (Record, error) { return NewOverride(override) }, func(r Record) (any, error) { return ParseOverride(r) }, override},
 		{KindCorrection, func() (Record, error) { return NewCorrection(correction) }, func(r Record) (any, error) { return ParseCorrection(r) }, correction},
 		{KindConsent, func() (Record, error) { return NewConsent(consent) }, func(r Record) (any, error) { return ParseConsent(r) }, consent},
+		{KindAction, func() (Record, error) { return NewAction(action) }, func(r Record) (any, error) { return ParseAction(r) }, action},
+		{KindAccess, func() (Record, error) { return NewAccess(access) }, func(r Record) (any, error) { return ParseAccess(r) }, access},
+		{KindMark, func() (Record, error) { return NewMark(mark) }, func(r Record) (any, error) { return ParseMark(r) }, mark},
+		{KindAudit, func() (Record, error) { return NewAudit(audit) }, func(r Record) (any, error) { return ParseAudit(r) }, audit},
 	} {
 		rec, err := c.make()
 		if err != nil || rec.Kind != c.kind {
@@ -71,6 +79,11 @@ func TestRemarksThatSayTooLittleAreRefused(t *testing.T) {
 		"consent that is no such word":  func() (Record, error) { return NewConsent(Consent{Source: "a", Consent: "yes"}) },
 		"recorded consent, nowhere":     func() (Record, error) { return NewConsent(Consent{Source: "a", Consent: ConsentRecorded}) },
 		"correction without exchange":   func() (Record, error) { return NewCorrection(Correction{Human: idAt(1)}) },
+		"action of no rule":             func() (Record, error) { return NewAction(Action{Account: "a", Action: ActionBlock}) },
+		"action that there is not":      func() (Record, error) { return NewAction(Action{Account: "a", Rule: "r", Action: "ban"}) },
+		"access to nothing":             func() (Record, error) { return NewAccess(Access{Method: "GET"}) },
+		"mark that there is not":        func() (Record, error) { return NewMark(Mark{Account: "a", Mark: "bad"}) },
+		"audit without a reason":        func() (Record, error) { return NewAudit(Audit{What: "reveal", Subject: "a"}) },
 		"correction without its answer": func() (Record, error) { return NewCorrection(Correction{Exchange: idAt(1)}) },
 	} {
 		if rec, err := fn(); err == nil {

@@ -56,6 +56,16 @@ type Appender interface {
 	Append(ctx context.Context, recs ...Record) error
 }
 
+// Submitter is an Appender that need not be waited for.
+type Submitter interface {
+	Appender
+	// Submit is Append that returns at once and calls done, once, when the
+	// records are durable or will not be; it may do so before it returns.
+	// Records of calls that follow one another are written in that order, and
+	// after one that failed none is acknowledged.
+	Submit(done func(error), recs ...Record)
+}
+
 // Reader reads records.
 type Reader interface {
 	// Scan calls fn for every record, in an order that depends on nothing
@@ -76,6 +86,8 @@ type Intent struct {
 	Endpoint      string            `json:"endpoint,omitempty"`
 	Model         string            `json:"model,omitempty"`
 	Account       string            `json:"account,omitempty"`
+	KeyID         string            `json:"key_id,omitempty"`
+	EndUser       string            `json:"end_user,omitempty"`
 	Family        string            `json:"family,omitempty"`
 	Problem       string            `json:"problem,omitempty"`
 	TermsID       string            `json:"terms,omitempty"`
@@ -123,7 +135,7 @@ func NewIntent(e *exchange.Exchange) (Record, error) {
 	}
 	head, err := json.Marshal(Intent{
 		Parent: e.Parent, Key: e.Key, Run: e.Run, Stage: e.Stage, Origin: e.Origin,
-		Provider: e.Provider, Endpoint: e.Endpoint, Model: e.ModelAsked, Account: e.Account,
+		Provider: e.Provider, Endpoint: e.Endpoint, Model: e.ModelAsked, Account: e.Account, KeyID: e.KeyID, EndUser: e.EndUser,
 		Family: e.Family, Problem: e.Problem, TermsID: e.TermsID, TermsBasis: e.TermsBasis,
 		ExposureArm: e.ExposureArm, Attempt: e.Attempt, RequestHeader: e.RequestHeader,
 		Worst: e.Worst, Price: e.Price, Queued: e.Times.Queued, Sent: e.Times.Sent,

@@ -91,14 +91,14 @@ type Store struct {
 }
 
 var (
-	_ ledger.Appender = (*Store)(nil)
-	_ ledger.Reader   = (*Store)(nil)
+	_ ledger.Submitter = (*Store)(nil)
+	_ ledger.Reader    = (*Store)(nil)
 )
 
-// request is one call of Append.
+// request is one call of Submit.
 type request struct {
 	frames []frame
-	done   chan error
+	done   func(error)
 }
 
 // frame is a record that is encoded but for its place in the chain.
@@ -199,22 +199,30 @@ func (s *Store) Append(ctx context.Context, recs ...ledger.Record) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	req := &request{frames: make([]frame, len(recs)), done: make(chan error, 1)}
+	done := make(chan error, 1)
+	s.Submit(func(err error) { done <- err }, recs...)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Submit implements ledger.Submitter. The committer calls done; it waits
+// meanwhile, so done must not block.
+func (s *Store) Submit(done func(error), recs ...ledger.Record) {
+	req := &request{frames: make([]frame, len(recs)), done: done}
 	for i := range recs {
 		f, err := encode(recs[i])
 		if err != nil {
-			return fmt.Errorf("append to the ledger: %w", err)
+			done(fmt.Errorf("append to the ledger: %w", err))
+			return
 		}
 		req.frames[i] = f
 	}
 	if err := s.enqueue(req); err != nil || len(recs) == 0 {
-		return err
-	}
-	select {
-	case err := <-req.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+		done(err)
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Store) serve() {
 		err = s.fail(s.commit(batch))
 	}
 	for _, req := range batch {
-		req.done <- err
+		req.done(err)
 	}
 }
 

@@ -62,7 +62,8 @@ type Submitter interface {
 	// Submit is Append that returns at once and calls done, once, when the
 	// records are durable or will not be; it may do so before it returns.
 	// Records of calls that follow one another are written in that order, and
-	// after one that failed none is acknowledged.
+	// after one that failed none is acknowledged. When Submit has returned, the
+	// records' slices are the caller's again.
 	Submit(done func(error), recs ...Record)
 }
 
@@ -164,20 +165,28 @@ func Fragments(id exchange.ID, body []byte, t int64) []Record {
 }
 
 // NewEnd makes the record that closes e.
-func NewEnd(e *exchange.Exchange) (Record, error) {
-	if e.ID.IsZero() {
-		return Record{}, fmt.Errorf("end record: the exchange has no id")
-	}
-	head, err := json.Marshal(End{
+func NewEnd(e *exchange.Exchange) (Record, error) { return EndOf(e).Record(e.ID) }
+
+// EndOf returns the head of the record that closes e.
+func EndOf(e *exchange.Exchange) End {
+	return End{
 		Status: e.Status, ErrorClass: e.ErrorClass, ErrorText: e.ErrorText,
 		ModelAnswered: e.ModelAnswered, Fingerprint: e.Fingerprint, ResponseHeader: e.ResponseHeader,
 		ResponseBytes: int64(len(e.ResponseBody)), Answer: e.Answer, Usage: e.Usage,
 		Cost: e.Cost, Price: e.Price, Times: e.Times,
-	})
-	if err != nil {
-		return Record{}, fmt.Errorf("end record of exchange %s: %w", e.ID, err)
 	}
-	return Record{Kind: KindEnd, Exchange: e.ID, Time: firstTime(e.Times.LastByte, e.Times.Sent, e.Times.Queued), Head: head}, nil
+}
+
+// Record makes the record that closes an exchange.
+func (e End) Record(id exchange.ID) (Record, error) {
+	if id.IsZero() {
+		return Record{}, fmt.Errorf("end record: the exchange has no id")
+	}
+	head, err := json.Marshal(e)
+	if err != nil {
+		return Record{}, fmt.Errorf("end record of exchange %s: %w", id, err)
+	}
+	return Record{Kind: KindEnd, Exchange: id, Time: firstTime(e.Times.LastByte, e.Times.Sent, e.Times.Queued), Head: head}, nil
 }
 
 // NewRun makes a record about a run. The head is the run's own JSON value.

@@ -56,9 +56,16 @@ func (e *OverBudgetError) Error() string {
 // Charge adds what was spent before, on resuming. It may exceed the limit;
 // then nothing can be reserved.
 func (b *Budget) Charge(p exchange.Pico) {
+	var sum exchange.PicoSum
+	sum.Add(p)
+	b.ChargeSum(sum)
+}
+
+// ChargeSum is Charge of a sum.
+func (b *Budget) ChargeSum(s exchange.PicoSum) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.spent.Add(p)
+	b.spent.AddSum(s)
 }
 
 // Reserve takes the worst case of a request out of what is left, or returns an

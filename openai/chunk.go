@@ -22,6 +22,7 @@ type plainChoice struct {
 	Index        int            `json:"index"`
 	Message      jsontext.Value `json:"message"`
 	Delta        plainDelta     `json:"delta"`
+	Text         *string        `json:"text"`
 	FinishReason *string        `json:"finish_reason"`
 }
 
@@ -47,8 +48,11 @@ func readPlain(data []byte, c *ChatChunk) bool {
 	}
 	for i := range p.Choices {
 		from := &p.Choices[i]
-		if given(from.Message) || given(from.Delta.ToolCalls) {
+		if given(from.Message) || given(from.Delta.ToolCalls) || from.Text != nil && from.Delta.Content != nil {
 			return false
+		}
+		if from.Text != nil {
+			from.Delta.Content = from.Text
 		}
 		c.Choices = append(c.Choices, ChunkChoice{Index: from.Index, FinishReason: from.FinishReason, Delta: Delta{
 			Content: from.Delta.Content, ReasoningContent: from.Delta.ReasoningContent,

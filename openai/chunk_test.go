@@ -21,7 +21,7 @@ func TestPlainChunksAreReadAsAllOthersAre(t *testing.T) {
 			in   map[string]any
 			name string
 		}{{delta, "content"}, {delta, "reasoning"}, {delta, "reasoning_content"}, {delta, "refusal"}, {delta, "tool_calls"}, {delta, "other"},
-			{choice, "finish_reason"}, {choice, "message"}, {choice, "logprobs"}, {chunk, "usage"}, {chunk, "error"}, {chunk, "model"}, {chunk, "system_fingerprint"}} {
+			{choice, "finish_reason"}, {choice, "text"}, {choice, "message"}, {choice, "logprobs"}, {chunk, "usage"}, {chunk, "error"}, {chunk, "model"}, {chunk, "system_fingerprint"}} {
 			if rapid.IntRange(0, 3).Draw(t, f.name+"?") == 0 {
 				f.in[f.name] = text.Draw(t, f.name)
 			}

@@ -63,6 +63,7 @@ func ParseResponse(body []byte) (exchange.Answer, exchange.Usage, Meta, error) {
 	first := slices.MinFunc(r.Choices, func(a, b Choice) int { return cmp.Compare(a.Index, b.Index) })
 	var asm answerBuilder
 	asm.message(&first.Message)
+	asm.content.WriteString(completion(first.Extra))
 	asm.finish = first.FinishReason
 	return asm.answer(), usage, meta, nil
 }
@@ -221,10 +222,21 @@ func (s *Stream) chunk(c *ChatChunk) {
 			s.message(ch.Message)
 		}
 		s.delta(&ch.Delta)
+		s.content.WriteString(completion(ch.Extra))
 		if ch.FinishReason != nil && *ch.FinishReason != "" {
 			s.finish = *ch.FinishReason
 		}
 	}
+}
+
+// completion is the text of a choice of the older completions wire, whose answers
+// are otherwise alike.
+func completion(extra Extra) string {
+	var text string
+	if raw, ok := extra["text"]; !ok || json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
 }
 
 // answerBuilder collects the pieces of one answer.

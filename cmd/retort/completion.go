@@ -55,6 +55,8 @@ func (a *app) completionCommand() *cobra.Command {
 // the shell's own completion of files is right.
 func (a *app) completion(path string) cobra.CompletionFunc {
 	switch path {
+	case "retort gateway", "retort gateway check":
+		return recipes
 	case "retort run", "retort doctor", "retort recipe show", "retort recipe check", "retort recipe preview":
 		return recipes
 	case "retort runs show", "retort report":
@@ -114,7 +116,7 @@ func upTo(n int, names func() []cobra.Completion) cobra.CompletionFunc {
 	}
 }
 
-// recipes leaves recipe files to the shell.
+// recipes leaves YAML files to the shell.
 func recipes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 }

@@ -36,6 +36,9 @@ func usage(c *cobra.Command) error {
 	fmt.Fprint(w, "Usage:")
 	switch {
 	case c.HasAvailableSubCommands():
+		if strings.Contains(c.Use, " ") { // it does something by itself
+			fmt.Fprintf(w, "\n  %s", c.UseLine())
+		}
 		fmt.Fprintf(w, "\n  %s COMMAND", c.CommandPath())
 	default:
 		fmt.Fprintf(w, "\n  %s", c.UseLine())

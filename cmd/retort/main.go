@@ -163,7 +163,7 @@ func (a *app) finish(c *cobra.Command) {
 		a.finish(child)
 	}
 	switch {
-	case c.HasSubCommands():
+	case c.HasSubCommands() && c.RunE == nil:
 		c.Args, c.RunE = nameOne, help
 	case c.RunE != nil:
 		run := c.RunE
@@ -219,6 +219,7 @@ var groups = []struct {
 	commands  []string
 }{
 	{"distil", "Distil:", []string{"init", "run", "import", "dataset", "compare", "serve", "chat"}},
+	{"watch", "Watch:", []string{"gateway", "keys", "accounts"}},
 	{"workspace", "Workspace:", []string{"runs", "report", "recipe", "ledger", "terms", "reference", "doctor", "completion", "version"}},
 }
 

@@ -1,0 +1,377 @@
+// Command gateway asks what it costs a client that the gateway records everything,
+// beside a proxy that records nothing. See README.md.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"retort/bench/server"
+	"retort/bench/trial"
+	"retort/exchange"
+	"retort/ledger"
+	"retort/ledger/segment"
+	"retort/watch/gateway"
+)
+
+func main() {
+	var b bench
+	role := flag.String("role", "", "upstream or proxy: what this process is")
+	port := flag.String("port", "", "of a role")
+	target := flag.String("target", "", "of a proxy")
+	flag.StringVar(&b.binary, "binary", "", "the retort binary")
+	flag.StringVar(&b.work, "work", "", "an existing directory")
+	flag.StringVar(&b.record, "record", "", "a file to append the figures to")
+	flag.IntVar(&b.rounds, "rounds", 5, "how many rounds are measured")
+	flag.IntVar(&b.seconds, "seconds", 10, "of load through each proxy in a round")
+	flag.IntVar(&b.kills, "kills", 10, "how often the gateway is killed")
+	flag.Parse()
+	var err error
+	switch *role {
+	case "upstream":
+		err = http.ListenAndServe("127.0.0.1:"+*port, http.HandlerFunc(upstream))
+	case "proxy":
+		err = proxy(*port, *target)
+	default:
+		err = b.run(os.Stdout, os.Stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench/gateway:", err)
+		os.Exit(1)
+	}
+}
+
+type bench struct {
+	binary, work, record   string
+	rounds, seconds, kills int
+}
+
+const (
+	clients = 64
+	events  = 50
+)
+
+var (
+	chunk  = fmt.Appendf(nil, "data: {\"id\":\"chatcmpl-123456789\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q},\"logprobs\":null,\"finish_reason\":null}]}\n\n", " some words of it")
+	ending = []byte("data: {\"id\":\"chatcmpl-123456789\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n" +
+		"data: {\"id\":\"chatcmpl-123456789\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":200,\"completion_tokens\":150,\"total_tokens\":350}}\n\n")
+	done  = []byte("data: [DONE]\n\n")
+	whole = fmt.Appendf(nil, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":200,"completion_tokens":1500,"total_tokens":1700}}`, strings.Repeat("some words of it ", 600))
+)
+
+// upstream answers chat requests at once; slowly, if the query says so.
+func upstream(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/health" {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	if !bytes.Contains(body, []byte(`"stream":true`)) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(whole)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	flush := http.NewResponseController(w).Flush
+	for i := range events {
+		if r.URL.RawQuery == "slow" {
+			time.Sleep(time.Millisecond)
+		}
+		w.Write(chunk)
+		if i == events-1 {
+			w.Write(ending)
+		}
+		flush()
+	}
+	w.Write(done)
+}
+
+// proxy is the peer.
+func proxy(port, target string) error {
+	to, err := url.Parse(target)
+	if err != nil {
+		return err
+	}
+	p := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		FlushInterval: -1,
+		Transport:     &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 256, DisableCompression: true},
+	}
+	return http.ListenAndServe("127.0.0.1:"+port, p)
+}
+
+func (b *bench) run(stdout, stderr io.Writer) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	up, err := server.Start(func(port string) *exec.Cmd { return exec.Command(self, "--role", "upstream", "--port", port) }, filepath.Join(b.work, "upstream.log"))
+	if err != nil {
+		return err
+	}
+	defer up.Stop()
+	peer, err := server.Start(func(port string) *exec.Cmd {
+		return exec.Command(self, "--role", "proxy", "--port", port, "--target", up.URL)
+	}, filepath.Join(b.work, "proxy.log"))
+	if err != nil {
+		return err
+	}
+	defer peer.Stop()
+	ws := filepath.Join(b.work, "ws")
+	key, err := exec.Command(b.binary, "--workspace", ws, "--quiet", "keys", "create", "bench").Output()
+	if err != nil {
+		return fmt.Errorf("make a key: %w", err)
+	}
+	start := func() (*server.Server, error) {
+		return server.Start(func(port string) *exec.Cmd {
+			file := filepath.Join(b.work, "gateway.yaml")
+			text := fmt.Sprintf("gateway: 1\nlisten: 127.0.0.1:%s\nupstreams: [{name: stub, base_url: %q}]\nprices: [{model: m, input: 1, output: 2}]\n", port, up.URL+"/v1")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				fmt.Fprintln(stderr, err) // the gateway will say so too
+			}
+			return exec.Command(b.binary, "--workspace", ws, "gateway", file)
+		}, filepath.Join(b.work, "gateway.log"))
+	}
+	ours, err := start()
+	if err != nil {
+		return err
+	}
+	defer func() { ours.Stop() }() // whichever runs then
+	c := &client{key: strings.TrimSpace(string(key)), http: &http.Client{Transport: &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 256, DisableCompression: true}}}
+	report := trial.NewReport("gateway", fmt.Sprintf("%d clients, %d rounds of %d s, %d kills", clients, b.rounds, b.seconds, b.kills), b.record)
+	if err := b.throughput(c, ours, peer, report, stderr); err != nil {
+		return fmt.Errorf("%w\n%s", err, ours.Tail())
+	}
+	if err := b.latency(c, ours, peer, report, stderr); err != nil {
+		return fmt.Errorf("%w\n%s", err, ours.Tail())
+	}
+	if err := ours.Cmd.Process.Signal(os.Interrupt); err != nil {
+		return err
+	}
+	if err := ours.Wait(); err != nil {
+		return fmt.Errorf("the gateway ended with %w\n%s", err, ours.Tail())
+	}
+	for range b.kills {
+		next, err := start()
+		if err != nil {
+			return err
+		}
+		ours = next
+		time.AfterFunc(time.Second+rand.N(2*time.Second), ours.Stop)
+		c.load(ours.URL, 10*time.Second)
+		ours.Stop()
+	}
+	lost, err := c.lost(filepath.Join(ws, "ledger"))
+	if err != nil {
+		return err
+	}
+	report.Figure("lost", float64(lost))
+	report.Line("%d of %d exchanges whose end a client saw are not in the ledger, %d kill -9 among them", lost, len(c.seen), b.kills)
+	return report.Print(stdout)
+}
+
+// throughput puts load on both in turn.
+func (b *bench) throughput(c *client, ours, peer *server.Server, report *trial.Report, stderr io.Writer) error {
+	var ratios []float64
+	for round := range b.rounds + 1 { // the first warms up
+		rates := map[*server.Server]float64{}
+		order := []*server.Server{ours, peer}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, s := range order {
+			n, failed := c.load(s.URL, time.Duration(b.seconds)*time.Second)
+			switch {
+			case len(failed) > 0 && s == ours:
+				return fmt.Errorf("%d of %d requests failed, the first with: %w", len(failed), n, failed[0])
+			case len(failed) > 0: // it cuts a response now and then, which counts against its rate alone
+				fmt.Fprintf(stderr, "the peer failed %d of %d requests, the first with: %v\n", len(failed), n, failed[0])
+			}
+			rates[s] = float64(n) / float64(b.seconds)
+		}
+		fmt.Fprintf(stderr, "round %d: ours %.0f requests/s, the peer %.0f\n", round, rates[ours], rates[peer])
+		if round > 0 {
+			ratios = append(ratios, rates[ours]/rates[peer])
+		}
+	}
+	report.Median("vs_reverseproxy", "requests per second of 64 clients, ours over theirs", "%.2f", ratios)
+	return nil
+}
+
+// latency has one client ask through both by turns.
+func (b *bench) latency(c *client, ours, peer *server.Server, report *trial.Report, stderr io.Writer) error {
+	file, err := os.Create(filepath.Join(b.work, "ws", "sync"))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	const asks = 200
+	var firsts, ends []float64
+	for round := range b.rounds {
+		var first, end [2][]float64
+		var syncs []float64
+		for i := range asks {
+			for j := range 2 {
+				k := (i + j) % 2
+				s := []*server.Server{ours, peer}[k]
+				f, e, err := c.ask(s.URL, true, "?slow")
+				if err != nil {
+					return err
+				}
+				first[k], end[k] = append(first[k], f.Seconds()), append(end[k], e.Seconds())
+			}
+			began := time.Now()
+			if _, err := file.Write(make([]byte, 4<<10)); err != nil {
+				return err
+			}
+			if err := unix.Fdatasync(int(file.Fd())); err != nil {
+				return err
+			}
+			syncs = append(syncs, time.Since(began).Seconds())
+		}
+		later := 1e6 * (trial.Middle(first[0]) - trial.Middle(first[1]))
+		tail, sync := trial.Middle(end[0])-trial.Middle(end[1]), trial.Middle(syncs)
+		fmt.Fprintf(stderr, "round %d: first byte %.0f µs later, end %.0f µs later, a synced write takes %.0f µs\n", round, later, 1e6*tail, 1e6*sync)
+		firsts, ends = append(firsts, later), append(ends, tail/sync)
+	}
+	report.Median("first_byte_us", "first streamed byte to one client later by, µs", "%.0f", firsts)
+	report.Median("end_syncs", "end of a streamed answer later by, in synced writes of the disk", "%.2f", ends)
+	return nil
+}
+
+// client asks, and remembers what it saw the end of.
+type client struct {
+	key  string
+	http *http.Client
+
+	mu   sync.Mutex
+	seen []exchange.ID
+}
+
+// load has 64 clients ask for a while and returns how many requests came to their
+// end and why others did not.
+func (c *client) load(base string, long time.Duration) (n int, failed []error) {
+	deadline := time.Now().Add(long)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			for j := i; time.Now().Before(deadline); j++ {
+				_, _, err := c.ask(base, j%2 == 0, "")
+				mu.Lock()
+				if err == nil {
+					n++
+				} else {
+					failed = append(failed, err)
+				}
+				mu.Unlock()
+				var refused *net.OpError
+				if errors.As(err, &refused) { // it was killed
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return n, failed
+}
+
+// ask sends one request and returns when its first piece and its end came.
+func (c *client) ask(base string, stream bool, query string) (first, end time.Duration, err error) {
+	body := fmt.Sprintf(`{"model":"m","max_tokens":2000,"stream_options":{"include_usage":true},"stream":%v,"messages":[{"role":"user","content":%q}]}`, stream, strings.Repeat("a question of words ", 45))
+	if !stream {
+		body = strings.Replace(body, `"stream_options":{"include_usage":true},`, "", 1)
+	}
+	req, err := http.NewRequest("POST", base+"/v1/chat/completions"+query, strings.NewReader(body))
+	if err != nil {
+		return 0, 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	began := time.Now()
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer resp.Body.Close()
+	in := bufio.NewReaderSize(resp.Body, 16<<10)
+	if _, err := in.Peek(1); err != nil {
+		return 0, 0, err
+	}
+	first = time.Since(began)
+	n, err := io.Copy(io.Discard, in)
+	if err != nil {
+		return 0, 0, err
+	}
+	end = time.Since(began)
+	want := int64(len(whole))
+	if stream {
+		want = int64(events*len(chunk) + len(ending) + len(done))
+	}
+	if resp.StatusCode != http.StatusOK || n != want {
+		return 0, 0, fmt.Errorf("status %d and %d bytes, want %d", resp.StatusCode, n, want)
+	}
+	if text := resp.Header.Get(gateway.ExchangeHeader); text != "" {
+		id, err := exchange.ParseID(text)
+		if err != nil {
+			return 0, 0, err
+		}
+		c.mu.Lock()
+		c.seen = append(c.seen, id)
+		c.mu.Unlock()
+	}
+	return first, end, nil
+}
+
+// lost counts what clients saw the end of and the ledger does not have whole.
+func (c *client) lost(dir string) (int, error) {
+	ctx := context.Background()
+	verified, err := segment.Verify(ctx, dir, segment.Option{})
+	if err != nil {
+		return 0, err
+	}
+	if !verified.OK() {
+		return 0, fmt.Errorf("the ledger is damaged: %v", verified.Damage)
+	}
+	// What a crash tore off at the end is no damage.
+	r, err := segment.OpenReader(dir, segment.Option{OnDamage: func(segment.Damage) {}})
+	if err != nil {
+		return 0, err
+	}
+	have := map[exchange.ID]bool{}
+	err = ledger.Exchanges(ctx, r, func(e *exchange.Exchange) error {
+		have[e.ID] = e.OK() && e.ErrorText == "" && (len(e.ResponseBody) == len(whole) || len(e.ResponseBody) == events*len(chunk)+len(ending)+len(done))
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, id := range c.seen {
+		if !have[id] {
+			n++
+		}
+	}
+	return n, nil
+}

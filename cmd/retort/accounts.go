@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"retort/ledger"
+	"retort/ledger/segment"
+	"retort/watch/gateway"
+)
+
+func init() { register((*app).accountsCommand) }
+
+func (a *app) accountsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "accounts",
+		Short: "What is known and held of the gateway's accounts",
+		Long: "What is known and held of the gateway's accounts. An account is named by its\n" +
+			"name, or by its hash as `retort keys list` shows it.",
+		Example: "  retort accounts mark 3f9a81c2d4e5 hold --reason 'case 4'",
+	}
+	c.AddCommand(a.accountsRevealCommand(), a.accountsMarkCommand(), a.accountsConsentCommand())
+	return c
+}
+
+// account finds an account and appends a record about it, durably, before then is
+// called.
+func (a *app) account(ctx context.Context, word string, record func(gateway.Account) (ledger.Record, error), then func(*gateway.Keys, gateway.Account) error) (err error) {
+	ws, err := a.open()
+	if err != nil {
+		return err
+	}
+	k, err := gateway.OpenKeys(ws)
+	if err != nil {
+		return err
+	}
+	account, err := k.Find(word)
+	if err != nil {
+		return err
+	}
+	rec, err := record(account)
+	if err != nil {
+		return err
+	}
+	store, err := segment.Open(ws.Path("ledger"), segment.Option{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.Append(ctx, rec); err != nil {
+		return err
+	}
+	return then(k, account)
+}
+
+func (a *app) accountsRevealCommand() *cobra.Command {
+	var reason, by string
+	c := &cobra.Command{
+		Use:     "reveal ACCOUNT",
+		Short:   "Print the name of an account; this is recorded",
+		Long:    "Print the name of an account, which is sealed. That it was looked at, by whom and\nwhy, is recorded first and cannot be taken back.",
+		Example: "  retort accounts reveal 3f9a81c2d4e5 --reason 'case 4' --by ann",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, list []string) error {
+			if reason == "" {
+				return usageError{errors.New("--reason: why is the name needed?")}
+			}
+			return a.account(c.Context(), list[0], func(account gateway.Account) (ledger.Record, error) {
+				return ledger.NewAudit(ledger.Audit{What: "reveal", Subject: account.Hash, By: by, Reason: reason})
+			}, func(k *gateway.Keys, account gateway.Account) error {
+				name, err := k.Reveal(account)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(a.stdout, name)
+				return err
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why; it is recorded")
+	c.Flags().StringVar(&by, "by", "", "who asks; it is recorded")
+	return c
+}
+
+func (a *app) accountsMarkCommand() *cobra.Command {
+	var reason, by string
+	c := &cobra.Command{
+		Use:   "mark ACCOUNT MARK",
+		Short: "Mark an account: benign, suppress or hold",
+		Long: "Mark an account. benign: it is known to be innocent; suppress: no verdict about\n" +
+			"it is to be shown; hold: it is under investigation. Rules of the gateway's\n" +
+			"configuration can ask for marks. The last one counts.",
+		Example: "  retort accounts mark 3f9a81c2d4e5 hold --reason 'case 4' --by ann",
+		Args:    args(cobra.ExactArgs(2)),
+		RunE: func(c *cobra.Command, list []string) error {
+			mark := list[1]
+			if !slices.Contains(ledger.Marks, mark) {
+				return usageError{fmt.Errorf("there is no mark %q; there are %s", mark, strings.Join(ledger.Marks, ", "))}
+			}
+			return a.account(c.Context(), list[0], func(account gateway.Account) (ledger.Record, error) {
+				return ledger.NewMark(ledger.Mark{Account: account.Hash, Mark: mark, By: by, Reason: reason})
+			}, func(k *gateway.Keys, account gateway.Account) error {
+				if err := k.SetMark(account.Hash, mark); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(a.stdout, "account %.12s is marked %s\n", account.Hash, mark)
+				return err
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why; it is recorded")
+	c.Flags().StringVar(&by, "by", "", "who says so; it is recorded")
+	return c
+}
+
+func (a *app) accountsConsentCommand() *cobra.Command {
+	var basis, people string
+	c := &cobra.Command{
+		Use:     "consent ACCOUNT",
+		Short:   "Record that an account agreed to its exchanges being used",
+		Long:    "Record that an account agreed to its exchanges being used to teach a student, and\nwhere that is written.",
+		Example: "  retort accounts consent acme --basis agreement.pdf",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, list []string) error {
+			if basis == "" {
+				return usageError{errors.New("--basis: name the file in which the account agrees")}
+			}
+			text, err := os.ReadFile(basis)
+			if err != nil {
+				return err
+			}
+			return a.account(c.Context(), list[0], func(account gateway.Account) (ledger.Record, error) {
+				return ledger.NewConsent(ledger.Consent{
+					Source: gateway.Source(account.Hash), Consent: ledger.ConsentRecorded, People: people,
+					Basis: fmt.Sprintf("%s, sha256 %x", basis, sha256.Sum256(text)),
+				})
+			}, func(_ *gateway.Keys, account gateway.Account) error {
+				_, err := fmt.Fprintf(a.stdout, "consent of account %.12s is recorded\n", account.Hash)
+				return err
+			})
+		},
+	}
+	c.Flags().StringVar(&basis, "basis", "", "`FILE` in which the account agrees; its name and hash are recorded")
+	c.Flags().StringVar(&people, "people", "", "whose words the exchanges hold, such as 'support customers'")
+	return c
+}

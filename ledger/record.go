@@ -134,13 +134,13 @@ func NewIntent(e *exchange.Exchange) (Record, error) {
 	if e.ID.IsZero() {
 		return Record{}, fmt.Errorf("intent record: the exchange has no id")
 	}
-	head, err := json.Marshal(Intent{
+	head, err := Intent{
 		Parent: e.Parent, Key: e.Key, Run: e.Run, Stage: e.Stage, Origin: e.Origin,
 		Provider: e.Provider, Endpoint: e.Endpoint, Model: e.ModelAsked, Account: e.Account, KeyID: e.KeyID, EndUser: e.EndUser,
 		Family: e.Family, Problem: e.Problem, TermsID: e.TermsID, TermsBasis: e.TermsBasis,
 		ExposureArm: e.ExposureArm, Attempt: e.Attempt, RequestHeader: e.RequestHeader,
 		Worst: e.Worst, Price: e.Price, Queued: e.Times.Queued, Sent: e.Times.Sent,
-	})
+	}.MarshalJSON()
 	if err != nil {
 		return Record{}, fmt.Errorf("intent record of exchange %s: %w", e.ID, err)
 	}
@@ -182,7 +182,7 @@ func (e End) Record(id exchange.ID) (Record, error) {
 	if id.IsZero() {
 		return Record{}, fmt.Errorf("end record: the exchange has no id")
 	}
-	head, err := json.Marshal(e)
+	head, err := e.MarshalJSON()
 	if err != nil {
 		return Record{}, fmt.Errorf("end record of exchange %s: %w", id, err)
 	}

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"encoding/json"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,7 +39,7 @@ type plainDelta struct {
 // consist of them, and a gateway reads them all. It reports whether the chunk was
 // one; every other form, valid or not, is for the types that know them all.
 func readPlain(data []byte, c *ChatChunk) bool {
-	if bytes.Count(data, []byte{'['})+bytes.Count(data, []byte{'{'}) > MaxDepth { // may be nested too deep
+	if deep(data) {
 		return false
 	}
 	var p plainChunk
@@ -61,6 +62,61 @@ func readPlain(data []byte, c *ChatChunk) bool {
 	}
 	c.ID, c.Model, c.SystemFingerprint = p.ID, p.Model, p.SystemFingerprint
 	return true
+}
+
+// plainResponse is what most responses that are not streamed hold.
+type plainResponse struct {
+	ID                string                `json:"id"`
+	Model             string                `json:"model"`
+	SystemFingerprint string                `json:"system_fingerprint"`
+	Choices           []plainResponseChoice `json:"choices"`
+	Usage             jsontext.Value        `json:"usage"`
+	Error             jsontext.Value        `json:"error"`
+}
+
+type plainResponseChoice struct {
+	Index   int `json:"index"`
+	Message struct {
+		Role string `json:"role"`
+		plainDelta
+	} `json:"message"`
+	Text         jsontext.Value `json:"text"`
+	FinishReason string         `json:"finish_reason"`
+}
+
+// readPlainResponse reads a response whose answers are text and nothing else, as
+// readPlain does a chunk.
+func readPlainResponse(body []byte, r *ChatResponse) bool {
+	if deep(body) {
+		return false
+	}
+	var p plainResponse
+	if jsonv2.Unmarshal(body, &p) != nil || given(p.Error) || len(p.Choices) == 0 {
+		return false
+	}
+	for i := range p.Choices {
+		from := &p.Choices[i]
+		m := &from.Message
+		if given(from.Text) || given(m.ToolCalls) || m.Content == nil {
+			return false
+		}
+		r.Choices = append(r.Choices, Choice{Index: from.Index, FinishReason: from.FinishReason, Message: Message{
+			Role: m.Role, Content: Text(*m.Content), ReasoningContent: m.ReasoningContent, Reasoning: m.Reasoning, Refusal: m.Refusal,
+		}})
+	}
+	if given(p.Usage) {
+		r.Usage = new(Usage)
+		if json.Unmarshal(p.Usage, r.Usage) != nil {
+			return false
+		}
+	}
+	r.ID, r.Model, r.SystemFingerprint = p.ID, p.Model, p.SystemFingerprint
+	return true
+}
+
+// deep reports whether a body may be nested deeper than is read.
+func deep(body []byte) bool {
+	return bytes.Count(body, []byte{'['})+bytes.Count(body, []byte{'{'}) > MaxDepth
 }
 
 func given(v jsontext.Value) bool { return len(v) > 0 && v.Kind() != 'n' }

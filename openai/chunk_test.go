@@ -58,3 +58,36 @@ func TestPlainChunksAreReadAsAllOthersAre(t *testing.T) {
 		}
 	}
 }
+
+func TestPlainResponsesAreReadAsAllOthersAre(t *testing.T) {
+	for body, plain := range map[string]bool{
+		`{"id":"c","model":"m","system_fingerprint":"f","choices":[{"index":1,"message":{"role":"assistant","content":"b"},"finish_reason":"stop"},{"index":0,"message":{"content":"a\u00e9","reasoning_content":"r","refusal":null},"finish_reason":null}],"usage":{"prompt_tokens":1,"completion_tokens":2,"x":{}}}`: true,
+		`{"choices":[{"message":{"content":"<think>a</think>b"}}],"usage":{"prompt_tokens":-1}}`:                        true,
+		`{"choices":[{"message":{"content":"a"}}],"usage":[]}`:                                                          true,
+		`{"choices":[{"message":{"content":"a"}}]}`:                                                                     true,
+		`{"choices":[{"message":{"content":null,"tool_calls":[{"id":"t","function":{"name":"f","arguments":"{}"}}]}}]}`: false,
+		`{"choices":[{"message":{"content":[{"type":"text","text":"a"}]}}]}`:                                            false,
+		`{"choices":[{"text":"a","finish_reason":"stop"}]}`:                                                             false,
+		`{"choices":[],"error":{"message":"x"}}`:                                                                        false,
+		`{"choices":[{"message":{"content":"a"}}],"id":"a","id":"b"}`:                                                   false,
+	} {
+		var got, want ChatResponse
+		if readPlainResponse([]byte(body), &got) != plain {
+			t.Errorf("plain: %v, want %v: %s", !plain, plain, body)
+			continue
+		}
+		if !plain {
+			continue
+		}
+		if err := json.Unmarshal([]byte(body), &want); err != nil {
+			t.Fatal(err)
+		}
+		want.Extra, want.Object, want.Created = nil, "", 0
+		for i := range want.Choices {
+			want.Choices[i].Extra, want.Choices[i].Message.Extra = nil, nil
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(Content{}), cmp.AllowUnexported(Usage{})); diff != "" {
+			t.Errorf("%s (-all forms +plain):\n%s", body, diff)
+		}
+	}
+}

@@ -45,15 +45,18 @@ func Parse(contentType string, raw []byte) (exchange.Answer, exchange.Usage, Met
 // ParseResponse reads a body that is not streamed.
 func ParseResponse(body []byte) (exchange.Answer, exchange.Usage, Meta, error) {
 	none := exchange.Usage{Source: exchange.UsageMissing}
-	if err := Check(body); err != nil {
-		return exchange.Answer{}, none, Meta{}, err
-	}
-	if e := envelope(body); e != nil { // some gateways report failures with status 200
-		return exchange.Answer{}, none, Meta{}, e
-	}
 	var r ChatResponse
-	if err := json.Unmarshal(body, &r); err != nil {
-		return exchange.Answer{}, none, Meta{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	if !readPlainResponse(body, &r) {
+		if err := Check(body); err != nil {
+			return exchange.Answer{}, none, Meta{}, err
+		}
+		if e := envelope(body); e != nil { // some gateways report failures with status 200
+			return exchange.Answer{}, none, Meta{}, e
+		}
+		r = ChatResponse{}
+		if err := json.Unmarshal(body, &r); err != nil {
+			return exchange.Answer{}, none, Meta{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
 	}
 	meta := Meta{ID: r.ID, Model: r.Model, Fingerprint: r.SystemFingerprint, Choices: len(r.Choices)}
 	usage := usageOf(r.Usage, &meta)

@@ -65,7 +65,7 @@ func (a *app) accountsRevealCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "reveal ACCOUNT",
 		Short:   "Print the name of an account; this is recorded",
-		Long:    "Print the name of an account, which is sealed. That it was looked at, by whom and\nwhy, is recorded first and cannot be taken back.",
+		Long:    "Print the name of an account, which is sealed. That it was looked at, by whom\nand why, is recorded first and cannot be taken back.",
 		Example: "  retort accounts reveal 3f9a81c2d4e5 --reason 'case 4' --by ann",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
@@ -125,7 +125,7 @@ func (a *app) accountsConsentCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "consent ACCOUNT",
 		Short:   "Record that an account agreed to its exchanges being used",
-		Long:    "Record that an account agreed to its exchanges being used to teach a student, and\nwhere that is written.",
+		Long:    "Record that an account agreed to its exchanges being used to teach a student,\nand where that is written.",
 		Example: "  retort accounts consent acme --basis agreement.pdf",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -52,7 +53,10 @@ func (a *app) gatewayCommand() *cobra.Command {
 // gateway serves until ctx ends.
 func (a *app) gateway(ctx context.Context, file string) (err error) {
 	cfg, err := gateway.Load(file)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // or a command that there is not
+		return usageError{err}
+	case err != nil:
 		return err
 	}
 	ws, err := a.open()

@@ -47,10 +47,10 @@ func usage(c *cobra.Command) error {
 		fmt.Fprintf(w, "\n\nExamples:\n%s", c.Example)
 	}
 	usageCommands(w, c)
-	flags(w, "Flags", c.LocalNonPersistentFlags())
-	if !c.HasParent() {
+	if !c.HasParent() { // its own are -h alone
 		flags(w, "Flags of every command", c.PersistentFlags())
 	} else {
+		flags(w, "Flags", c.LocalNonPersistentFlags())
 		fmt.Fprintf(w, "\n\nFlags of every command: %s", inheritedFlags(c))
 	}
 	_, err := fmt.Fprint(w, "\n\nExit codes and environment variables: retort help environment\n")

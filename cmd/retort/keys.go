@@ -59,8 +59,8 @@ func (a *app) keysCreateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create ACCOUNT",
 		Short: "Make a key for an account, and print it",
-		Long: "Make a key for an account, and print it: this once, it is stored nowhere. Without\n" +
-			"flags it holds for ever, for every model and route, without limits.",
+		Long: "Make a key for an account, and print it: this once, it is stored nowhere.\n" +
+			"Without flags it holds for ever, for every model and route, without limits.",
 		Example: "  retort keys create acme --models 'gpt-*' --rpm 60 --spend 5 --per month",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {
@@ -188,7 +188,7 @@ func (a *app) keysRotateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "rotate KEY",
 		Short:   "Give a key a new secret, and print it",
-		Long:    "Give a key a new secret, and print it. What it may do and has used stays with it.",
+		Long:    "Give a key a new secret, and print it. What it may do and has used stays.",
 		Example: "  retort keys rotate key_4xq2m7abcdef --grace 24h",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {

@@ -135,7 +135,7 @@ func (a *app) root() *cobra.Command {
 		Short: "Distil a large language model into a small open one that you own",
 		Long: "Retort distils a large language model into a small open one that you own,\n" +
 			"through nothing but its API: every answer kept, every cent counted.",
-		Example:       "  retort init\n  retort run recipes/quickstart.yaml",
+		Example:       "  retort run recipes/quickstart.yaml",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

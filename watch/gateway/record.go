@@ -52,7 +52,8 @@ type recording struct {
 	piece   []byte // of the response body, not yet submitted
 	seq     int
 	flushed time.Time
-	size    int64 // of the response body so far
+	intent  chan struct{} // closed when the intent is submitted
+	size    int64         // of the response body so far
 	salt    [16]byte
 	sum     hash.Hash // of the salt and the response body, where only that is kept
 	request string    // salted hash of the request body, likewise
@@ -74,12 +75,16 @@ func (g *Gateway) begin(e *exchange.Exchange, store Store) *recording {
 		h.Write(e.RequestBody)
 		r.request = hex.EncodeToString(h.Sum(nil))
 	}
-	rec, err := ledger.NewIntent(&kept)
-	if err != nil {
-		g.fail(err)
-		return r
-	}
-	g.ledger.Submit(g.fail, rec)
+	r.intent = make(chan struct{})
+	go func() { // the upstream is asked meanwhile
+		defer close(r.intent)
+		rec, err := ledger.NewIntent(&kept)
+		if err != nil {
+			g.fail(err)
+			return
+		}
+		g.ledger.Submit(g.fail, rec)
+	}()
 	return r
 }
 
@@ -110,6 +115,7 @@ func (r *recording) flush() {
 	if !ok {
 		return
 	}
+	<-r.intent
 	n := int64(len(rec.Body))
 	// It comes to its end: what is submitted becomes durable, or fails.
 	if r.g.pending.Acquire(context.Background(), n) == nil {
@@ -157,6 +163,7 @@ func (r *recording) end() error {
 		r.g.fail(err)
 		return err
 	}
+	<-r.intent
 	done := make(chan error, 1)
 	r.g.ledger.Submit(func(err error) { done <- err }, append(recs, rec)...)
 	err = <-done

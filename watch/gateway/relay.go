@@ -65,7 +65,6 @@ func (x *passage) stream(resp *http.Response) {
 		x.w.Header().Del("Content-Length")
 	}
 	x.status(resp)
-	x.flush()
 	cause := x.read(resp, func(p []byte) {
 		if p = gate.push(p); len(p) > 0 {
 			x.write(p)

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +79,8 @@ var (
 	whole = fmt.Appendf(nil, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":200,"completion_tokens":1500,"total_tokens":1700}}`, strings.Repeat("some words of it ", 600))
 )
 
-// upstream answers chat requests at once; slowly, if the query says so.
+// upstream answers chat requests at once; with pauses, if the query says how long
+// the last one is to be, in milliseconds.
 func upstream(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/health" {
 		return
@@ -95,8 +97,12 @@ func upstream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	flush := http.NewResponseController(w).Flush
 	for i := range events {
-		if r.URL.RawQuery == "slow" {
-			time.Sleep(time.Millisecond)
+		if last, err := strconv.Atoi(r.URL.Query().Get("pause")); err == nil {
+			pause := time.Millisecond
+			if i == events-1 {
+				pause = time.Duration(last) * time.Millisecond
+			}
+			time.Sleep(pause)
 		}
 		w.Write(chunk)
 		if i == events-1 {
@@ -235,7 +241,8 @@ func (b *bench) latency(c *client, ours, peer *server.Server, report *trial.Repo
 			for j := range 2 {
 				k := (i + j) % 2
 				s := []*server.Server{ours, peer}[k]
-				f, e, err := c.ask(s.URL, true, "?slow")
+				// Of all lengths, or the end would always meet the same moment of the recording.
+				f, e, err := c.ask(s.URL, true, fmt.Sprintf("?pause=%d", 1+i%50))
 				if err != nil {
 					return err
 				}
@@ -251,7 +258,11 @@ func (b *bench) latency(c *client, ours, peer *server.Server, report *trial.Repo
 			syncs = append(syncs, time.Since(began).Seconds())
 		}
 		later := 1e6 * (trial.Middle(first[0]) - trial.Middle(first[1]))
-		tail, sync := trial.Middle(end[0])-trial.Middle(end[1]), trial.Middle(syncs)
+		after := make([]float64, asks)
+		for i := range after {
+			after[i] = end[0][i] - end[1][i]
+		}
+		tail, sync := trial.Middle(after), trial.Middle(syncs)
 		fmt.Fprintf(stderr, "round %d: first byte %.0f µs later, end %.0f µs later, a synced write takes %.0f µs\n", round, later, 1e6*tail, 1e6*sync)
 		firsts, ends = append(firsts, later), append(ends, tail/sync)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -76,6 +77,8 @@ func (a *app) gateway(ctx context.Context, file string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
+	// What is alive is small beside the bodies that pass, whose memory is bounded.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; is another server using it? Choose another address as listen in %s", cfg.Listen, err, file)

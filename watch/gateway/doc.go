@@ -11,7 +11,7 @@
 //	key     by its hash; expired, revoked and out of scope are refused
 //	body    read whole, within a bound that all requests share
 //	lease   the key's rates and spend cap: the worst case is reserved
-//	intent  submitted to the ledger, not waited for
+//	intent  to the ledger, within a moment, and not waited for
 //	relay   to an upstream; another one if it fails before its first byte
 //	pieces  to the client as they come, and to the ledger in fragments
 //	end     submitted; when it is durable, what was held back goes out

@@ -197,7 +197,7 @@ func (x *passage) next(u *upstream) {
 	x.e = e
 }
 
-// send submits the intent and sends the request; its response has begun when it
+// send has the intent recorded and sends the request; its response has begun when it
 // returns.
 func (x *passage) send(u *upstream) (*http.Response, error) {
 	x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
@@ -206,7 +206,7 @@ func (x *passage) send(u *upstream) (*http.Response, error) {
 	}
 	x.e.Times.Sent = time.Now().UnixNano()
 	if x.rt.wire != nil || x.rt.whole {
-		x.rec = x.g.begin(x.e, x.p.cfg.Store)
+		x.rec = x.g.begin(x.e, x.p.cfg.Store, x.lease.spend != nil)
 	}
 	req, err := u.request(x.ctx, x.p, x.rt, x.r, x.body)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"retort/exchange"
@@ -49,23 +50,25 @@ type recording struct {
 	e     *exchange.Exchange
 	store Store
 
+	started *exchange.Exchange // e as it was when it was sent
+
 	piece   []byte // of the response body, not yet submitted
 	seq     int
 	flushed time.Time
-	intent  chan struct{} // closed when the intent is submitted
-	size    int64         // of the response body so far
+	timer   *time.Timer // submits the intent, if nothing did before
+	intent  sync.Once
+	size    int64 // of the response body so far
 	salt    [16]byte
 	sum     hash.Hash // of the salt and the response body, where only that is kept
 	request string    // salted hash of the request body, likewise
 }
 
-// begin submits the intent.
-func (g *Gateway) begin(e *exchange.Exchange, store Store) *recording {
-	r := &recording{g: g, e: e, store: store, flushed: time.Now()}
-	kept := *e
-	if store != StoreFull {
-		kept.RequestBody = nil
-	}
+// begin has the intent recorded: at once where the key's money is counted, since
+// what a crash forgets could be spent again; else within a moment, together with
+// what has come by then.
+func (g *Gateway) begin(e *exchange.Exchange, store Store, atOnce bool) *recording {
+	started := *e
+	r := &recording{g: g, e: e, store: store, started: &started, flushed: time.Now()}
 	if store == StoreHashed {
 		rand.Read(r.salt[:]) // never fails
 		r.sum = sha256.New()
@@ -75,17 +78,28 @@ func (g *Gateway) begin(e *exchange.Exchange, store Store) *recording {
 		h.Write(e.RequestBody)
 		r.request = hex.EncodeToString(h.Sum(nil))
 	}
-	r.intent = make(chan struct{})
-	go func() { // the upstream is asked meanwhile
-		defer close(r.intent)
+	if atOnce {
+		r.submitIntent()
+		return r
+	}
+	r.timer = time.AfterFunc(gather, r.submitIntent)
+	return r
+}
+
+// submitIntent submits the intent, once.
+func (r *recording) submitIntent() {
+	r.intent.Do(func() {
+		kept := *r.started
+		if r.store != StoreFull {
+			kept.RequestBody = nil
+		}
 		rec, err := ledger.NewIntent(&kept)
 		if err != nil {
-			g.fail(err)
+			r.g.fail(err)
 			return
 		}
-		g.ledger.Submit(g.fail, rec)
-	}()
-	return r
+		r.g.ledger.Submit(r.g.fail, rec)
+	})
 }
 
 // add records the next bytes of the response body. It waits while too much is not
@@ -115,7 +129,7 @@ func (r *recording) flush() {
 	if !ok {
 		return
 	}
-	<-r.intent
+	r.submitIntent()
 	n := int64(len(rec.Body))
 	// It comes to its end: what is submitted becomes durable, or fails.
 	if r.g.pending.Acquire(context.Background(), n) == nil {
@@ -163,7 +177,10 @@ func (r *recording) end() error {
 		r.g.fail(err)
 		return err
 	}
-	<-r.intent
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	r.submitIntent()
 	done := make(chan error, 1)
 	r.g.ledger.Submit(func(err error) { done <- err }, append(recs, rec)...)
 	err = <-done

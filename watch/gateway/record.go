@@ -86,20 +86,24 @@ func (g *Gateway) begin(e *exchange.Exchange, store Store, atOnce bool) *recordi
 	return r
 }
 
-// submitIntent submits the intent, once.
+// submitIntent submits the intent, unless it is.
 func (r *recording) submitIntent() {
 	r.intent.Do(func() {
-		kept := *r.started
-		if r.store != StoreFull {
-			kept.RequestBody = nil
+		if rec, err := r.intentRecord(); err == nil {
+			r.g.ledger.Submit(r.g.fail, rec)
 		}
-		rec, err := ledger.NewIntent(&kept)
-		if err != nil {
-			r.g.fail(err)
-			return
-		}
-		r.g.ledger.Submit(r.g.fail, rec)
 	})
+}
+
+// intentRecord makes the intent. That it cannot be made fails the gateway.
+func (r *recording) intentRecord() (ledger.Record, error) {
+	kept := *r.started
+	if r.store != StoreFull {
+		kept.RequestBody = nil
+	}
+	rec, err := ledger.NewIntent(&kept)
+	r.g.fail(err)
+	return rec, err
 }
 
 // add records the next bytes of the response body. It waits while too much is not
@@ -154,7 +158,15 @@ func (r *recording) next() (ledger.Record, bool) {
 // end submits what is left with the end and returns when all of the exchange is
 // durable.
 func (r *recording) end() error {
-	recs := make([]ledger.Record, 0, 2)
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	recs := make([]ledger.Record, 0, 3)
+	r.intent.Do(func() { // all of a short exchange is one write
+		if rec, err := r.intentRecord(); err == nil {
+			recs = append(recs, rec)
+		}
+	})
 	if rec, ok := r.next(); ok {
 		recs = append(recs, rec)
 	}
@@ -177,10 +189,6 @@ func (r *recording) end() error {
 		r.g.fail(err)
 		return err
 	}
-	if r.timer != nil {
-		r.timer.Stop()
-	}
-	r.submitIntent()
 	done := make(chan error, 1)
 	r.g.ledger.Submit(func(err error) { done <- err }, append(recs, rec)...)
 	err = <-done

@@ -236,8 +236,10 @@ func TestUpstreamsThatMisbehave(t *testing.T) {
 		"an error event": {func(w http.ResponseWriter, _ *http.Request) {
 			sse(w)(chunkText + "data: {\"error\":{\"message\":\"overloaded\"}}\n\n")
 		}, streamed(true), 200, chunkText + "data: {\"error\":{\"message\":\"overloaded\"}}\n\n", true, exchange.ClassServer},
-		"a refusal":  {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"error":{"message":"no"}}`, 400) }, chatBody, 400, "{\"error\":{\"message\":\"no\"}}\n", true, exchange.ClassInvalid},
-		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect) }, chatBody, http.StatusTemporaryRedirect, "", true, exchange.ClassInvalid},
+		"a refusal": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"error":{"message":"no"}}`, 400) }, chatBody, 400, "{\"error\":{\"message\":\"no\"}}\n", true, exchange.ClassInvalid},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect)
+		}, chatBody, http.StatusTemporaryRedirect, "", true, exchange.ClassInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rigOptions{yaml: "limits: {first_byte: 200ms, stall: 200ms}\n"}, c.upstream)

@@ -95,7 +95,7 @@ func WriteJSONL(ctx context.Context, w io.Writer, r Reader, f Filter) (int, erro
 	n := 0
 	out := bufio.NewWriter(w)
 	known := lineFields
-	err := joined(ctx, r, true, func(o *opened) error {
+	err := joined(ctx, r, wantBodies, func(o *opened) error {
 		if !f.Match(o.exchange) {
 			return nil
 		}
@@ -135,7 +135,7 @@ func WriteExchange(ctx context.Context, w io.Writer, r Reader, id exchange.ID) (
 		}
 		return nil
 	}
-	err := joined(ctx, Watch(r, see), true, func(o *opened) error {
+	err := joined(ctx, Watch(r, see), wantBodies, func(o *opened) error {
 		if o.exchange.ID == id {
 			found = o
 		}
@@ -225,7 +225,7 @@ func WriteParquet(ctx context.Context, w io.Writer, r Reader, f Filter) (int, er
 		parquet.CreatedBy("retort", "1", ""),
 		parquet.SkipPageBounds("request_body"), parquet.SkipPageBounds("response_body"))
 	n, size := 0, 0
-	err := joined(ctx, r, true, func(o *opened) error {
+	err := joined(ctx, r, wantBodies, func(o *opened) error {
 		if !f.Match(o.exchange) {
 			return nil
 		}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"slices"
 
+	"retort/anthropic"
 	"retort/exchange"
+	"retort/openai"
 )
 
 // Exchanges reads r's records together into exchanges and calls fn for each:
@@ -20,14 +22,28 @@ import (
 // end is delivered nevertheless, since it was paid for. Memory is bounded by
 // the exchanges that are open at one time. The exchange belongs to fn.
 func Exchanges(ctx context.Context, r Reader, fn func(*exchange.Exchange) error) error {
-	return joined(ctx, r, true, func(o *opened) error { return fn(o.exchange) })
+	return joined(ctx, r, wantBodies, func(o *opened) error { return fn(o.exchange) })
 }
 
 // Answers is Exchanges without the response bodies, which are most of a ledger's
 // bytes: what was parsed of them is in the answer.
 func Answers(ctx context.Context, r Reader, fn func(*exchange.Exchange) error) error {
-	return joined(ctx, r, false, func(o *opened) error { return fn(o.exchange) })
+	return joined(ctx, r, wantAnswers, func(o *opened) error { return fn(o.exchange) })
 }
+
+// Costs is Answers without the answers: who asked what, when, and what it cost.
+func Costs(ctx context.Context, r Reader, fn func(*exchange.Exchange) error) error {
+	return joined(ctx, r, wantCosts, func(o *opened) error { return fn(o.exchange) })
+}
+
+// wanted is how much of an exchange is read.
+type wanted int
+
+const (
+	wantCosts wanted = iota
+	wantAnswers
+	wantBodies
+)
 
 // opened is an exchange of which not all records have been read.
 type opened struct {
@@ -35,7 +51,7 @@ type opened struct {
 	fragments []fragment
 	order     int  // of its first record
 	erased    bool // one of its bodies was erased
-	bodies    bool // the response body is wanted
+	want      wanted
 	extra     map[string]json.RawMessage
 }
 
@@ -45,7 +61,7 @@ type fragment struct {
 }
 
 // joined is Exchanges, with the fields that the heads do not know, or Answers.
-func joined(ctx context.Context, r Reader, bodies bool, fn func(*opened) error) error {
+func joined(ctx context.Context, r Reader, want wanted, fn func(*opened) error) error {
 	pending := make(map[exchange.ID]*opened)
 	order := 0
 	err := r.Scan(ctx, func(rec Record) error {
@@ -56,7 +72,7 @@ func joined(ctx context.Context, r Reader, bodies bool, fn func(*opened) error) 
 		}
 		o := pending[rec.Exchange]
 		if o == nil {
-			o = &opened{exchange: &exchange.Exchange{ID: rec.Exchange}, order: order, bodies: bodies}
+			o = &opened{exchange: &exchange.Exchange{ID: rec.Exchange}, order: order, want: want}
 			order++
 			pending[rec.Exchange] = o
 		}
@@ -101,7 +117,8 @@ func (o *opened) add(rec Record) error {
 		o.intent(head)
 		o.exchange.RequestBody = slices.Clone(rec.Body)
 	case KindFragment:
-		if !o.bodies {
+		// What a gateway recorded is read for its answer when it has ended.
+		if o.want == wantCosts || o.want == wantAnswers && o.exchange.Origin != exchange.OriginServed {
 			return nil
 		}
 		var head Fragment
@@ -115,8 +132,33 @@ func (o *opened) add(rec Record) error {
 			return err
 		}
 		o.end(head)
+		if head.Unread != "" && o.want != wantCosts {
+			readAnswer(o.exchange, head.Unread)
+		}
+		if o.want != wantBodies {
+			o.exchange.ResponseBody = nil
+		}
 	}
 	return nil
+}
+
+// readAnswer reads the answer out of the body, as far as it can be read: what
+// broke it off is in the exchange already.
+func readAnswer(e *exchange.Exchange, wire string) {
+	media := e.ResponseHeader["content-type"]
+	var a exchange.Answer
+	switch wire {
+	case WireChat, WireCompletions:
+		a, _, _, _ = openai.Parse(media, e.ResponseBody)
+	case WireResponses:
+		a, _, _, _ = openai.ParseResponses(media, e.ResponseBody)
+	case WireMessages:
+		a, _, _, _ = anthropic.Parse(media, e.ResponseBody)
+	default:
+		return // such as embeddings, which hold no answer
+	}
+	a.FinishReason = cmp.Or(a.FinishReason, e.Answer.FinishReason)
+	e.Answer = a
 }
 
 func (o *opened) intent(h Intent) {
@@ -144,7 +186,7 @@ func (o *opened) end(h End) {
 		FirstByte: h.Times.FirstByte,
 		LastByte:  h.Times.LastByte,
 	}
-	if h.ResponseBytes > 0 && o.bodies && !o.erased && h.ResponseBytes != int64(len(e.ResponseBody)) {
+	if h.ResponseBytes > 0 && o.want == wantBodies && !o.erased && h.ResponseBytes != int64(len(e.ResponseBody)) {
 		if e.ErrorText != "" {
 			e.ErrorText += "; "
 		}

@@ -120,9 +120,21 @@ type End struct {
 	Price          string              `json:"price,omitempty"`
 	Times          exchange.Times      `json:"times,omitzero"`
 
+	// Unread names the wire as which the response body can be read for the answer,
+	// where who wrote the record left that to its readers; Exchanges and Answers do.
+	Unread string `json:"unread,omitempty"`
+
 	// Extra holds the fields that this version does not know.
 	Extra map[string]json.RawMessage `json:"-"`
 }
+
+// The wires that a body can be read as.
+const (
+	WireChat        = "chat"
+	WireCompletions = "completions"
+	WireResponses   = "responses"
+	WireMessages    = "messages"
+)
 
 // Fragment is the head of a fragment record.
 type Fragment struct {

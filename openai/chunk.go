@@ -35,7 +35,7 @@ type plainDelta struct {
 	ToolCalls        jsontext.Value `json:"tool_calls"`
 }
 
-// readPlain reads a chunk that adds text and nothing else, in one pass: streams
+// readPlain reads a chunk that adds text, tells the usage and nothing else, in one pass: streams
 // consist of them, and a gateway reads them all. It reports whether the chunk was
 // one; every other form, valid or not, is for the types that know them all.
 func readPlain(data []byte, c *ChatChunk) bool {
@@ -44,8 +44,14 @@ func readPlain(data []byte, c *ChatChunk) bool {
 	}
 	var p plainChunk
 	// It refuses what Check refuses: repeated names, and what is not UTF-8.
-	if jsonv2.Unmarshal(data, &p) != nil || given(p.Usage) || given(p.Error) {
+	if jsonv2.Unmarshal(data, &p) != nil || given(p.Error) {
 		return false
+	}
+	if given(p.Usage) {
+		c.Usage = new(Usage)
+		if json.Unmarshal(p.Usage, c.Usage) != nil {
+			return false
+		}
 	}
 	for i := range p.Choices {
 		from := &p.Choices[i]

@@ -12,7 +12,7 @@ import (
 // that know every form: what it reads, it reads alike.
 func TestPlainChunksAreReadAsAllOthersAre(t *testing.T) {
 	text := rapid.Custom(func(t *rapid.T) any {
-		return rapid.SampledFrom([]any{nil, "", "a", "<think>b", "é\n\"", 3, []any{}, map[string]any{"a": 1}}).Draw(t, "text")
+		return rapid.SampledFrom([]any{nil, "", "a", "<think>b", "é\n\"", 3, []any{}, map[string]any{"a": 1}, map[string]any{"prompt_tokens": 1, "completion_tokens": 2}}).Draw(t, "text")
 	})
 	read := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -43,16 +43,16 @@ func TestPlainChunksAreReadAsAllOthersAre(t *testing.T) {
 		a, b := NewStream(), NewStream()
 		a.chunk(&plain)
 		b.chunk(&full)
-		answerA, _, metaA := a.Result()
-		answerB, _, metaB := b.Result()
-		if diff := cmp.Diff(answerB, answerA) + cmp.Diff(metaB, metaA); diff != "" {
+		answerA, usageA, metaA := a.Result()
+		answerB, usageB, metaB := b.Result()
+		if diff := cmp.Diff(answerB, answerA) + cmp.Diff(usageB, usageA) + cmp.Diff(metaB, metaA); diff != "" {
 			t.Fatalf("%s (-all forms +plain):\n%s", data, diff)
 		}
 	})
 	if read == 0 {
 		t.Error("no chunk was plain")
 	}
-	for _, bad := range []string{`{"id":"a","id":"b"}`, "{\"id\":\"\xff\"}", `{"id":"a"} x`, `{"usage":{"prompt_tokens":1}}`, `{"error":"x"}`, `{"choices":[{"delta":{"tool_calls":[]}}]}`, `{"choices":3}`} {
+	for _, bad := range []string{`{"id":"a","id":"b"}`, "{\"id\":\"\xff\"}", `{"id":"a"} x`, `{"error":"x"}`, `{"choices":[{"delta":{"tool_calls":[]}}]}`, `{"choices":3}`} {
 		if readPlain([]byte(bad), new(ChatChunk)) {
 			t.Errorf("%s was read as a plain chunk", bad)
 		}

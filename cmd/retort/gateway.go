@@ -65,7 +65,7 @@ func (a *app) gateway(ctx context.Context, file string) (err error) {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store, err := segment.Open(ws.Path("ledger"), segment.Option{OnDamage: func(d segment.Damage) {
+	store, err := segment.Open(ws.Path("ledger"), segment.Option{Raw: true, OnDamage: func(d segment.Damage) {
 		log.Warn("the ledger is damaged; see `retort ledger verify`", "place", d.String())
 	}})
 	if err != nil {

@@ -396,7 +396,7 @@ func readHostile(b []byte) (total int, err error) {
 func TestAHostileLengthAllocatesNothing(t *testing.T) {
 	// A frame whose compressed body claims to be 2⁴⁰ bytes long.
 	e := entry{rec: ledger.Record{Kind: "test"}, bodyLen: 1 << 40}
-	f := appendRecord(nil, &e)
+	f := appendRecord(nil, &e, false)
 	f[1] |= flagBodyZstd
 	f = appendPlace(f, 1, 0, hash{})
 	allocated := testing.AllocsPerRun(10, func() {

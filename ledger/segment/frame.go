@@ -171,8 +171,8 @@ var (
 )
 
 // compress returns what is to be stored for b, and whether it is compressed.
-func compress(b []byte) ([]byte, bool) {
-	if len(b) < compressFrom {
+func compress(b []byte, raw bool) ([]byte, bool) {
+	if raw || len(b) < compressFrom {
 		return b, false
 	}
 	z := encoder.EncodeAll(b, make([]byte, 0, len(b)/2))
@@ -189,14 +189,14 @@ func compress(b []byte) ([]byte, bool) {
 //	head length uvarint, stored length uvarint, bytes |
 //	body length uvarint, and if it is not 0: salt 16B, stored length uvarint, bytes |
 //	number 8B | synced 8B | hash 32B
-func appendRecord(b []byte, e *entry) []byte {
+func appendRecord(b []byte, e *entry, raw bool) []byte {
 	start := len(b)
 	b = append(b, frameRecord, 0)
 	b = binary.AppendUvarint(b, uint64(len(e.rec.Kind)))
 	b = append(b, e.rec.Kind...)
 	b = append(b, e.rec.Exchange[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.rec.Time))
-	stored, z := compress(e.rec.Head)
+	stored, z := compress(e.rec.Head, raw)
 	if z {
 		b[start+1] |= flagHeadZstd
 	}
@@ -207,7 +207,7 @@ func appendRecord(b []byte, e *entry) []byte {
 	if e.bodyLen == 0 {
 		return b
 	}
-	if stored, z = compress(e.rec.Body); z {
+	if stored, z = compress(e.rec.Body, raw); z {
 		b[start+1] |= flagBodyZstd
 	}
 	b = append(b, e.salt[:]...)

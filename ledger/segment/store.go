@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type Option struct {
 	FS           vfs.FS        // default: the operating system's
 	SegmentBytes int64         // a segment that has reached it is finished; default 64 MiB
 	Poll         time.Duration // how often Tail looks for what other processes wrote; default 100 ms
+	Raw          bool          // records lie uncompressed in the log until it is sealed: for who appends much and must not wait for the processor
 	OnDamage     func(Damage)  // told of every damage that a Scan or Tail meets; default: they return a *DamageError
 }
 
@@ -103,7 +105,7 @@ type request struct {
 
 // frame is a record that is encoded but for its place in the chain.
 type frame struct {
-	bytes   []byte
+	buf     *[]byte
 	content hash
 }
 
@@ -214,7 +216,7 @@ func (s *Store) Append(ctx context.Context, recs ...ledger.Record) error {
 func (s *Store) Submit(done func(error), recs ...ledger.Record) {
 	req := &request{frames: make([]frame, len(recs)), done: done}
 	for i := range recs {
-		f, err := encode(recs[i])
+		f, err := encode(&recs[i], s.opt.Raw)
 		if err != nil {
 			done(fmt.Errorf("append to the ledger: %w", err))
 			return
@@ -226,19 +228,34 @@ func (s *Store) Submit(done func(error), recs ...ledger.Record) {
 	}
 }
 
-func encode(rec ledger.Record) (frame, error) {
-	if err := check(&rec); err != nil {
+func encode(rec *ledger.Record, raw bool) (frame, error) {
+	if err := check(rec); err != nil {
 		return frame{}, err
 	}
-	e := entry{rec: rec, bodyLen: uint64(len(rec.Body))}
+	e := entry{rec: *rec, bodyLen: uint64(len(rec.Body))}
 	if len(rec.Body) > 0 {
 		rand.Read(e.salt[:]) // never fails
 		e.commitment = commit(e.salt, rec.Body)
 	}
-	return frame{
-		bytes:   appendRecord(make([]byte, 0, 256+len(rec.Head)+len(rec.Body)), &e),
-		content: e.content(),
-	}, nil
+	f := frame{buf: frameBuffers.Get().(*[]byte), content: e.content()}
+	*f.buf = appendRecord(slices.Grow((*f.buf)[:0], 256+len(rec.Head)+len(rec.Body)), &e, raw)
+	return f, nil
+}
+
+// frameBuffers are the buffers of frames that have been written.
+var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooled is how long a buffer may be to be used again.
+const maxPooled = 64 << 10
+
+// release gives the buffers of a request back.
+func (r *request) release() {
+	for _, f := range r.frames {
+		if cap(*f.buf) <= maxPooled {
+			frameBuffers.Put(f.buf)
+		}
+	}
+	r.frames = nil
 }
 
 func (s *Store) enqueue(req *request) error {

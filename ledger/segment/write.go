@@ -53,6 +53,7 @@ func (s *Store) serve() {
 		err = s.fail(s.commit(batch))
 	}
 	for _, req := range batch {
+		req.release()
 		req.done(err)
 	}
 }
@@ -94,7 +95,7 @@ func (s *Store) commit(batch []*request) error {
 			w := s.active
 			w.count++
 			s.last = link(s.last, w.count, f.content)
-			if err := w.write(appendPlace(f.bytes, w.count, uint64(w.synced), s.last)); err != nil {
+			if err := w.write(appendPlace(*f.buf, w.count, uint64(w.synced), s.last)); err != nil {
 				return err
 			}
 		}

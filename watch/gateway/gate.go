@@ -13,7 +13,7 @@ const (
 	// maxHeld is how much of a stream's last event is held back before it has come
 	// to its end: of a longer one the beginning is let through.
 	maxHeld = 256 << 10
-	// maxView is how much of an answer is kept for its parsed view.
+	// maxView is how long an event or a body may be for it to be read.
 	maxView = 4 << 20
 )
 
@@ -29,24 +29,23 @@ const (
 type gate struct {
 	ends  []string
 	strip bool
-	view  view
+	view  *view
 
 	buf   []byte // what has come and was not let through
 	out   int    // bytes at the beginning of buf that the last push let through
 	scan  int    // bytes of buf that have been looked at
 	line  int    // where the line begins that scan is in
 	event int    // where its event begins; negative if that was let through
-	fed   int    // bytes of buf that the view has read
-	seen  int    // bytes that the view has read in all
-	piece int    // of which so many of the event under way
+	fed   int    // bytes of buf that were given to the view, or are in part
+	part  []byte // the beginning of an event, for the view
+	long  bool   // the event under way is too long for it
 	last  int    // where what is held begins, once the last event has begun
 	over  bool   // the last event has ended
 	held  bool   // the last event has begun
 	cr    bool   // the byte before scan is a CR that ended a line
 	drop  bool   // what belongs to the line ending that cr is of an event that was taken out
-	cut   bool   // the view has not all of the answer
 	err   error  // the error that the upstream told, or else the last event that could not be read
-	fresh func() view
+	fresh func() *view
 }
 
 func newGate(w *modelWire, strip bool) *gate {
@@ -83,7 +82,7 @@ func (g *gate) push(p []byte) []byte {
 		g.scan = end + 1
 		g.endLine(end)
 	}
-	g.feed(len(g.buf))
+	g.feed(len(g.buf), false)
 	g.out = g.safe()
 	return g.buf[:g.out]
 }
@@ -106,25 +105,19 @@ func (g *gate) endLine(end int) {
 	}
 	// A blank line: the event has ended.
 	if g.strip && g.event >= 0 && !g.held && usageOnly(g.buf[g.event:end]) {
-		g.feed(g.scan)
+		g.feed(g.scan, true)
 		g.buf = append(g.buf[:g.event], g.buf[g.scan:]...)
 		g.scan, g.fed, g.drop = g.event, g.event, g.cr
 		g.line = g.event
 		return
 	}
-	g.feed(g.scan)
+	g.feed(g.scan, true)
 	if !g.held && g.view.Finished() {
 		g.held, g.last = true, end
 	}
 	g.over = g.over || g.held
-	g.event, g.line, g.piece = g.scan, g.scan, 0
-	if g.seen > maxView && !g.held { // what comes still tells the usage
-		g.renew()
-	}
+	g.event, g.line = g.scan, g.scan
 }
-
-// renew has what comes read without what came.
-func (g *gate) renew() { g.view, g.seen, g.cut = g.fresh(), 0, true }
 
 // ending notes whether the last event begins with a line.
 func (g *gate) ending(line []byte) {
@@ -139,27 +132,46 @@ func (g *gate) ending(line []byte) {
 	}
 }
 
-// feed lets the view read up to an offset of buf. An event that it cannot read, or
-// that is too long, costs the view of the answer and not the usage that is told
-// behind it.
-func (g *gate) feed(to int) {
-	part := g.buf[min(g.fed, to):to]
+// feed gives the view what has come up to an offset of buf, whole events at a
+// time; ended says whether one ends there. An event that it cannot read, or that
+// is too long, costs what that event told and not the usage that is told behind it.
+func (g *gate) feed(to int, ended bool) {
+	event := g.buf[min(g.fed, to):to]
 	g.fed = max(to, g.fed)
-	g.seen += len(part)
-	g.piece += len(part)
-	if len(part) == 0 || g.piece-len(part) > maxView {
+	if len(g.part) > 0 || !ended {
+		if g.long = g.long || len(g.part)+len(event) > maxView; !g.long {
+			g.part = append(g.part, event...)
+		}
+		if !ended {
+			return
+		}
+		event, g.part = g.part, g.part[:0]
+	}
+	var err error
+	if g.long {
+		err = fmt.Errorf("an event has more than %d bytes", maxView)
+	} else {
+		err = g.view.event(event)
+	}
+	g.long = false
+	if err == nil {
 		return
 	}
-	err := g.view.Feed(part)
-	if err == nil && g.piece > maxView {
-		err = fmt.Errorf("an event has more than %d bytes", maxView)
+	if !refusal(g.err) {
+		g.err = err
 	}
-	if err != nil {
-		if !refusal(g.err) {
-			g.err = err
-		}
-		g.renew()
+	produced := g.view.produced
+	g.view = g.fresh()
+	g.view.produced = produced
+}
+
+// end reads what is left of an event that did not end, and reports whether the
+// answer came to its end.
+func (g *gate) end() error {
+	if err := g.view.Feed(g.part); err != nil {
+		return err
 	}
+	return g.view.Flush()
 }
 
 // safe is up to where buf may be let through.

@@ -97,7 +97,7 @@ func New(ctx context.Context, opt Options) (*Gateway, error) {
 // restore reads what keys have used.
 func (g *Gateway) restore(ctx context.Context, history ledger.Reader) error {
 	if history != nil {
-		err := ledger.Answers(ctx, history, func(e *exchange.Exchange) error {
+		err := ledger.Costs(ctx, history, func(e *exchange.Exchange) error {
 			if e.Origin == exchange.OriginServed && e.KeyID != "" {
 				g.ring.note(e)
 			}

@@ -229,6 +229,15 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	send(chunkDone)
 }
 
+// reply is an upstream that answers everything with a body.
+func reply(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, body)
+	}
+}
+
 // sse begins a stream and returns what sends a piece of it.
 func sse(w http.ResponseWriter) func(string) {
 	w.Header().Set("Content-Type", "text/event-stream")

@@ -35,8 +35,9 @@ func (g *Gateway) serve(p *policy, rt *route, w http.ResponseWriter, r *http.Req
 		return
 	}
 	defer g.leave()
+	ctl := http.NewResponseController(w)
 	// What is set while an answer is sent is not for the connection's next one.
-	defer func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) }()
+	defer func() { _ = ctl.SetWriteDeadline(time.Time{}) }()
 	c, no := g.admit(p, rt, r)
 	if no != nil {
 		if no.status == http.StatusUnauthorized {
@@ -52,7 +53,7 @@ func (g *Gateway) serve(p *policy, rt *route, w http.ResponseWriter, r *http.Req
 		g.refuse(w, rt, refusedBody(err))
 		return
 	}
-	x := &passage{g: g, p: p, rt: rt, w: w, r: r, c: c, body: body, queued: time.Now()}
+	x := &passage{g: g, p: p, rt: rt, w: w, ctl: ctl, r: r, c: c, body: body, queued: time.Now()}
 	if rt.wire != nil {
 		if x.q, err = ask(rt.wire, body); err != nil {
 			g.refuse(w, rt, &refused{http.StatusBadRequest, "invalid_request", err.Error(), 0})
@@ -125,19 +126,23 @@ type passage struct {
 	p      *policy
 	rt     *route
 	w      http.ResponseWriter
+	ctl    *http.ResponseController // of w
 	r      *http.Request
 	c      *caller
 	q      *question // nil where the request is no exchange with a model
 	body   []byte    // as the upstream gets it
 	queued time.Time
 
-	lease  *lease
-	e      *exchange.Exchange // of the attempt under way
-	rec    *recording         // nil where nothing but the access is recorded
-	begun  bool               // the client has been sent the status
-	got    int64              // bytes of the response's body
-	cancel context.CancelCauseFunc
-	ctx    context.Context
+	lease    *lease
+	e        *exchange.Exchange // of the attempt under way
+	rec      *recording         // nil where nothing but the access is recorded
+	begun    bool               // the client has been sent the status
+	got      int64              // bytes of the response's body
+	deadline time.Time          // when the deadline of writes was last set
+	bufs     [2]*[32 << 10]byte
+	unread   string // the wire as which the body can be read; "" if as none
+	cancel   context.CancelCauseFunc
+	ctx      context.Context
 }
 
 func (x *passage) run() {
@@ -249,7 +254,7 @@ func (x *passage) failed(resp *http.Response, err error) error {
 	if x.rec == nil {
 		return nil
 	}
-	return x.rec.end()
+	return x.rec.end("")
 }
 
 // conclude makes of what came back the exchange's usage, class and cost.
@@ -258,7 +263,7 @@ func (x *passage) conclude(what reading, cause error) {
 	if e.Times.LastByte == 0 {
 		e.Times.LastByte = time.Now().UnixNano()
 	}
-	e.Answer, e.Usage, e.ModelAnswered, e.Fingerprint = what.answer, what.usage, what.model, what.fingerprint
+	e.Answer.FinishReason, e.Usage, e.ModelAnswered, e.Fingerprint = what.finish, what.usage, what.model, what.fingerprint
 	if e.Usage.Source == "" {
 		e.Usage.Source = exchange.UsageMissing
 	}
@@ -277,7 +282,7 @@ func (x *passage) conclude(what reading, cause error) {
 	}
 	switch {
 	case e.Usage.Source == exchange.UsageReported:
-	case !ok, refusal(what.err) && x.e.Answer.Content == "" && x.e.Answer.Reasoning == "" && len(x.e.Answer.ToolCalls) == 0:
+	case !ok, refusal(what.err) && what.produced == 0:
 		return // it did nothing
 	default:
 		e.Usage = x.estimate(&what)
@@ -296,14 +301,7 @@ func (x *passage) estimate(what *reading) exchange.Usage {
 	if !x.q.generates {
 		return u
 	}
-	a := &what.answer
-	n := len(a.Content)
-	for _, call := range a.ToolCalls {
-		n += len(call.Name) + len(call.Arguments)
-	}
-	u.Reasoning = int64(len(a.Reasoning)+3) / 4
-	u.Output = u.Reasoning + int64(n+3)/4
-	if n == 0 && u.Reasoning == 0 { // nothing could be read of it
+	if u.Output = (what.produced + 3) / 4; u.Output == 0 { // nothing could be read of it
 		u.Output = (x.got + 3) / 4
 	}
 	return u
@@ -318,7 +316,7 @@ func (x *passage) finish() error {
 		return nil
 	}
 	began := time.Now()
-	err := x.rec.end()
+	err := x.rec.end(x.unread)
 	x.g.metrics.durable.Observe(time.Since(began).Seconds())
 	x.g.metrics.ended(x.rt, e)
 	return err
@@ -349,7 +347,7 @@ func (x *passage) unrecorded() {
 	if x.q != nil && x.q.stream {
 		// What follows aborts the connection in any case.
 		_, _ = x.w.Write(x.rt.wire.event(message))
-		_ = http.NewResponseController(x.w).Flush()
+		_ = x.ctl.Flush()
 	}
 	panic(http.ErrAbortHandler) // net/http's way to cut a connection
 }

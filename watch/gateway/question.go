@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"retort/internal/wire"
 )
@@ -32,72 +36,80 @@ var references = [][]byte{
 	[]byte(`"previous_response_id"`), []byte(`"conversation"`), []byte(`"prompt_id"`), []byte(`"source"`), []byte(`"container"`),
 }
 
+// asked is what is read of a request: one pass, since each client waits for it.
+type asked struct {
+	Model               *string        `json:"model"`
+	Stream              *bool          `json:"stream"`
+	StreamOptions       jsontext.Value `json:"stream_options"`
+	MaxTokens           *int64         `json:"max_tokens"`
+	MaxCompletionTokens *int64         `json:"max_completion_tokens"`
+	MaxOutputTokens     *int64         `json:"max_output_tokens"`
+	N                   *int64         `json:"n"`
+	BestOf              *int64         `json:"best_of"`
+	Prompt              jsontext.Value `json:"prompt"`
+}
+
 // ask reads a request's body. Its error is what the client should be told.
 func ask(w *modelWire, body []byte) (*question, error) {
-	if err := wire.Check(body); err != nil {
-		return nil, fmt.Errorf("the request body is not valid: %w", err)
-	}
-	var f wire.Fields
-	if err := json.Unmarshal(body, &f); err != nil || f == nil {
-		return nil, errors.New("the request body is not a JSON object")
-	}
-	q := &question{body: body, upstream: body, answers: 1, generates: w.name != wireEmbeddings.name}
-	for _, field := range []struct {
-		name string
-		into any
-	}{{"model", &q.model}, {"stream", &q.stream}} {
-		if raw, ok := f[field.name]; ok && json.Unmarshal(raw, field.into) != nil {
-			return nil, fmt.Errorf("%s is not what it has to be", field.name)
+	// What servers could read in different ways, such as repeated names, is refused
+	// here as wire.Check does.
+	if bytes.Count(body, []byte{'['})+bytes.Count(body, []byte{'{'}) > wire.MaxDepth {
+		if err := wire.Check(body); err != nil {
+			return nil, fmt.Errorf("the request body is not valid: %w", err)
 		}
 	}
-	if q.model == "" {
+	var f asked
+	if err := jsonv2.Unmarshal(body, &f); err != nil {
+		var wrong *jsonv2.SemanticError
+		if !errors.As(err, &wrong) {
+			return nil, fmt.Errorf("the request body is not valid: %w", err)
+		}
+		if wrong.JSONPointer == "" {
+			return nil, errors.New("the request body is not a JSON object")
+		}
+		return nil, fmt.Errorf("%s is not what it has to be", strings.ReplaceAll(string(wrong.JSONPointer[1:]), "/", "."))
+	}
+	if f.Model == nil || *f.Model == "" {
 		return nil, errors.New("you must provide a model parameter")
 	}
+	q := &question{body: body, upstream: body, model: *f.Model, stream: f.Stream != nil && *f.Stream, answers: 1, generates: w.name != wireEmbeddings.name}
 	if q.stream && w.stream == nil {
 		return nil, fmt.Errorf("the %s wire does not stream", w.name)
 	}
-	for _, name := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens"} {
-		n, err := count(f, name)
-		if err != nil {
-			return nil, err
+	for _, c := range []struct {
+		name string
+		n    *int64
+		into *int64
+	}{
+		{"max_tokens", f.MaxTokens, &q.maxTokens}, {"max_completion_tokens", f.MaxCompletionTokens, &q.maxTokens},
+		{"max_output_tokens", f.MaxOutputTokens, &q.maxTokens}, {"n", f.N, &q.answers}, {"best_of", f.BestOf, &q.answers},
+	} {
+		if c.n == nil {
+			continue
 		}
-		q.maxTokens = max(q.maxTokens, n)
-	}
-	for _, name := range []string{"n", "best_of"} {
-		n, err := count(f, name)
-		if err != nil {
-			return nil, err
+		if *c.n < 0 || *c.n > 1<<32 {
+			return nil, fmt.Errorf("%s is not a number that it can be", c.name)
 		}
-		q.answers = max(q.answers, n)
+		*c.into = max(*c.into, *c.n)
 	}
-	q.answers *= prompts(w, f)
+	if w.name == wireCompletions.name {
+		q.answers *= prompts(f.Prompt)
+	}
 	for _, name := range references {
 		q.refers = q.refers || bytes.Contains(body, name)
 	}
 	if w.inject && q.stream {
-		if err := q.injectUsage(f); err != nil {
+		if err := q.injectUsage(f.StreamOptions); err != nil {
 			return nil, err
 		}
 	}
 	return q, nil
 }
 
-// count reads a field that is a number of tokens or answers, 0 if it is absent.
-func count(f wire.Fields, name string) (int64, error) {
-	var n *int64
-	if raw, ok := f[name]; ok && json.Unmarshal(raw, &n) != nil || n != nil && (*n < 0 || *n > 1<<32) {
-		return 0, fmt.Errorf("%s is not a number that it can be", name)
-	}
-	if n == nil {
-		return 0, nil
-	}
-	return *n, nil
-}
-
 // prompts is how many prompts a completions request has, each of which is answered.
-func prompts(w *modelWire, f wire.Fields) int64 {
+func prompts(prompt jsontext.Value) int64 {
 	var list []json.RawMessage
-	if w.name != wireCompletions.name || json.Unmarshal(f["prompt"], &list) != nil || len(list) == 0 {
+	if prompt.Kind() != '[' || json.Unmarshal(prompt, &list) != nil || len(list) == 0 {
 		return 1
 	}
 	if first := list[0][0]; first != '"' && first != '[' {
@@ -107,11 +119,10 @@ func prompts(w *modelWire, f wire.Fields) int64 {
 }
 
 // injectUsage asks for a stream's usage where the client did not.
-func (q *question) injectUsage(f wire.Fields) error {
+func (q *question) injectUsage(had jsontext.Value) error {
 	options := make(wire.Fields)
-	had, err := f.Take("stream_options", &options)
-	if err != nil {
-		return err
+	if len(had) > 0 && json.Unmarshal(had, &options) != nil {
+		return errors.New("stream_options is not an object")
 	}
 	var asked bool
 	if raw, ok := options["include_usage"]; ok && json.Unmarshal(raw, &asked) != nil {
@@ -121,16 +132,24 @@ func (q *question) injectUsage(f wire.Fields) error {
 		return nil
 	}
 	q.strip = true
-	if !had && bytes.IndexByte(q.body, '{') >= 0 && !bytes.Contains(q.body, []byte(`"stream_options"`)) { // the rest stays byte for byte
+	if len(had) == 0 { // the rest stays byte for byte
 		i := bytes.IndexByte(q.body, '{') + 1
 		q.upstream = bytes.Join([][]byte{q.body[:i], []byte(`"stream_options":{"include_usage":true},`), q.body[i:]}, nil)
 		return nil
 	}
+	var all wire.Fields
+	if err := json.Unmarshal(q.body, &all); err != nil {
+		return fmt.Errorf("the request body is not valid: %w", err)
+	}
+	if options == nil { // it was null
+		options = make(wire.Fields)
+	}
 	options["include_usage"] = json.RawMessage("true")
-	if err := f.Set("stream_options", options); err != nil {
+	if err := all.Set("stream_options", options); err != nil {
 		return err
 	}
-	q.upstream, err = wire.Encode(f)
+	var err error
+	q.upstream, err = wire.Encode(all)
 	return err
 }
 

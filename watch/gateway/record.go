@@ -43,6 +43,12 @@ func keep(h http.Header, allowed []string) map[string]string {
 	return kept
 }
 
+// pieces are slices in which bytes gather before they are recorded.
+var pieces = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooled is how long they may be to be kept.
+const maxPooled = 64 << 10
+
 // recording writes one exchange into the ledger while it happens. It is used by
 // one goroutine.
 type recording struct {
@@ -116,6 +122,9 @@ func (r *recording) add(p []byte) {
 	if r.store != StoreFull {
 		return
 	}
+	if r.piece == nil {
+		r.piece = *pieces.Get().(*[]byte)
+	}
 	for len(p) > 0 {
 		n := min(len(p), ledger.MaxFragment-len(r.piece))
 		r.piece = append(r.piece, p[:n]...)
@@ -156,8 +165,8 @@ func (r *recording) next() (ledger.Record, bool) {
 }
 
 // end submits what is left with the end and returns when all of the exchange is
-// durable.
-func (r *recording) end() error {
+// durable. Unread is the wire as which who wants the answer can read the body.
+func (r *recording) end(unread string) error {
 	if r.timer != nil {
 		r.timer.Stop()
 	}
@@ -172,9 +181,10 @@ func (r *recording) end() error {
 	}
 	head := ledger.EndOf(r.e)
 	head.ResponseBytes = r.size
-	if r.store != StoreFull {
+	if r.store == StoreFull {
+		head.Unread = unread
+	} else {
 		head.ResponseBytes = 0 // the ledger has none of them
-		head.Answer = exchange.Answer{FinishReason: r.e.Answer.FinishReason}
 		head.Extra = map[string]json.RawMessage{
 			"store": text(string(r.store)), "request_received": number(int64(len(r.e.RequestBody))), "response_received": number(r.size),
 		}
@@ -191,6 +201,10 @@ func (r *recording) end() error {
 	}
 	done := make(chan error, 1)
 	r.g.ledger.Submit(func(err error) { done <- err }, append(recs, rec)...)
+	if piece := r.piece[:0]; cap(piece) > 0 && cap(piece) <= maxPooled {
+		pieces.Put(&piece)
+	}
+	r.piece = nil
 	err = <-done
 	r.g.fail(err)
 	return err

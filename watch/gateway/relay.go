@@ -65,6 +65,7 @@ func (x *passage) stream(resp *http.Response) {
 		x.w.Header().Del("Content-Length")
 	}
 	x.status(resp)
+	defer x.giveBack()
 	cause := x.read(resp, func(p []byte) {
 		if p = gate.push(p); len(p) > 0 {
 			x.write(p)
@@ -75,16 +76,16 @@ func (x *passage) stream(resp *http.Response) {
 	if gate.over {
 		cause = nil // what ended a stream after its last event does not matter
 	}
-	what := gate.view.read()
-	what.err = gate.err
-	switch {
-	case gate.cut:
-		what.answer = exchange.Answer{FinishReason: what.answer.FinishReason}
-	case !whole:
-		what.usage = exchange.Usage{} // a running total need not be the total
-	case what.err == nil:
-		what.err = gate.view.Flush()
+	err := gate.err
+	if whole && err == nil {
+		err = gate.end()
 	}
+	what := gate.view.read()
+	what.err = err
+	if !whole {
+		what.usage = exchange.Usage{} // a running total need not be the total
+	}
+	x.unread = x.rt.wire.name
 	x.conclude(what, cause)
 	if x.finish() != nil {
 		x.unrecorded()
@@ -99,13 +100,17 @@ func (x *passage) stream(resp *http.Response) {
 // of a short one, waits.
 func (x *passage) whole(resp *http.Response, encoded bool) {
 	var last, body []byte
+	if n := resp.ContentLength; x.q != nil && n > 0 && n <= maxView {
+		body = make([]byte, 0, n)
+	}
+	defer x.giveBack() // last is in one of its buffers
 	cause := x.read(resp, func(p []byte) {
 		if len(last) > 0 {
 			x.status(resp)
 			x.write(last)
 			x.flush()
 		}
-		last = append(last[:0], p...)
+		last = p
 		if x.q != nil && len(body) < maxView {
 			body = append(body, p...)
 		}
@@ -113,6 +118,9 @@ func (x *passage) whole(resp *http.Response, encoded bool) {
 	var what reading
 	if x.q != nil && cause == nil && !encoded && resp.StatusCode/100 == 2 && int64(len(body)) == x.got {
 		what = x.rt.wire.whole(body)
+		if x.q.generates {
+			x.unread = x.rt.wire.name
+		}
 	}
 	x.conclude(what, cause)
 	if x.finish() != nil {
@@ -129,20 +137,35 @@ func (x *passage) whole(resp *http.Response, encoded bool) {
 	x.close(resp, cause == nil)
 }
 
+// giveBack returns the buffers that read has used.
+func (x *passage) giveBack() {
+	for i, buf := range x.bufs {
+		if buf != nil {
+			buffers.Put(buf)
+			x.bufs[i] = nil
+		}
+	}
+}
+
 // read passes the pieces of a body to each and to the recording until it ends, and
 // returns what ended it otherwise than the body's end. Once over says so, what
-// comes within a moment still counts.
+// comes within a moment still counts. A piece stays as it is until each has
+// returned from the next one.
 func (x *passage) read(resp *http.Response, each func([]byte), over func() bool) error {
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
 	stall := x.p.cfg.Limits.stall
 	timer := time.AfterFunc(stall, func() { x.cancel(errStall) })
 	defer func() { timer.Stop() }()
-	last := false
-	for {
+	reset, last := time.Now(), false
+	for i := 0; ; {
+		if x.bufs[i] == nil {
+			x.bufs[i] = buffers.Get().(*[32 << 10]byte)
+		}
+		buf := x.bufs[i]
 		n, err := resp.Body.Read(buf[:])
 		if n > 0 {
-			x.e.Times.LastByte = time.Now().UnixNano()
+			i = 1 - i
+			now := time.Now()
+			x.e.Times.LastByte = now.UnixNano()
 			x.got += int64(n)
 			if x.rec != nil {
 				x.rec.add(buf[:n])
@@ -157,8 +180,9 @@ func (x *passage) read(resp *http.Response, each func([]byte), over func() bool)
 				last = true
 				timer.Stop()
 				timer = time.AfterFunc(afterLast, func() { x.cancel(errOver) })
-			default:
+			case now.Sub(reset) > stall/16: // not for every piece
 				timer.Reset(stall)
+				reset = now
 			}
 		}
 		switch {
@@ -191,15 +215,18 @@ func (x *passage) write(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	// What it cannot set, such as for an answer to memory, it need not.
-	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.p.cfg.Limits.stall))
+	if stall, now := x.p.cfg.Limits.stall, time.Now(); now.Sub(x.deadline) > stall/16 { // not for every piece
+		// What it cannot set, such as for an answer to memory, it need not.
+		_ = x.ctl.SetWriteDeadline(now.Add(stall))
+		x.deadline = now
+	}
 	if _, err := x.w.Write(p); err != nil {
 		x.cancel(errClient)
 	}
 }
 
 func (x *passage) flush() {
-	if err := http.NewResponseController(x.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := x.ctl.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		x.cancel(errClient)
 	}
 }

@@ -25,7 +25,7 @@ type route struct {
 // modelWire is what the gateway must know of a way to ask a model.
 type modelWire struct {
 	name   string
-	stream func() view // reads server-sent events; nil where the wire does not stream
+	stream func() *view // reads server-sent events; nil where the wire does not stream
 	whole  func(body []byte) reading
 	ends   []string // how the lines begin with which a stream's last event begins
 	inject bool     // a stream tells its usage only when stream_options asks for it
@@ -35,7 +35,7 @@ type modelWire struct {
 
 var (
 	wireChat = &modelWire{
-		name: "chat", stream: func() view { return openaiView{openai.NewStream()} }, whole: readOpenAI(openai.ParseResponse),
+		name: "chat", stream: newOpenAIView, whole: readOpenAI(openai.ParseResponse),
 		ends: dataLines("[DONE]"), inject: true, fail: failOpenAI, event: eventOpenAI,
 	}
 	wireCompletions = &modelWire{
@@ -43,13 +43,13 @@ var (
 		ends: wireChat.ends, inject: true, fail: failOpenAI, event: eventOpenAI,
 	}
 	wireResponses = &modelWire{
-		name: "responses", stream: func() view { return responsesView{openai.NewResponsesStream()} },
+		name: "responses", stream: newResponsesView,
 		whole: readOpenAI(parseResponses),
 		ends:  eventLines(openai.EventCompleted, openai.EventIncomplete, openai.EventFailed), fail: failOpenAI, event: eventResponses,
 	}
 	wireEmbeddings = &modelWire{name: "embeddings", whole: readOpenAI(openai.ParseEmbeddings), fail: failOpenAI}
 	wireMessages   = &modelWire{
-		name: "messages", stream: func() view { return messagesView{anthropic.NewStream()} }, whole: readMessages,
+		name: "messages", stream: newMessagesView, whole: readMessages,
 		ends: eventLines(anthropic.EventMessageStop), fail: failAnthropic, event: eventAnthropic,
 	}
 )

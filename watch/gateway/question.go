@@ -7,11 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"retort/internal/wire"
 )
@@ -36,80 +32,134 @@ var references = [][]byte{
 	[]byte(`"previous_response_id"`), []byte(`"conversation"`), []byte(`"prompt_id"`), []byte(`"source"`), []byte(`"container"`),
 }
 
-// asked is what is read of a request: one pass, since each client waits for it.
-type asked struct {
-	Model               *string        `json:"model"`
-	Stream              *bool          `json:"stream"`
-	StreamOptions       jsontext.Value `json:"stream_options"`
-	MaxTokens           *int64         `json:"max_tokens"`
-	MaxCompletionTokens *int64         `json:"max_completion_tokens"`
-	MaxOutputTokens     *int64         `json:"max_output_tokens"`
-	N                   *int64         `json:"n"`
-	BestOf              *int64         `json:"best_of"`
-	Prompt              jsontext.Value `json:"prompt"`
-}
-
-// ask reads a request's body. Its error is what the client should be told.
+// ask reads a request's body. Its error is what the client should be told. Each
+// client waits for it: beside the check, the body is gone over once, and of its
+// fields those are decoded that count.
 func ask(w *modelWire, body []byte) (*question, error) {
-	// What servers could read in different ways, such as repeated names, is refused
-	// here as wire.Check does.
-	if bytes.Count(body, []byte{'['})+bytes.Count(body, []byte{'{'}) > wire.MaxDepth {
-		if err := wire.Check(body); err != nil {
-			return nil, fmt.Errorf("the request body is not valid: %w", err)
-		}
+	// Among others, repeated names are refused, which servers read in different ways.
+	if err := wire.Check(body); err != nil {
+		return nil, fmt.Errorf("the request body is not valid: %w", err)
 	}
-	var f asked
-	if err := jsonv2.Unmarshal(body, &f); err != nil {
-		var wrong *jsonv2.SemanticError
-		if !errors.As(err, &wrong) {
-			return nil, fmt.Errorf("the request body is not valid: %w", err)
+	q := &question{body: body, upstream: body, answers: 1, generates: w.name != wireEmbeddings.name}
+	var options, prompt json.RawMessage
+	err := eachField(body, func(name string, value []byte) error {
+		var err error
+		switch name {
+		case "model":
+			err = json.Unmarshal(value, &q.model)
+		case "stream":
+			err = json.Unmarshal(value, &q.stream)
+		case "max_tokens", "max_completion_tokens", "max_output_tokens":
+			err = count(value, &q.maxTokens)
+		case "n", "best_of":
+			err = count(value, &q.answers)
+		case "stream_options":
+			options = value
+		case "prompt":
+			prompt = value
 		}
-		if wrong.JSONPointer == "" {
-			return nil, errors.New("the request body is not a JSON object")
+		if err != nil {
+			return fmt.Errorf("%s is not what it has to be", name)
 		}
-		return nil, fmt.Errorf("%s is not what it has to be", strings.ReplaceAll(string(wrong.JSONPointer[1:]), "/", "."))
-	}
-	if f.Model == nil || *f.Model == "" {
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case q.model == "":
 		return nil, errors.New("you must provide a model parameter")
-	}
-	q := &question{body: body, upstream: body, model: *f.Model, stream: f.Stream != nil && *f.Stream, answers: 1, generates: w.name != wireEmbeddings.name}
-	if q.stream && w.stream == nil {
+	case q.stream && w.stream == nil:
 		return nil, fmt.Errorf("the %s wire does not stream", w.name)
 	}
-	for _, c := range []struct {
-		name string
-		n    *int64
-		into *int64
-	}{
-		{"max_tokens", f.MaxTokens, &q.maxTokens}, {"max_completion_tokens", f.MaxCompletionTokens, &q.maxTokens},
-		{"max_output_tokens", f.MaxOutputTokens, &q.maxTokens}, {"n", f.N, &q.answers}, {"best_of", f.BestOf, &q.answers},
-	} {
-		if c.n == nil {
-			continue
-		}
-		if *c.n < 0 || *c.n > 1<<32 {
-			return nil, fmt.Errorf("%s is not a number that it can be", c.name)
-		}
-		*c.into = max(*c.into, *c.n)
-	}
 	if w.name == wireCompletions.name {
-		q.answers *= prompts(f.Prompt)
+		q.answers *= prompts(prompt)
 	}
 	for _, name := range references {
 		q.refers = q.refers || bytes.Contains(body, name)
 	}
 	if w.inject && q.stream {
-		if err := q.injectUsage(f.StreamOptions); err != nil {
+		if err := q.injectUsage(options); err != nil {
 			return nil, err
 		}
 	}
 	return q, nil
 }
 
+// eachField calls fn for the fields of an object that has been checked to be valid
+// JSON, and says so if it is no object.
+func eachField(body []byte, fn func(name string, value []byte) error) error {
+	rest := bytes.TrimLeft(body, " \t\r\n")
+	if len(rest) == 0 || rest[0] != '{' {
+		return errors.New("the request body is not a JSON object")
+	}
+	for rest = rest[1:]; ; {
+		open := bytes.IndexByte(rest, '"')
+		if open < 0 {
+			return nil
+		}
+		raw := rest[open:]
+		_, rest = stringAt(raw[1:])
+		raw = raw[:len(raw)-len(rest)]
+		rest = bytes.TrimLeft(rest, ": \t\r\n")
+		n := valueEnd(rest)
+		name := string(raw[1 : len(raw)-1])
+		if bytes.IndexByte(raw, '\\') >= 0 && json.Unmarshal(raw, &name) != nil {
+			return errors.New("the request body has a name that cannot be read")
+		}
+		if err := fn(name, rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+}
+
+// valueEnd is where the value ends that s begins with.
+func valueEnd(s []byte) int {
+	depth := 0
+	for i := 0; i < len(s); {
+		switch s[i] {
+		case '"':
+			_, rest := stringAt(s[i+1:])
+			if i = len(s) - len(rest); depth == 0 {
+				return i
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return i
+			} else if depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return i
+			}
+		}
+		i++
+	}
+	return len(s)
+}
+
+// count reads a number of tokens or answers, of which the largest counts; null is
+// none.
+func count(value []byte, into *int64) error {
+	var n *int64
+	if err := json.Unmarshal(value, &n); err != nil || n == nil {
+		return err
+	}
+	if *n < 0 || *n > 1<<32 {
+		return errors.New("out of range")
+	}
+	*into = max(*into, *n)
+	return nil
+}
+
 // prompts is how many prompts a completions request has, each of which is answered.
-func prompts(prompt jsontext.Value) int64 {
+func prompts(prompt json.RawMessage) int64 {
 	var list []json.RawMessage
-	if prompt.Kind() != '[' || json.Unmarshal(prompt, &list) != nil || len(list) == 0 {
+	if json.Unmarshal(prompt, &list) != nil || len(list) == 0 {
 		return 1
 	}
 	if first := list[0][0]; first != '"' && first != '[' {
@@ -119,7 +169,7 @@ func prompts(prompt jsontext.Value) int64 {
 }
 
 // injectUsage asks for a stream's usage where the client did not.
-func (q *question) injectUsage(had jsontext.Value) error {
+func (q *question) injectUsage(had json.RawMessage) error {
 	options := make(wire.Fields)
 	if len(had) > 0 && json.Unmarshal(had, &options) != nil {
 		return errors.New("stream_options is not an object")

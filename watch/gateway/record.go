@@ -18,9 +18,10 @@ import (
 	"retort/ledger"
 )
 
-// gather is how long read bytes wait for more before they are recorded, so that a
-// crash in the middle of a long answer loses little.
-const gather = 50 * time.Millisecond
+// gather is how long read bytes wait for more before they are recorded: a crash in
+// the middle of a long answer loses little, and few ends meet a sync under way that
+// is not theirs.
+const gather = 250 * time.Millisecond
 
 // The headers that are kept, in lower case; a trailing * stands for any rest.
 // Everything else may hold a secret.

@@ -235,6 +235,10 @@ func (b *bench) latency(c *client, ours, peer *server.Server, report *trial.Repo
 	const asks = 200
 	var firsts, ends []float64
 	for round := range b.rounds {
+		waited, waits, err := c.waited(ours.URL)
+		if err != nil {
+			return err
+		}
 		var first, end [2][]float64
 		var syncs []float64
 		for i := range asks {
@@ -248,6 +252,8 @@ func (b *bench) latency(c *client, ours, peer *server.Server, report *trial.Repo
 				}
 				first[k], end[k] = append(first[k], f.Seconds()), append(end[k], e.Seconds())
 			}
+			// The ledger's disk has been idle for as long as an answer takes, too.
+			time.Sleep(time.Duration(events+1+i%50) * time.Millisecond)
 			began := time.Now()
 			if _, err := file.Write(make([]byte, 4<<10)); err != nil {
 				return err
@@ -263,12 +269,52 @@ func (b *bench) latency(c *client, ours, peer *server.Server, report *trial.Repo
 			after[i] = end[0][i] - end[1][i]
 		}
 		tail, sync := trial.Middle(after), trial.Middle(syncs)
-		fmt.Fprintf(stderr, "round %d: first byte %.0f µs later, end %.0f µs later, a synced write takes %.0f µs\n", round, later, 1e6*tail, 1e6*sync)
+		waited2, waits2, err := c.waited(ours.URL)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stderr, "round %d: first byte %.0f µs later, end %.0f µs later, a synced write takes %.0f µs (mean %.0f; the ledger's took %.0f in the mean)\n",
+			round, later, 1e6*tail, 1e6*sync, 1e6*mean(syncs), 1e6*(waited2-waited)/(waits2-waits))
 		firsts, ends = append(firsts, later), append(ends, tail/sync)
 	}
 	report.Median("first_byte_us", "first streamed byte to one client later by, µs", "%.0f", firsts)
 	report.Median("end_syncs", "end of a streamed answer later by, in synced writes of the disk", "%.2f", ends)
 	return nil
+}
+
+func mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
+}
+
+// waited is for how long ends of answers have waited for the ledger, in seconds,
+// and how many.
+func (c *client) waited(base string) (seconds, ends float64, err error) {
+	req, err := http.NewRequest("GET", base+"/metrics", nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer resp.Body.Close()
+	for in := bufio.NewScanner(resp.Body); in.Scan(); {
+		name, value, _ := strings.Cut(in.Text(), " ")
+		for want, into := range map[string]*float64{"retort_gateway_durable_seconds_sum": &seconds, "retort_gateway_durable_seconds_count": &ends} {
+			if name != want {
+				continue
+			}
+			if *into, err = strconv.ParseFloat(value, 64); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	return seconds, ends, nil
 }
 
 // client asks, and remembers what it saw the end of.

@@ -36,6 +36,8 @@ var (
 	accessFields     = fieldNames(reflect.TypeFor[Access]())
 	markFields       = fieldNames(reflect.TypeFor[Mark]())
 	auditFields      = fieldNames(reflect.TypeFor[Audit]())
+
+	attestationFields = fieldNames(reflect.TypeFor[Attestation]())
 )
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -133,7 +133,10 @@ func (o *opened) add(rec Record) error {
 		}
 		o.end(head)
 		if head.Unread != "" && o.want != wantCosts {
-			readAnswer(o.exchange, head.Unread)
+			e := o.exchange
+			a := ReadAnswer(head.Unread, e.ResponseHeader["content-type"], e.ResponseBody)
+			a.FinishReason = cmp.Or(a.FinishReason, e.Answer.FinishReason)
+			e.Answer = a
 		}
 		if o.want != wantBodies {
 			o.exchange.ResponseBody = nil
@@ -142,23 +145,20 @@ func (o *opened) add(rec Record) error {
 	return nil
 }
 
-// readAnswer reads the answer out of the body, as far as it can be read: what
-// broke it off is in the exchange already.
-func readAnswer(e *exchange.Exchange, wire string) {
-	media := e.ResponseHeader["content-type"]
+// ReadAnswer reads the answer out of a response body, as far as it can be read: why
+// it was broken off, if it was, its exchange says. Wire is one of the wires; other
+// bodies, such as embeddings, hold no answer.
+func ReadAnswer(wire, contentType string, body []byte) exchange.Answer {
 	var a exchange.Answer
 	switch wire {
 	case WireChat, WireCompletions:
-		a, _, _, _ = openai.Parse(media, e.ResponseBody)
+		a, _, _, _ = openai.Parse(contentType, body)
 	case WireResponses:
-		a, _, _, _ = openai.ParseResponses(media, e.ResponseBody)
+		a, _, _, _ = openai.ParseResponses(contentType, body)
 	case WireMessages:
-		a, _, _, _ = anthropic.Parse(media, e.ResponseBody)
-	default:
-		return // such as embeddings, which hold no answer
+		a, _, _, _ = anthropic.Parse(contentType, body)
 	}
-	a.FinishReason = cmp.Or(a.FinishReason, e.Answer.FinishReason)
-	e.Answer = a
+	return a
 }
 
 func (o *opened) intent(h Intent) {

@@ -20,6 +20,7 @@ func TestRemarksComeBackAsTheyWereWritten(t *testing.T) {
 	action := Action{Exchange: idAt(1), Time: 11, Account: "a", KeyID: "k", Action: ActionSlow, Rule: "held", Detail: "2s"}
 	access := Access{Time: 12, Account: "a", KeyID: "k", EndUser: "u", Method: "GET", Path: "/v1/models", Status: 200, Sent: 1, Got: 2, Took: 3}
 	mark := Mark{Time: 13, Account: "a", Mark: MarkHold, By: "Ann", Reason: "case 4"}
+	attestation := Attestation{Time: 15, Account: "a", Basis: "terms.pdf", Until: 20, By: "Ann"}
 	audit := Audit{Time: 14, What: "reveal", Subject: "a", By: "Ann", Reason: "case 4"}
 	consent := Consent{Time: 10, Source: "import:chats.jsonl", Basis: "form 3", Consent: ConsentRecorded, People: "support customers"}
 	for _, c := range []struct {
@@ -35,6 +36,7 @@ func TestRemarksComeBackAsTheyWereWritten(t *testing.T) {
 		{KindAction, func() (Record, error) { return NewAction(action) }, func(r Record) (any, error) { return ParseAction(r) }, action},
 		{KindAccess, func() (Record, error) { return NewAccess(access) }, func(r Record) (any, error) { return ParseAccess(r) }, access},
 		{KindMark, func() (Record, error) { return NewMark(mark) }, func(r Record) (any, error) { return ParseMark(r) }, mark},
+		{KindAttestation, func() (Record, error) { return NewAttestation(attestation) }, func(r Record) (any, error) { return ParseAttestation(r) }, attestation},
 		{KindAudit, func() (Record, error) { return NewAudit(audit) }, func(r Record) (any, error) { return ParseAudit(r) }, audit},
 	} {
 		rec, err := c.make()
@@ -83,6 +85,7 @@ func TestRemarksThatSayTooLittleAreRefused(t *testing.T) {
 		"action that there is not":      func() (Record, error) { return NewAction(Action{Account: "a", Rule: "r", Action: "ban"}) },
 		"access to nothing":             func() (Record, error) { return NewAccess(Access{Method: "GET"}) },
 		"mark that there is not":        func() (Record, error) { return NewMark(Mark{Account: "a", Mark: "bad"}) },
+		"attestation without end":       func() (Record, error) { return NewAttestation(Attestation{Account: "a", Basis: "b"}) },
 		"audit without a reason":        func() (Record, error) { return NewAudit(Audit{What: "reveal", Subject: "a"}) },
 		"correction without its answer": func() (Record, error) { return NewCorrection(Correction{Exchange: idAt(1)}) },
 	} {

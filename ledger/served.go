@@ -14,6 +14,8 @@ const (
 	KindAccess Kind = "access" // a request that is no exchange with a model, such as a list of models
 	KindMark   Kind = "mark"   // what the operator holds of an account
 	KindAudit  Kind = "audit"  // somebody looked at what is sealed
+
+	KindAttestation Kind = "attestation" // what an account says that it uses answers for
 )
 
 // Action is the head of an action record.
@@ -31,14 +33,16 @@ type Action struct {
 }
 
 // Actions are what policy can do about a request.
-var Actions = []string{ActionAllow, ActionSlow, ActionCap, ActionBlock}
+var Actions = []string{ActionAllow, ActionSlow, ActionCap, ActionAttest, ActionCoin, ActionBlock}
 
 // The actions.
 const (
-	ActionAllow = "allow" // let through because a rule says so
-	ActionSlow  = "slow"  // let through after a while
-	ActionCap   = "cap"   // held to a rate below the key's own
-	ActionBlock = "block" // refused
+	ActionAllow  = "allow"  // let through because a rule says so
+	ActionSlow   = "slow"   // let through after a while
+	ActionCap    = "cap"    // held to a rate below the key's own
+	ActionAttest = "attest" // refused while the account has not attested its use; the detail says whether it has
+	ActionCoin   = "coin"   // a coin of the exposure test chose the answer
+	ActionBlock  = "block"  // refused
 )
 
 // Access is the head of an access record.
@@ -92,6 +96,19 @@ type Audit struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
+// Attestation is the head of an attestation record. The last one about an account
+// counts.
+type Attestation struct {
+	Time    int64  `json:"-"` // UTC nanoseconds; 0 in a constructor: now
+	Account string `json:"account"`
+	Basis   string `json:"basis"` // where it is written
+	Until   int64  `json:"until"` // UTC nanoseconds
+	By      string `json:"by,omitempty"`
+
+	// Extra holds the fields that this version does not know.
+	Extra map[string]json.RawMessage `json:"-"`
+}
+
 // NewAction makes the record of an action.
 func NewAction(a Action) (Record, error) {
 	if a.Account == "" || a.Rule == "" || !slices.Contains(Actions, a.Action) {
@@ -122,6 +139,14 @@ func NewAudit(a Audit) (Record, error) {
 		return Record{}, fmt.Errorf("audit record: it needs what was looked at, whose it is and the reason")
 	}
 	return newRemark(KindAudit, exchange.ID{}, a.Time, a)
+}
+
+// NewAttestation makes the record of what an account attests.
+func NewAttestation(a Attestation) (Record, error) {
+	if a.Account == "" || a.Basis == "" || a.Until <= 0 {
+		return Record{}, fmt.Errorf("attestation record: it needs the account, where it is written and until when it holds")
+	}
+	return newRemark(KindAttestation, exchange.ID{}, a.Time, a)
 }
 
 // ParseAction reads an action record.
@@ -156,7 +181,17 @@ func ParseAudit(rec Record) (Audit, error) {
 	return a, err
 }
 
+// ParseAttestation reads an attestation record.
+func ParseAttestation(rec Record) (Attestation, error) {
+	var a Attestation
+	err := parseHead(rec, KindAttestation, &a)
+	a.Time = rec.Time
+	return a, err
+}
+
 type (
+	plainAttestation Attestation
+
 	plainAction Action
 	plainAccess Access
 	plainMark   Mark
@@ -202,3 +237,14 @@ func (a *Audit) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON implements json.Marshaler.
 func (a Audit) MarshalJSON() ([]byte, error) { return withExtra(plainAudit(a), a.Extra, auditFields) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Attestation) UnmarshalJSON(b []byte) error {
+	*a = Attestation{}
+	return decodeHead(b, (*plainAttestation)(a), &a.Extra, attestationFields)
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a Attestation) MarshalJSON() ([]byte, error) {
+	return withExtra(plainAttestation(a), a.Extra, attestationFields)
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ func (a *app) accountsCommand() *cobra.Command {
 			"name, or by its hash as `retort keys list` shows it.",
 		Example: "  retort accounts mark 3f9a81c2d4e5 hold --reason 'case 4'",
 	}
-	c.AddCommand(a.accountsRevealCommand(), a.accountsMarkCommand(), a.accountsConsentCommand())
+	c.AddCommand(a.accountsRevealCommand(), a.accountsMarkCommand(), a.accountsAttestCommand(), a.accountsConsentCommand())
 	return c
 }
 
@@ -120,6 +121,55 @@ func (a *app) accountsMarkCommand() *cobra.Command {
 	return c
 }
 
+func (a *app) accountsAttestCommand() *cobra.Command {
+	var basis, by string
+	var long time.Duration
+	c := &cobra.Command{
+		Use:   "attest ACCOUNT",
+		Short: "Record what an account attests that it uses answers for",
+		Long: "Record what an account attests that it uses answers for, and where that is\n" +
+			"written. Rules of the gateway's configuration with the action attest let an\n" +
+			"account pass while its attestation holds.",
+		Example: "  retort accounts attest acme --basis statement.pdf --for 8760h --by ann",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, list []string) error {
+			written, err := basisOf(basis, "attests it")
+			if err != nil {
+				return err
+			}
+			if long <= 0 {
+				return usageError{errors.New("--for: it has to be longer than 0")}
+			}
+			until := time.Now().Add(long)
+			return a.account(c.Context(), list[0], func(account gateway.Account) (ledger.Record, error) {
+				return ledger.NewAttestation(ledger.Attestation{Account: account.Hash, Basis: written, Until: until.UnixNano(), By: by})
+			}, func(k *gateway.Keys, account gateway.Account) error {
+				if err := k.SetAttested(account.Hash, until); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(a.stdout, "account %.12s has attested until %s\n", account.Hash, until.Format(time.DateTime))
+				return err
+			})
+		},
+	}
+	c.Flags().StringVar(&basis, "basis", "", "`FILE` in which the account attests it; its name and hash are recorded")
+	c.Flags().DurationVar(&long, "for", 365*24*time.Hour, "how long it holds")
+	c.Flags().StringVar(&by, "by", "", "who says so; it is recorded")
+	return c
+}
+
+// basisOf names a file by its hash, for a record that rests on it.
+func basisOf(file, does string) (string, error) {
+	if file == "" {
+		return "", usageError{errors.New("--basis: name the file in which the account " + does)}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s, sha256 %x", file, sha256.Sum256(text)), nil
+}
+
 func (a *app) accountsConsentCommand() *cobra.Command {
 	var basis, people string
 	c := &cobra.Command{
@@ -129,17 +179,14 @@ func (a *app) accountsConsentCommand() *cobra.Command {
 		Example: "  retort accounts consent acme --basis agreement.pdf",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
-			if basis == "" {
-				return usageError{errors.New("--basis: name the file in which the account agrees")}
-			}
-			text, err := os.ReadFile(basis)
+			written, err := basisOf(basis, "agrees")
 			if err != nil {
 				return err
 			}
 			return a.account(c.Context(), list[0], func(account gateway.Account) (ledger.Record, error) {
 				return ledger.NewConsent(ledger.Consent{
 					Source: gateway.Source(account.Hash), Consent: ledger.ConsentRecorded, People: people,
-					Basis: fmt.Sprintf("%s, sha256 %x", basis, sha256.Sum256(text)),
+					Basis: written,
 				})
 			}, func(_ *gateway.Keys, account gateway.Account) error {
 				_, err := fmt.Fprintf(a.stdout, "consent of account %.12s is recorded\n", account.Hash)

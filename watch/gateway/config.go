@@ -78,10 +78,11 @@ type Rule struct {
 	Accounts []string `yaml:"accounts"` // keyed hashes, or beginnings of at least 8 digits
 	Marks    []string `yaml:"marks"`    // accounts that the operator has marked so
 	Models   []string `yaml:"models"`
-	Action   string   `yaml:"action"` // allow, slow, cap or block; the first rule that fits counts
+	Action   string   `yaml:"action"` // one of ledger.Actions; the first rule that fits counts
 	Delay    string   `yaml:"delay"`  // of slow
 	RPM      int64    `yaml:"rpm"`    // of cap
 	TPM      int64    `yaml:"tpm"`
+	Share    float64  `yaml:"share"` // of coin: the share of prompts that carry one
 
 	delay time.Duration
 }
@@ -212,6 +213,8 @@ func (c *Config) validateRules() error {
 			return bad(at+".delay", "it belongs to the action slow, which needs it")
 		case (r.Action == ledger.ActionCap) != (r.RPM > 0 || r.TPM > 0) || r.RPM < 0 || r.TPM < 0:
 			return bad(at, "rpm and tpm belong to the action cap, which needs one of them")
+		case (r.Action == ledger.ActionCoin) != (r.Share != 0) || !(r.Share >= 0 && r.Share <= 1):
+			return bad(at+".share", "it belongs to the action coin, which needs it: above 0 and up to 1")
 		}
 		seen[r.Name] = true
 		var err error

@@ -30,6 +30,7 @@ type Options struct {
 	Workspace *workspace.Workspace
 	Ledger    ledger.Submitter
 	History   ledger.Reader // what keys used before; nil: nothing
+	Coins     Coins         // of the exposure test; nil: no rule can ask for them
 	Getenv    func(string) string
 	Log       *slog.Logger
 }
@@ -44,6 +45,7 @@ type Gateway struct {
 	ring    *keyring
 	metrics *metrics
 	client  *http.Transport
+	coins   Coins
 	room    *semaphore.Weighted // bytes of requests' bodies that are in memory
 	pending *semaphore.Weighted // bytes of answers that are not yet durable
 	memory  int64
@@ -75,7 +77,7 @@ func New(ctx context.Context, opt Options) (*Gateway, error) {
 		return nil, fmt.Errorf("a gateway already serves with this key table: %w", err)
 	}
 	g := &Gateway{
-		ledger: opt.Ledger, getenv: opt.Getenv, log: opt.Log, account: account, lock: lock,
+		ledger: opt.Ledger, getenv: opt.Getenv, log: opt.Log, account: account, lock: lock, coins: opt.Coins,
 		ring: newKeyring(&Keys{ws: opt.Workspace, account: account}), metrics: newMetrics(),
 		memory: opt.Config.Limits.memory, room: semaphore.NewWeighted(opt.Config.Limits.bodies()), pending: semaphore.NewWeighted(opt.Config.Limits.memory - opt.Config.Limits.bodies()),
 		client: &http.Transport{
@@ -122,6 +124,9 @@ func (g *Gateway) Reload(cfg *Config) error {
 	p := &policy{cfg: cfg, mux: http.NewServeMux()}
 	if cfg.Limits.memory != g.memory {
 		return cfg.src.Errorf("limits.memory", "it cannot change while the gateway runs: restart it")
+	}
+	if i := slices.IndexFunc(cfg.Rules, func(r Rule) bool { return r.Action == ledger.ActionCoin }); i >= 0 && g.coins == nil {
+		return cfg.src.Errorf(fmt.Sprintf("rules[%d].action", i), "this gateway keeps no log of coins")
 	}
 	for i := range cfg.Upstreams {
 		u := &cfg.Upstreams[i]
@@ -185,6 +190,13 @@ func (g *Gateway) enter(p *policy) *refused {
 	}
 	g.under++
 	return nil
+}
+
+// also counts in what goes on after its request is over.
+func (g *Gateway) also() {
+	g.mu.Lock()
+	g.under++
+	g.mu.Unlock()
 }
 
 func (g *Gateway) leave() {

@@ -552,6 +552,7 @@ func TestRulesActAndAreRecorded(t *testing.T) {
 	r := newRig(t, rigOptions{yaml: `rules:
   - {name: held, marks: [hold], action: block}
   - {name: dear, models: [dear], action: cap, rpm: 1}
+  - {name: attested, models: [attested], action: attest}
   - {name: slow, models: [slow], action: slow, delay: 1ms}
   - {name: rest, action: allow}
 `}, answer)
@@ -559,7 +560,16 @@ func TestRulesActAndAreRecorded(t *testing.T) {
 		status, _, _, _ := r.ask("/v1/chat/completions", strings.Replace(chatBody, `"m"`, `"`+model+`"`, 1))
 		return status
 	}
-	got := []int{ask("m"), ask("slow"), ask("dear"), ask("dear")}
+	got := []int{ask("m"), ask("slow"), ask("dear"), ask("dear"), ask("attested")}
+	for _, until := range []time.Duration{time.Hour, -time.Second} {
+		if err := r.keys.SetAttested(r.key.Account, time.Now().Add(until)); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.g.ring.refresh(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ask("attested"))
+	}
 	if err := r.keys.SetMark(r.key.Account, ledger.MarkHold); err != nil {
 		t.Fatal(err)
 	}
@@ -567,28 +577,17 @@ func TestRulesActAndAreRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = append(got, ask("m"))
-	for i, want := range []int{200, 200, 200, 429, 403} {
+	for i, want := range []int{200, 200, 200, 429, 403, 200, 403, 403} {
 		if got[i] != want {
 			t.Errorf("request %d: %d, want %d", i, got[i], want)
 		}
 	}
-	r.settled()
 	var actions []string
-	if err := r.store.Append(context.Background()); err != nil {
-		t.Fatal(err)
+	for _, a := range r.actions() {
+		actions = append(actions, strings.TrimSpace(a.Action+" "+a.Rule+" "+a.Detail))
 	}
-	err := r.store.Scan(context.Background(), func(rec ledger.Record) error {
-		if rec.Kind == ledger.KindAction {
-			a, err := ledger.ParseAction(rec)
-			if err != nil {
-				return err
-			}
-			actions = append(actions, a.Action+" "+a.Rule)
-		}
-		return nil
-	})
-	if want := "allow rest,slow slow,cap dear,cap dear,block held"; err != nil || strings.Join(actions, ",") != want {
-		t.Errorf("recorded %v, %v; want %s", actions, err, want)
+	if want := "allow rest,slow slow 1ms,cap dear,cap dear,attest attested missing,attest attested given,attest attested missing,block held"; strings.Join(actions, ",") != want {
+		t.Errorf("recorded %v; want %s", actions, want)
 	}
 }
 

@@ -84,8 +84,9 @@ type rig struct {
 
 // rigOptions are what a test wants otherwise.
 type rigOptions struct {
-	yaml string // further lines of the configuration
-	key  Key
+	yaml  string // further lines of the configuration
+	key   Key
+	coins Coins
 }
 
 // newRig serves an upstream through a gateway, for an account with one key.
@@ -116,7 +117,7 @@ func newRig(t *testing.T, opt rigOptions, upstreams ...http.HandlerFunc) *rig {
 		t.Fatal(err)
 	}
 	r.g, err = New(context.Background(), Options{
-		Config: cfg, Workspace: ws, Ledger: r.store, History: r.store,
+		Config: cfg, Workspace: ws, Ledger: r.store, History: r.store, Coins: opt.coins,
 		Getenv: func(string) string { return "upstream-secret" }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
@@ -168,6 +169,28 @@ func (r *rig) exchanges() []*exchange.Exchange {
 	r.settled()
 	var out []*exchange.Exchange
 	err := ledger.Exchanges(context.Background(), r.store, func(e *exchange.Exchange) error { out = append(out, e); return nil })
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return out
+}
+
+// actions reads what policy did, once nothing is under way.
+func (r *rig) actions() []ledger.Action {
+	r.t.Helper()
+	r.settled()
+	if err := r.store.Append(context.Background(), ledger.Record{Kind: "test"}); err != nil { // what was not waited for is before it
+		r.t.Fatal(err)
+	}
+	var out []ledger.Action
+	err := r.store.Scan(context.Background(), func(rec ledger.Record) error {
+		if rec.Kind != ledger.KindAction {
+			return nil
+		}
+		a, err := ledger.ParseAction(rec)
+		out = append(out, a)
+		return err
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}

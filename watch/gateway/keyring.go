@@ -19,7 +19,7 @@ type keyring struct {
 	size  int64
 	bySum map[string]*keyState
 	byID  map[string]*keyState
-	marks map[string]string      // by account
+	held  map[string]Account     // by hash
 	caps  map[capOf]*meter.Quota // of rules that cap
 	used  map[string][]pastUse   // before the gateway started, by key; nil once restored
 }
@@ -77,9 +77,9 @@ func (k *keyring) refresh(now time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stamp, k.size = stamp, size
-	k.bySum, k.marks = map[string]*keyState{}, map[string]string{}
+	k.bySum, k.held = map[string]*keyState{}, map[string]Account{}
 	for _, a := range t.Accounts {
-		k.marks[a.Hash] = a.Mark
+		k.held[a.Hash] = a
 	}
 	for _, key := range t.Keys {
 		s := k.byID[key.ID]
@@ -102,14 +102,14 @@ func (k *keyring) refresh(now time.Time) error {
 	return nil
 }
 
-// find returns the state of the key that a secret is of, and why it does not hold,
-// or nil if there is none.
-func (k *keyring) find(secret string, now time.Time) (s *keyState, key Key, mark, why string) {
+// find returns the state of the key that a secret is of, whose it is, and why it
+// does not hold, or nil if there is none.
+func (k *keyring) find(secret string, now time.Time) (s *keyState, key Key, holder Account, why string) {
 	sum := sumOf(secret)
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if s = k.bySum[sum]; s == nil {
-		return nil, Key{}, "", ""
+		return nil, Key{}, Account{}, ""
 	}
 	s.mu.Lock()
 	key = s.key
@@ -122,7 +122,7 @@ func (k *keyring) find(secret string, now time.Time) (s *keyState, key Key, mark
 	case sum != key.Sum && t >= key.OldUntil:
 		why = "it was rotated: use the new one"
 	}
-	return s, key, k.marks[key.Account], why
+	return s, key, k.held[key.Account], why
 }
 
 // capped returns the quota of an account under a rule that caps.

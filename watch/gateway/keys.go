@@ -62,6 +62,9 @@ type Account struct {
 	Hash string `json:"account"`
 	Name []byte `json:"sealed_name"`
 	Mark string `json:"mark,omitempty"` // of the last mark record
+
+	// Until when the last attestation holds: UTC nanoseconds, 0 if there is none.
+	Attested int64 `json:"attested_until,omitempty"`
 }
 
 type table struct {
@@ -256,14 +259,22 @@ func (k *Keys) Find(word string) (Account, error) {
 
 // SetMark notes what the last mark record says about an account, for the gateway.
 func (k *Keys) SetMark(hash, mark string) error {
+	return k.changeAccount(hash, func(a *Account) { a.Mark = mark })
+}
+
+// SetAttested notes until when the last attestation record of an account holds.
+func (k *Keys) SetAttested(hash string, until time.Time) error {
+	return k.changeAccount(hash, func(a *Account) { a.Attested = until.UnixNano() })
+}
+
+func (k *Keys) changeAccount(hash string, fn func(*Account)) error {
 	return k.change(func(t *table) error {
-		for i := range t.Accounts {
-			if t.Accounts[i].Hash == hash {
-				t.Accounts[i].Mark = mark
-				return nil
-			}
+		i := slices.IndexFunc(t.Accounts, func(a Account) bool { return a.Hash == hash })
+		if i < 0 {
+			return fmt.Errorf("there is no account %s", hash)
 		}
-		return fmt.Errorf("there is no account %s", hash)
+		fn(&t.Accounts[i])
+		return nil
 	})
 }
 

@@ -29,15 +29,17 @@ type lease struct {
 	spend   *meter.Reservation // nil without a cap
 	price   *Price             // nil where none is known
 	worst   exchange.Pico
+	rule    *Rule   // of the policy, that fits; nil if none does
+	share   float64 // of prompts that carry a coin
 	settled bool
 }
 
 // caller is who sent a request.
 type caller struct {
-	state *keyState
-	key   Key
-	mark  string
-	user  string // keyed hash of the end user, if one is named
+	state  *keyState
+	key    Key
+	holder Account
+	user   string // keyed hash of the end user, if one is named
 }
 
 // ruleFor returns the first rule that fits, nil if none does.
@@ -45,7 +47,7 @@ func (p *policy) ruleFor(c *caller, model string) *Rule {
 	for i := range p.cfg.Rules {
 		r := &p.cfg.Rules[i]
 		if len(r.Accounts) > 0 && !slices.ContainsFunc(r.Accounts, func(a string) bool { return strings.HasPrefix(c.key.Account, a) }) ||
-			len(r.Marks) > 0 && !slices.Contains(r.Marks, c.mark) ||
+			len(r.Marks) > 0 && !slices.Contains(r.Marks, c.holder.Mark) ||
 			len(r.Models) > 0 && !fits(r.Models, model) {
 			continue
 		}
@@ -65,22 +67,13 @@ func (g *Gateway) take(ctx context.Context, p *policy, c *caller, q *question, i
 		l.price = p.cfg.priceOf(q.model)
 	}
 	quotas := []*meter.Quota{c.state.quota}
-	if r := p.ruleFor(c, model); r != nil {
-		detail := ""
-		switch r.Action {
-		case ledger.ActionBlock:
-			g.acted(c, r, exchange.ID{}, "")
-			return nil, &refused{http.StatusForbidden, "blocked", "this account may not do this; ask the gateway's operator (rule " + r.Name + ")", 0}
-		case ledger.ActionSlow:
-			detail = r.Delay
-			select {
-			case <-time.After(r.delay):
-			case <-ctx.Done():
-			}
-		case ledger.ActionCap:
-			quotas = append(quotas, g.ring.capped(c.key.Account, r))
+	if l.rule = p.ruleFor(c, model); l.rule != nil {
+		if no := g.act(ctx, l, c, id); no != nil {
+			return nil, no
 		}
-		g.acted(c, r, id, detail)
+		if l.rule.Action == ledger.ActionCap {
+			quotas = append(quotas, g.ring.capped(c.key.Account, l.rule))
+		}
 	}
 	now := time.Now()
 	for _, quota := range quotas {
@@ -97,6 +90,34 @@ func (g *Gateway) take(ctx context.Context, p *policy, c *caller, q *question, i
 		return nil, no
 	}
 	return l, nil
+}
+
+// act does what a lease's rule says, and records it. That a coin was flipped is
+// recorded where it is.
+func (g *Gateway) act(ctx context.Context, l *lease, c *caller, id exchange.ID) *refused {
+	r, detail := l.rule, ""
+	switch r.Action {
+	case ledger.ActionBlock:
+		g.acted(c, r, exchange.ID{}, "")
+		return &refused{http.StatusForbidden, "blocked", "this account may not do this; ask the gateway's operator (rule " + r.Name + ")", 0}
+	case ledger.ActionAttest:
+		if time.Now().UnixNano() >= c.holder.Attested {
+			g.acted(c, r, exchange.ID{}, "missing")
+			return &refused{http.StatusForbidden, "attestation_required", "this account has to attest first what it uses answers for; ask the gateway's operator (rule " + r.Name + ")", 0}
+		}
+		detail = "given"
+	case ledger.ActionSlow:
+		detail = r.Delay
+		select {
+		case <-time.After(r.delay):
+		case <-ctx.Done():
+		}
+	case ledger.ActionCoin:
+		l.share = r.Share
+		return nil
+	}
+	g.acted(c, r, id, detail)
+	return nil
 }
 
 // reserve takes the worst case out of the key's spend cap.

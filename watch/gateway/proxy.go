@@ -93,7 +93,7 @@ func (g *Gateway) authenticate(p *policy, r *http.Request) (*caller, *refused) {
 	if !ok {
 		secret = r.Header.Get(anthropic.KeyHeader)
 	}
-	state, key, mark, why := g.ring.find(secret, time.Now())
+	state, key, holder, why := g.ring.find(secret, time.Now())
 	if state == nil || why != "" {
 		message := "the API key is missing or wrong: send it as Authorization: Bearer KEY"
 		if why != "" {
@@ -101,7 +101,7 @@ func (g *Gateway) authenticate(p *policy, r *http.Request) (*caller, *refused) {
 		}
 		return nil, &refused{http.StatusUnauthorized, "invalid_api_key", message, 0}
 	}
-	c := &caller{state: state, key: key, mark: mark}
+	c := &caller{state: state, key: key, holder: holder}
 	if p.cfg.EndUser != "" {
 		if user := r.Header.Get(p.cfg.EndUser); user != "" {
 			c.user = exchange.HashAccount(g.account, key.Account+" "+user)
@@ -140,6 +140,9 @@ type passage struct {
 	got      int64              // bytes of the response's body
 	deadline time.Time          // when the deadline of writes was last set
 	bufs     [2]*[32 << 10]byte
+	gone     bool   // the client does not take any more
+	pair     *pair  // whose live arm it is; nil without a coin
+	keep     *armOf // keeps the body too; nil without a coin
 	unread   string // the wire as which the body can be read; "" if as none
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
@@ -167,6 +170,13 @@ func (x *passage) run() {
 		return
 	}
 	defer x.lease.settle(0, 0) // what was not settled was not sent
+	if no = x.flip(upstreams[0]); no != nil {
+		g.refuse(x.w, x.rt, no)
+		return
+	}
+	if x.pair != nil {
+		defer func() { x.pair.settle(x) }()
+	}
 	for i, u := range upstreams {
 		if i > 0 {
 			x.next(u)
@@ -205,7 +215,11 @@ func (x *passage) next(u *upstream) {
 // send has the intent recorded and sends the request; its response has begun when it
 // returns.
 func (x *passage) send(u *upstream) (*http.Response, error) {
-	x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
+	parent := x.r.Context()
+	if x.pair != nil { // both arms are read to their end
+		parent = context.WithoutCancel(parent)
+	}
+	x.ctx, x.cancel = context.WithCancelCause(parent)
 	if x.lease.price != nil {
 		x.e.Price, x.e.Worst = x.lease.price.price.ID, x.lease.worst
 	}
@@ -232,7 +246,7 @@ func (x *passage) send(u *upstream) (*http.Response, error) {
 // because is why the upstream's answer ended: the reason for which it was given
 // up, if it was.
 func (x *passage) because(err error) error {
-	if x.r.Context().Err() != nil {
+	if x.pair == nil && x.r.Context().Err() != nil {
 		return errClient
 	}
 	if cause := context.Cause(x.ctx); cause != nil {

@@ -170,6 +170,9 @@ func (x *passage) read(resp *http.Response, each func([]byte), over func() bool)
 			if x.rec != nil {
 				x.rec.add(buf[:n])
 			}
+			if x.keep != nil {
+				x.keep.add(buf[:n])
+			}
 			each(buf[:n])
 			switch {
 			case last:
@@ -212,7 +215,7 @@ func (x *passage) status(resp *http.Response) {
 
 // write sends the client a piece. A client that does not read is one that has gone.
 func (x *passage) write(p []byte) {
-	if len(p) == 0 {
+	if len(p) == 0 || x.gone {
 		return
 	}
 	if stall, now := x.p.cfg.Limits.stall, time.Now(); now.Sub(x.deadline) > stall/16 { // not for every piece
@@ -221,20 +224,31 @@ func (x *passage) write(p []byte) {
 		x.deadline = now
 	}
 	if _, err := x.w.Write(p); err != nil {
+		x.hungUp()
+	}
+}
+
+// hungUp notes that the client has gone. An arm of a pair is read to its end
+// nevertheless: the other one is, too.
+func (x *passage) hungUp() {
+	if x.gone = true; x.pair == nil {
 		x.cancel(errClient)
 	}
 }
 
 func (x *passage) flush() {
+	if x.gone {
+		return
+	}
 	if err := x.ctl.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		x.cancel(errClient)
+		x.hungUp()
 	}
 }
 
 // close ends the response: cleanly, with the upstream's trailers, if its body came
 // to its end.
 func (x *passage) close(resp *http.Response, whole bool) {
-	if !whole {
+	if !whole || x.gone {
 		x.flush()
 		panic(http.ErrAbortHandler) // as the upstream did
 	}

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +73,14 @@ func (a *app) gateway(ctx context.Context, file string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Getenv: a.getenv, Log: log})
+	erase := func(ctx context.Context, before time.Time) error {
+		if _, err := store.Seal(ctx); err != nil {
+			return err
+		}
+		_, err := store.Erase(ctx, gateway.Expired(before))
+		return err
+	}
+	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Erase: erase, Getenv: a.getenv, Log: log})
 	if err != nil {
 		return err
 	}

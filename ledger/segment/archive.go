@@ -48,7 +48,10 @@ func toRow(e *entry) row {
 		Time: e.rec.Time, Head: string(e.rec.Head), BodyBytes: int64(e.bodyLen), Hash: e.hash[:],
 	}
 	if e.bodyLen > 0 {
-		r.Body, r.Salt, r.Commitment = e.rec.Body, e.salt[:], e.commitment[:]
+		r.Commitment = e.commitment[:]
+	}
+	if e.bodyLen > 0 && !e.rec.Erased {
+		r.Body, r.Salt = e.rec.Body, e.salt[:]
 	}
 	return r
 }
@@ -120,20 +123,17 @@ func (a *archiveWriter) add(e *entry) error {
 }
 
 func (a *archiveWriter) close(l *logReader) error {
-	a.w.SetKeyValueMetadata(metaHeader, string(l.rawHeader))
-	a.w.SetKeyValueMetadata(metaRecords, strconv.FormatUint(l.check.number, 10))
-	a.w.SetKeyValueMetadata(metaHash, hex.EncodeToString(l.check.hash[:]))
-	a.w.SetKeyValueMetadata(metaClosed, strconv.FormatBool(l.closed))
-	return a.w.Close()
+	return a.closeWith(l.rawHeader, l.check.number, l.check.hash, l.closed)
 }
 
 // archiveEnd is what an archive's metadata say of its segment.
 type archiveEnd struct {
-	header  header
-	records uint64
-	last    hash
-	closed  bool
-	bytes   int64
+	header    header
+	rawHeader []byte
+	records   uint64
+	last      hash
+	closed    bool
+	bytes     int64
 }
 
 // readArchive reads a sealed segment through check. Row groups that cannot be
@@ -279,7 +279,7 @@ func (end *archiveEnd) parse(file *parquet.File, src source, check *checker) {
 	if h.Writer != src.writer || h.Segment != src.segment {
 		check.report(Damage{File: check.file, What: fmt.Sprintf("the file is segment %d of writer %s under another name", h.Segment, h.Writer)})
 	}
-	end.header = h
+	end.header, end.rawHeader = h, []byte(raw)
 	check.anchored, check.hash = true, chainStart([]byte(raw))
 	records, _ := file.Lookup(metaRecords)
 	last, _ := file.Lookup(metaHash)

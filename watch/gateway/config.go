@@ -26,12 +26,14 @@ type Config struct {
 	Upstreams []Upstream `yaml:"upstreams"`
 	Prices    []Price    `yaml:"prices"`
 	Store     Store      `yaml:"store"`
+	Retention string     `yaml:"retention"`       // how long bodies are kept, such as 720h; "": for ever. Records stay
 	EndUser   string     `yaml:"end_user_header"` // of requests; names on whose behalf an account asks
 	Unmetered []string   `yaml:"unmetered"`       // "METHOD /path" that are passed on although their use cannot be counted
 	Rules     []Rule     `yaml:"rules"`
 	Limits    Limits     `yaml:"limits"`
 
-	src *strict.Source
+	retention time.Duration
+	src       *strict.Source
 }
 
 // TLS names the files of a certificate and its key.
@@ -144,6 +146,13 @@ func (c *Config) validate() error {
 		if err := check(); err != nil {
 			return err
 		}
+	}
+	var err error
+	if c.retention, err = c.duration("retention", c.Retention, 100*365*24*time.Hour); err != nil {
+		return err
+	}
+	if c.Retention != "" && c.retention < time.Hour {
+		return bad("retention", "%s: at least 1h", c.Retention)
 	}
 	for i, r := range c.Unmetered {
 		if !isOpenRoute(r) {

@@ -31,8 +31,11 @@ type Options struct {
 	Ledger    ledger.Submitter
 	History   ledger.Reader // what keys used before; nil: nothing
 	Coins     Coins         // of the exposure test; nil: no rule can ask for them
-	Getenv    func(string) string
-	Log       *slog.Logger
+	// Erase erases the bodies of which Expired(before) says so, for good; nil: no
+	// configuration can ask for a retention.
+	Erase  func(ctx context.Context, before time.Time) error
+	Getenv func(string) string
+	Log    *slog.Logger
 }
 
 // Gateway is a recording proxy. It is safe for concurrent use.
@@ -46,6 +49,7 @@ type Gateway struct {
 	metrics *metrics
 	client  *http.Transport
 	coins   Coins
+	erase   func(context.Context, time.Time) error
 	room    *semaphore.Weighted // bytes of requests' bodies that are in memory
 	pending *semaphore.Weighted // bytes of answers that are not yet durable
 	memory  int64
@@ -77,7 +81,7 @@ func New(ctx context.Context, opt Options) (*Gateway, error) {
 		return nil, fmt.Errorf("a gateway already serves with this key table: %w", err)
 	}
 	g := &Gateway{
-		ledger: opt.Ledger, getenv: opt.Getenv, log: opt.Log, account: account, lock: lock, coins: opt.Coins,
+		ledger: opt.Ledger, getenv: opt.Getenv, log: opt.Log, account: account, lock: lock, coins: opt.Coins, erase: opt.Erase,
 		ring: newKeyring(&Keys{ws: opt.Workspace, account: account}), metrics: newMetrics(),
 		memory: opt.Config.Limits.memory, room: semaphore.NewWeighted(opt.Config.Limits.bodies()), pending: semaphore.NewWeighted(opt.Config.Limits.memory - opt.Config.Limits.bodies()),
 		client: &http.Transport{
@@ -124,6 +128,9 @@ func (g *Gateway) Reload(cfg *Config) error {
 	p := &policy{cfg: cfg, mux: http.NewServeMux()}
 	if cfg.Limits.memory != g.memory {
 		return cfg.src.Errorf("limits.memory", "it cannot change while the gateway runs: restart it")
+	}
+	if cfg.retention > 0 && g.erase == nil {
+		return cfg.src.Errorf("retention", "this gateway's ledger cannot erase bodies")
 	}
 	if i := slices.IndexFunc(cfg.Rules, func(r Rule) bool { return r.Action == ledger.ActionCoin }); i >= 0 && g.coins == nil {
 		return cfg.src.Errorf(fmt.Sprintf("rules[%d].action", i), "this gateway keeps no log of coins")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"retort/internal/wire"
@@ -38,11 +39,9 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	}
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		g.watchKeys(watch)
-	}()
+	var watched sync.WaitGroup
+	watched.Go(func() { g.watchKeys(watch) })
+	watched.Go(func() { g.retain(watch) })
 	failed := make(chan error, 1)
 	go func() {
 		if cfg.TLS != nil {
@@ -56,7 +55,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
-	<-watched
+	watched.Wait()
 	patience, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if g.Drain(patience) != nil {

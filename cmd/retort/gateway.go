@@ -28,7 +28,8 @@ func (a *app) gatewayCommand() *cobra.Command {
 		Long: "Pass requests on to one or several APIs, and record every exchange in the\n" +
 			"ledger. Clients use keys of the gateway's own (retort keys). They see the API's\n" +
 			"bytes unchanged as they arrive; the end of an answer waits until the record is\n" +
-			"durable. GET /health wants no key, GET /metrics any.\n\n" +
+			"durable. GET /health wants no key, GET /metrics any. Where\n" +
+			"OTEL_EXPORTER_OTLP_ENDPOINT names a collector, each exchange is a span there.\n\n" +
 			"SIGHUP reads FILE again; a mistake in it leaves the configuration as it was.\n" +
 			"Ctrl-C lets answers under way come to their end.",
 		Example: "  retort keys create acme --rpm 60 --spend 5\n  retort gateway gateway.yaml",
@@ -80,7 +81,16 @@ func (a *app) gateway(ctx context.Context, file string) (err error) {
 		_, err := store.Erase(ctx, gateway.Expired(before))
 		return err
 	}
-	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Erase: erase, Getenv: a.getenv, Log: log})
+	tracer, last, err := a.tracer(ctx, "retort-gateway")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := last(); err != nil {
+			log.Warn(err.Error())
+		}
+	}()
+	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Erase: erase, Tracer: tracer, Getenv: a.getenv, Log: log})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +74,12 @@ func TestKeysAndAccountsOfAGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(exitDone, "accounts", "consent", account, "--basis", basis)
+	run(exitUsage, "accounts", "attest", account)
+	run(exitUsage, "accounts", "attest", account, "--basis", basis, "--for", "0s")
+	run(exitDone, "accounts", "attest", account, "--basis", basis, "--for", "24h")
+	if table, err := os.ReadFile(filepath.Join(ws, "gateway", "keys.json")); err != nil || !strings.Contains(string(table), "attested_until") {
+		t.Errorf("the key table: %s %v", table, err)
+	}
 	r, err := segment.OpenReader(filepath.Join(ws, "ledger"), segment.Option{})
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +92,33 @@ func TestKeysAndAccountsOfAGateway(t *testing.T) {
 		}
 		return nil
 	})
-	if want := "audit mark consent"; err != nil || strings.Join(kinds, " ") != want {
+	if want := "audit mark consent attestation"; err != nil || strings.Join(kinds, " ") != want {
 		t.Errorf("recorded %v, %v; want %s", kinds, err, want)
+	}
+}
+
+func TestSpansGoWhereTheEnvironmentSays(t *testing.T) {
+	got := make(chan string, 1)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- r.URL.Path + " " + string(body)
+	}))
+	defer collector.Close()
+	a := &app{getenv: func(name string) string { return map[string]string{envOTLP: collector.URL + "/"}[name] }}
+	tracer, last, err := a.tracer(context.Background(), "retort-gateway")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, span := tracer.Start(context.Background(), "chat m")
+	span.End()
+	if err := last(); err != nil {
+		t.Fatal(err)
+	}
+	if text := <-got; !strings.HasPrefix(text, "/v1/traces ") || !strings.Contains(text, "chat m") || !strings.Contains(text, "retort-gateway") {
+		t.Errorf("the collector got %q", text)
+	}
+	a.getenv = func(string) string { return "" }
+	if tracer, last, err := a.tracer(context.Background(), "x"); tracer != nil || err != nil || last() != nil {
+		t.Errorf("without a collector: %v %v", tracer, err)
 	}
 }

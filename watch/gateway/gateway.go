@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 
 	"retort/exchange"
@@ -34,6 +35,7 @@ type Options struct {
 	// Erase erases the bodies of which Expired(before) says so, for good; nil: no
 	// configuration can ask for a retention.
 	Erase  func(ctx context.Context, before time.Time) error
+	Tracer trace.Tracer // of spans; nil: none
 	Getenv func(string) string
 	Log    *slog.Logger
 }
@@ -50,6 +52,7 @@ type Gateway struct {
 	client  *http.Transport
 	coins   Coins
 	erase   func(context.Context, time.Time) error
+	tracer  trace.Tracer
 	room    *semaphore.Weighted // bytes of requests' bodies that are in memory
 	pending *semaphore.Weighted // bytes of answers that are not yet durable
 	memory  int64
@@ -81,7 +84,7 @@ func New(ctx context.Context, opt Options) (*Gateway, error) {
 		return nil, fmt.Errorf("a gateway already serves with this key table: %w", err)
 	}
 	g := &Gateway{
-		ledger: opt.Ledger, getenv: opt.Getenv, log: opt.Log, account: account, lock: lock, coins: opt.Coins, erase: opt.Erase,
+		ledger: opt.Ledger, getenv: opt.Getenv, log: opt.Log, account: account, lock: lock, coins: opt.Coins, erase: opt.Erase, tracer: opt.Tracer,
 		ring: newKeyring(&Keys{ws: opt.Workspace, account: account}), metrics: newMetrics(),
 		memory: opt.Config.Limits.memory, room: semaphore.NewWeighted(opt.Config.Limits.bodies()), pending: semaphore.NewWeighted(opt.Config.Limits.memory - opt.Config.Limits.bodies()),
 		client: &http.Transport{

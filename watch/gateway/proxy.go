@@ -268,7 +268,9 @@ func (x *passage) failed(resp *http.Response, err error) error {
 	if x.rec == nil {
 		return nil
 	}
-	return x.rec.end("")
+	err = x.rec.end("")
+	x.g.trace(x)
+	return err
 }
 
 // conclude makes of what came back the exchange's usage, class and cost.
@@ -333,6 +335,7 @@ func (x *passage) finish() error {
 	err := x.rec.end(x.unread)
 	x.g.metrics.durable.Observe(time.Since(began).Seconds())
 	x.g.metrics.ended(x.rt, e)
+	x.g.trace(x)
 	return err
 }
 

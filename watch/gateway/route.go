@@ -24,32 +24,33 @@ type route struct {
 
 // modelWire is what the gateway must know of a way to ask a model.
 type modelWire struct {
-	name   string
-	stream func() *view // reads server-sent events; nil where the wire does not stream
-	whole  func(body []byte) reading
-	ends   []string // how the lines begin with which a stream's last event begins
-	inject bool     // a stream tells its usage only when stream_options asks for it
-	fail   func(w http.ResponseWriter, status int, code, message string) error
-	event  func(message string) []byte // that tells of a failure in the middle of a stream
+	name      string
+	operation string       // what OpenTelemetry calls it
+	stream    func() *view // reads server-sent events; nil where the wire does not stream
+	whole     func(body []byte) reading
+	ends      []string // how the lines begin with which a stream's last event begins
+	inject    bool     // a stream tells its usage only when stream_options asks for it
+	fail      func(w http.ResponseWriter, status int, code, message string) error
+	event     func(message string) []byte // that tells of a failure in the middle of a stream
 }
 
 var (
 	wireChat = &modelWire{
-		name: "chat", stream: newOpenAIView, whole: readOpenAI(openai.ParseResponse),
+		name: "chat", operation: "chat", stream: newOpenAIView, whole: readOpenAI(openai.ParseResponse),
 		ends: dataLines("[DONE]"), inject: true, fail: failOpenAI, event: eventOpenAI,
 	}
 	wireCompletions = &modelWire{
-		name: "completions", stream: wireChat.stream, whole: wireChat.whole,
+		name: "completions", operation: "text_completion", stream: wireChat.stream, whole: wireChat.whole,
 		ends: wireChat.ends, inject: true, fail: failOpenAI, event: eventOpenAI,
 	}
 	wireResponses = &modelWire{
-		name: "responses", stream: newResponsesView,
+		name: "responses", operation: "chat", stream: newResponsesView,
 		whole: readOpenAI(parseResponses),
 		ends:  eventLines(openai.EventCompleted, openai.EventIncomplete, openai.EventFailed), fail: failOpenAI, event: eventResponses,
 	}
-	wireEmbeddings = &modelWire{name: "embeddings", whole: readOpenAI(openai.ParseEmbeddings), fail: failOpenAI}
+	wireEmbeddings = &modelWire{name: "embeddings", operation: "embeddings", whole: readOpenAI(openai.ParseEmbeddings), fail: failOpenAI}
 	wireMessages   = &modelWire{
-		name: "messages", stream: newMessagesView, whole: readMessages,
+		name: "messages", operation: "chat", stream: newMessagesView, whole: readMessages,
 		ends: eventLines(anthropic.EventMessageStop), fail: failAnthropic, event: eventAnthropic,
 	}
 )

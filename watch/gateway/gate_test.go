@@ -65,6 +65,9 @@ func genStream(t *rapid.T, w *modelWire) []event {
 // TestAStreamComesOutAsItWentIn cuts generated streams at any places and holds what
 // the gate lets through against what went in.
 func TestAStreamComesOutAsItWentIn(t *testing.T) {
+	if !testing.Short() {
+		checks(t, 1000)
+	}
 	wires := []*modelWire{wireChat, wireResponses, wireMessages}
 	rapid.Check(t, func(t *rapid.T) {
 		w := rapid.SampledFrom(wires).Draw(t, "wire")

@@ -25,6 +25,12 @@ import (
 // neither would see what the other's clients use.
 const LockName = "gateway"
 
+// transport is how upstreams are reached.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
 // Options are what a gateway is made of.
 type Options struct {
 	Config    *Config
@@ -49,7 +55,7 @@ type Gateway struct {
 	lock    *workspace.Lock
 	ring    *keyring
 	metrics *metrics
-	client  *http.Transport
+	client  transport
 	coins   Coins
 	erase   func(context.Context, time.Time) error
 	tracer  trace.Tracer
@@ -172,7 +178,12 @@ func (g *Gateway) Reload(cfg *Config) error {
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.policy.Load().mux.ServeHTTP(w, r)
+	p := g.policy.Load()
+	// Until the request is there, or longer if it is refused: net/http reads the rest
+	// of a body that nobody wants. What cannot set it, such as a request from memory,
+	// need not.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(p.cfg.Limits.receive))
+	p.mux.ServeHTTP(w, r)
 }
 
 // fail notes that the ledger takes nothing more, if err is not nil: from then on

@@ -216,9 +216,6 @@ func (g *Gateway) readBody(p *policy, w http.ResponseWriter, r *http.Request) (b
 	if r.ContentLength > limit {
 		return nil, 0, errTooLong
 	}
-	// What it cannot set, such as for a request from memory, it need not.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(p.cfg.Limits.receive))
-	defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Time{}) }()
 	const step = 64 << 10
 	for {
 		if len(body) == cap(body) {
@@ -240,6 +237,7 @@ func (g *Gateway) readBody(p *policy, w http.ResponseWriter, r *http.Request) (b
 		case int64(len(body)) > limit:
 			return nil, taken, errTooLong
 		case errors.Is(err, io.EOF):
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // an answer may take longer
 			return body, taken, nil
 		case err != nil:
 			return nil, taken, fmt.Errorf("the request body could not be read: %w", err)

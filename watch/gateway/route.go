@@ -5,8 +5,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"retort/anthropic"
+	"retort/exchange"
 	"retort/openai"
 )
 
@@ -141,5 +143,8 @@ func failOpenAI(w http.ResponseWriter, status int, code, message string) error {
 }
 
 func failAnthropic(w http.ResponseWriter, status int, _, message string) error {
+	if h := w.Header(); h.Get(anthropic.RequestIDHeader) == "" { // that wire's errors have one
+		h.Set(anthropic.RequestIDHeader, "req_"+exchange.NewID(time.Now()).String())
+	}
 	return anthropic.WriteError(w, &anthropic.APIError{Status: status, Type: anthropic.TypeOf(status), Message: message})
 }

@@ -25,7 +25,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	cfg := g.policy.Load().cfg
 	srv := &http.Server{
 		Handler:           g,
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: min(10*time.Second, cfg.Limits.receive),
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}

@@ -23,6 +23,11 @@ type Server struct {
 // Start runs the command that is made for a free port, with what it says in the
 // file log, and waits until its /health answers.
 func Start(command func(port string) *exec.Cmd, log string) (*Server, error) {
+	return StartAt(command, log, "/health")
+}
+
+// StartAt is Start, for a server whose health is told under another path.
+func StartAt(command func(port string) *exec.Cmd, log, health string) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -40,8 +45,8 @@ func Start(command func(port string) *exec.Cmd, log string) (*Server, error) {
 	if err := s.Cmd.Start(); err != nil {
 		return nil, err
 	}
-	for range 600 {
-		resp, err := http.Get(s.URL + "/health")
+	for range 2400 {
+		resp, err := http.Get(s.URL + health)
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {

@@ -91,8 +91,7 @@ func (x *passage) stream(resp *http.Response) {
 		x.unrecorded()
 		return
 	}
-	x.write(gate.rest())
-	x.flush()
+	x.write(gate.rest()) // which goes out with the end of the response
 	x.close(resp, whole)
 }
 

@@ -40,9 +40,9 @@ func TestAnExchangeIsASpan(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, a := range ended[0].Attributes() {
-		got[string(a.Key)] = a.Value.Emit()
-		if strings.Contains(a.Value.Emit(), r.key.Account) || strings.Contains(a.Value.Emit(), "hello") {
-			t.Errorf("%s = %s", a.Key, a.Value.Emit())
+		got[string(a.Key)] = a.Value.String()
+		if strings.Contains(a.Value.String(), r.key.Account) || strings.Contains(a.Value.String(), "hello") {
+			t.Errorf("%s = %s", a.Key, a.Value.String())
 		}
 	}
 	for name, want := range map[string]string{

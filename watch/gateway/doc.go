@@ -11,6 +11,7 @@
 //	key     by its hash; expired, revoked and out of scope are refused
 //	body    read whole, within a bound that all requests share
 //	lease   the key's rates and spend cap: the worst case is reserved
+//	coin    of the exposure test, if policy asks for one: a second, equal call goes out
 //	intent  to the ledger, within a moment, and not waited for
 //	relay   to an upstream; another one if it fails before its first byte
 //	pieces  to the client as they come, and to the ledger in fragments
@@ -19,7 +20,15 @@
 // So a crash costs what no client was told was complete. If the ledger fails, new
 // requests get 503 and open ones are aborted, never ended cleanly.
 //
+// What passes is glanced at for usage, model and finish and not decoded: the answer
+// is read out of the ledger by who wants it.
+//
+// The intent need not be waited for: the promise that a budget is a wall is kept by
+// the reservation while the gateway lives, and across a crash by the intents of keys
+// with a spend cap, which are submitted at once. What a crash forgets of those has
+// cost no more than what was asked within one sync.
+//
 // It knows no file formats of models and takes no decision about who harvests:
-// watch/detect does. Coins of the exposure test are prove/commit's; the place for
-// them is between lease and intent.
+// watch/detect does. Coins come with their secrets and their log from who implements
+// Coins, prove/commit.
 package gateway

@@ -3,6 +3,9 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -608,27 +611,68 @@ func TestRulesActAndAreRecorded(t *testing.T) {
 	}
 }
 
+// TestBodiesThatAreNotStored looks for what was asked and answered in every record,
+// and holds the salted hashes, where there are any, against it.
 func TestBodiesThatAreNotStored(t *testing.T) {
-	for _, store := range []Store{StoreHashed, StoreSignals} {
-		r := newRig(t, rigOptions{yaml: "store: " + string(store) + "\n"}, answer)
-		if _, _, text, err := r.ask("/v1/chat/completions", chatBody); text != chatAnswer || err != nil {
-			t.Fatal(text, err)
-		}
-		e := r.only()
-		if len(e.RequestBody)+len(e.ResponseBody) > 0 || e.Answer.Content != "" || e.Usage.Output != 3 || !e.OK() || e.ErrorText != "" {
-			t.Errorf("%s: the ledger has %+v", store, e)
-		}
-		err := r.store.Scan(context.Background(), func(rec ledger.Record) error {
-			if bytes.Contains(rec.Head, []byte("hello")) || len(rec.Body) > 0 {
-				t.Errorf("%s: a %s record holds %s %s", store, rec.Kind, rec.Head, rec.Body)
+	for _, store := range []Store{StoreFull, StoreHashed, StoreSignals} {
+		for _, body := range []string{chatBody, streamed(true)} {
+			r := newRig(t, rigOptions{yaml: "store: " + string(store) + "\n"}, answer)
+			_, _, answered, err := r.ask("/v1/chat/completions", body)
+			if err != nil || !strings.Contains(answered, "hi") {
+				t.Fatal(answered, err)
 			}
-			if rec.Kind == ledger.KindEnd && bytes.Contains(rec.Head, []byte("response_sha256")) != (store == StoreHashed) {
-				t.Errorf("%s: %s", store, rec.Head)
+			full := store == StoreFull
+			e := r.only()
+			if full != (string(e.RequestBody) == body) || full != (string(e.ResponseBody) == answered) || full != (e.Answer.Content != "") ||
+				e.Answer.FinishReason != "stop" || e.Usage.Output != 3 || !e.OK() || e.ErrorText != "" {
+				t.Errorf("%s: the ledger has %+v", store, e)
 			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+			err = r.store.Scan(context.Background(), func(rec ledger.Record) error {
+				if !full && (bytes.Contains(rec.Head, []byte("hello")) || bytes.Contains(rec.Head, []byte(`"hi`)) || len(rec.Body) > 0) {
+					t.Errorf("%s: a %s record holds %s %s", store, rec.Kind, rec.Head, rec.Body)
+				}
+				if rec.Kind != ledger.KindEnd {
+					return nil
+				}
+				var head struct {
+					Salt, Request, Response string
+					Sent                    int `json:"request_received"`
+					Got                     int `json:"response_received"`
+				}
+				for name, into := range map[string]any{"salt": &head.Salt, "request_sha256": &head.Request, "response_sha256": &head.Response, "request_received": &head.Sent, "response_received": &head.Got} {
+					var all map[string]json.RawMessage
+					if err := json.Unmarshal(rec.Head, &all); err != nil {
+						return err
+					}
+					if raw, ok := all[name]; ok {
+						if err := json.Unmarshal(raw, into); err != nil {
+							return err
+						}
+					}
+				}
+				if !full && (head.Sent != len(body) || head.Got != len(answered)) {
+					t.Errorf("%s: %s; %d bytes were asked and %d answered", store, rec.Head, len(body), len(answered))
+				}
+				if (store == StoreHashed) != (head.Salt != "") {
+					t.Errorf("%s: salt %q", store, head.Salt)
+				}
+				if store != StoreHashed {
+					return nil
+				}
+				salt, err := hex.DecodeString(head.Salt)
+				if err != nil || len(salt) != 16 {
+					t.Errorf("salt %q", head.Salt)
+				}
+				for got, what := range map[string]string{head.Request: body, head.Response: answered} {
+					if want := fmt.Sprintf("%x", sha256.Sum256(append(bytes.Clone(salt), what...))); got != want {
+						t.Errorf("hash %q, want %q", got, want)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

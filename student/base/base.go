@@ -30,41 +30,120 @@ func unsupported(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrUnsupported, fmt.Sprintf(format, args...))
 }
 
-// Base is a model that was read.
+// Base is a model that was read, but for its weights, which it hands out tensor by
+// tensor (model.Source) until it is closed.
 type Base struct {
-	Architecture string // as Hugging Face names it: "LlamaForCausalLM"
-	Model        *model.Model
+	Architecture string               // as Hugging Face names it: "LlamaForCausalLM"
+	Model        *model.Model         // all weights, of what Read returns; Open leaves them in the files
 	Tokenizer    *tokenizer.Tokenizer // it may know fewer tokens than the model has rows for
 	EOS          []int32              // tokens that end an answer, at least one
 	ChatTemplate string               // Jinja; "" if the files have none
 	License      string               // as the files name it; "" if they do not
+
+	config model.Config
+	files  source
+	halves bool // heads lie in halves in the files
 }
 
-// Read reads a Hugging Face directory or a GGUF file.
-func Read(path string) (*Base, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading a base model: %w", err)
-	}
-	read := readGGUF
-	if st.IsDir() {
-		read = readHuggingFace
-	} else if !strings.EqualFold(filepath.Ext(path), ".gguf") {
-		return nil, fmt.Errorf("reading the base model %s: it is neither a directory with config.json and safetensors nor a .gguf file", path)
-	}
-	b, err := read(path)
-	if err == nil {
-		err = b.check()
-	}
+// Open reads everything but the weights, and makes sure that the files have them all.
+func Open(path string) (*Base, error) {
+	b, err := open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the base model %s: %w", path, err)
 	}
 	return b, nil
 }
 
+func open(path string) (*Base, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	read := (*Base).openGGUF
+	if st.IsDir() {
+		read = (*Base).openHuggingFace
+	} else if !strings.EqualFold(filepath.Ext(path), ".gguf") {
+		return nil, errors.New("it is neither a directory with config.json and safetensors nor a .gguf file")
+	}
+	b := new(Base)
+	if err = read(b, path); err == nil {
+		err = b.check()
+	}
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Read is Open with all weights read into Model, and the files closed.
+func Read(path string) (*Base, error) {
+	b, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	if b.Model, err = model.FromTensors(b.config, b.Load); err != nil {
+		return nil, fmt.Errorf("reading the base model %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// Close closes the files. What is not in them stays.
+func (b *Base) Close() error {
+	if b.files == nil {
+		return nil
+	}
+	return b.files.Close()
+}
+
+// Config is the model's configuration.
+func (b *Base) Config() model.Config { return b.config }
+
+// Load implements model.Source. It may be called concurrently.
+func (b *Base) Load(name string, shape []int, dst []float32) error {
+	if b.Model != nil {
+		return b.Model.Load(name, shape, dst)
+	}
+	if err := b.has(name, shape); err != nil {
+		return err
+	}
+	if err := b.files.Read(name, dst); err != nil {
+		return err
+	}
+	if b.halves && rotated(name) {
+		interleave(dst, b.config.RopeDim, len(dst)/shape[0])
+	}
+	return nil
+}
+
+// has makes sure that the files hold a tensor.
+func (b *Base) has(name string, shape []int) error {
+	have, ok := b.files.Shape(name)
+	if !ok {
+		return errors.New("the files lack it")
+	}
+	if !slices.Equal(have, shape) {
+		return fmt.Errorf("its shape is %v, want %v", have, shape)
+	}
+	return nil
+}
+
 // check holds the parts against each other.
 func (b *Base) check() error {
-	known, rows := b.Tokenizer.VocabSize(), b.Model.Config().VocabSize
+	if err := b.config.Validate(); err != nil {
+		return err
+	}
+	// Before anything is set aside for it.
+	if need, _ := b.config.Params(); b.files.Values() < need {
+		return fmt.Errorf("the files hold %d, fewer values than the %d parameters that the configuration asks for", b.files.Values(), need)
+	}
+	for _, t := range b.config.Tensors() {
+		if err := b.has(t.Name, t.Shape); err != nil {
+			return fmt.Errorf("tensor %s: %w", t.Name, err)
+		}
+	}
+	known, rows := b.Tokenizer.VocabSize(), b.config.VocabSize
 	if known > rows {
 		return fmt.Errorf("the tokenizer has %d tokens and the model only %d", known, rows)
 	}
@@ -86,33 +165,7 @@ type source interface {
 	// Shape returns a tensor's shape, or false if there is none.
 	Shape(name string) ([]int, bool)
 	Read(name string, dst []float32) error
-}
-
-// load makes a model of c from src. halves says that heads lie there in halves.
-func load(c model.Config, src source, halves bool) (*model.Model, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	// Before memory is set aside for it.
-	if need, _ := c.Params(); src.Values() < need {
-		return nil, fmt.Errorf("the files hold %d, fewer values than the %d parameters that the configuration asks for", src.Values(), need)
-	}
-	return model.FromTensors(c, func(name string, shape []int, dst []float32) error {
-		have, ok := src.Shape(name)
-		if !ok {
-			return errors.New("the files lack it")
-		}
-		if !slices.Equal(have, shape) {
-			return fmt.Errorf("its shape is %v, want %v", have, shape)
-		}
-		if err := src.Read(name, dst); err != nil {
-			return err
-		}
-		if halves && rotated(name) {
-			interleave(dst, c.RopeDim, len(dst)/shape[0])
-		}
-		return nil
-	})
+	Close() error
 }
 
 // rotated reports whether a tensor's rows are elements of queries or keys.

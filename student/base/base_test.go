@@ -385,3 +385,37 @@ func TestTemplatesOfADirectory(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOpenBaseHandsOutItsWeights(t *testing.T) {
+	c := kinds[0].config
+	dir, m := t.TempDir(), newModel(t, c)
+	writeJSON(t, filepath.Join(dir, configFile), huggingFace(kinds[0].arch, c, kinds[0].also))
+	writeWords(t, dir)
+	writeSafetensors(t, filepath.Join(dir, weightsFile), tensors(m, true, func(s string) string { return s }))
+	b, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Model != nil || b.Config() != c {
+		t.Errorf("it is open with a model %v of %+v", b.Model, b.Config())
+	}
+	if hash, err := model.HashOf(b); err != nil || hash != m.Hash() {
+		t.Errorf("what it hands out is %s (%v), want %s", hash, err, m.Hash())
+	}
+	if err := b.Load("model.norm.weight", []int{c.Hidden + 1}, make([]float32, c.Hidden+1)); err == nil {
+		t.Error("it hands out a tensor of another shape")
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := model.HashOf(b); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after it was closed the error is %v", err)
+	}
+	whole, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hash, err := model.HashOf(whole); err != nil || hash != m.Hash() {
+		t.Errorf("read whole it hands out %s (%v), want %s", hash, err, m.Hash())
+	}
+}

@@ -61,27 +61,22 @@ func (s ggufSource) Shape(name string) ([]int, bool) {
 
 func (s ggufSource) Read(name string, dst []float32) error { return s.GGUF.Read(ggufName(name), dst) }
 
-func readGGUF(path string) (*Base, error) {
+func (b *Base) openGGUF(path string) error {
 	g, err := modelfile.OpenGGUF(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer g.Close()
+	b.files = ggufSource{g}
 	family, _ := g.Value("general.architecture").(string)
 	arch, ok := ggufArchitectures[family]
 	if !ok {
-		return nil, unsupported("architecture %q; llama, qwen2 and qwen3 are read", family)
+		return unsupported("architecture %q; llama, qwen2 and qwen3 are read", family)
 	}
-	c, err := ggufConfig(g, family)
-	if err != nil {
-		return nil, err
+	b.Architecture, b.halves = arch.name, arch.halves
+	if b.config, err = ggufConfig(g, family); err != nil {
+		return err
 	}
-	b := &Base{Architecture: arch.name}
-	if err := b.readMetadata(g); err != nil {
-		return nil, err
-	}
-	b.Model, err = load(c, ggufSource{g}, arch.halves)
-	return b, err
+	return b.readMetadata(g)
 }
 
 // readMetadata reads what is about text.

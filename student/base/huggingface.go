@@ -269,27 +269,22 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-func readHuggingFace(dir string) (*Base, error) {
+func (b *Base) openHuggingFace(dir string) error {
 	var f hfConfig
 	if err := readJSON(filepath.Join(dir, configFile), &f); err != nil {
-		return nil, err
+		return err
 	}
 	arch, c, factors, err := f.config()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s, err := openShards(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer s.close()
 	s.factors = factors
-	b := &Base{Architecture: arch, EOS: f.EOS}
-	if err := b.readWords(dir); err != nil {
-		return nil, err
-	}
-	b.Model, err = load(c, s, c.KVHeads > 0)
-	return b, err
+	b.Architecture, b.EOS, b.config, b.files, b.halves = arch, f.EOS, c, s, c.KVHeads > 0
+	return b.readWords(dir)
 }
 
 // readWords reads what of a directory is about text.
@@ -389,13 +384,13 @@ func openShards(dir string) (*shards, error) {
 	for _, name := range names {
 		f, err := modelfile.OpenSafetensors(filepath.Join(dir, name))
 		if err != nil {
-			s.close()
+			s.Close()
 			return nil, err
 		}
 		s.files = append(s.files, f)
 		for _, t := range f.Tensors {
 			if s.in[t.Name] != nil {
-				s.close()
+				s.Close()
 				return nil, fmt.Errorf("tensor %s lies in two files", t.Name)
 			}
 			s.in[t.Name] = f
@@ -404,10 +399,13 @@ func openShards(dir string) (*shards, error) {
 	return s, nil
 }
 
-func (s *shards) close() {
+// Close closes the files.
+func (s *shards) Close() error {
+	var err error
 	for _, f := range s.files {
-		f.Close()
+		err = errors.Join(err, f.Close())
 	}
+	return err
 }
 
 func (s *shards) Values() (n int64) {

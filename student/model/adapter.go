@@ -234,16 +234,12 @@ func (a *Adapter) Merge(m *Model) error {
 	if m.config != a.config {
 		return errOtherModel
 	}
-	byName := map[string][]float32{}
-	for _, t := range m.Tensors() {
-		byName[t.Name] = t.Data
-	}
 	r, s := a.lora.Rank, new(kernel.Scratch)
 	for i := range a.layer {
 		for at := range sites {
 			t := &a.layer[i][at]
 			for j, p := range t.parts {
-				w := byName[fmt.Sprintf("model.layers.%d.%s.weight", i, p.name)]
+				w := m.specs[m.byName[fmt.Sprintf("model.layers.%d.%s.weight", i, p.name)]].tensor(m.arena).Data
 				b := slices.Clone(p.b)
 				kernel.Scale(b, a.scale())
 				kernel.GemmSerial(kernel.NN, p.width, t.in, r, b, r, t.a[j*r*t.in:], t.in, w, t.in, true, kernel.F32, s)

@@ -118,9 +118,12 @@ type spec struct {
 	blocks []int // see Parameter
 }
 
-func (s spec) len() int {
+func (s spec) len() int { return elements(s.shape) }
+
+// elements is how many a tensor of a shape has.
+func elements(shape []int) int {
 	n := 1
-	for _, v := range s.shape {
+	for _, v := range shape {
 		n *= v
 	}
 	return n

@@ -1,10 +1,7 @@
 package model
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -19,6 +16,7 @@ type Model struct {
 	arena  []float32
 	w      weights[float32]
 	specs  []spec
+	byName map[string]int // of specs
 }
 
 // Tensor is a named view of weights or gradients: writing to Data changes them.
@@ -67,16 +65,11 @@ func FromTensors(c Config, load func(name string, shape []int, dst []float32) er
 	return m, nil
 }
 
-// fill loads all tensors and refuses what is not finite.
-func fill(all []Tensor, load func(name string, shape []int, dst []float32) error) error {
+// fill loads all tensors.
+func fill(all []Tensor, from func(name string, shape []int, dst []float32) error) error {
 	for _, t := range all {
-		if err := load(t.Name, t.Shape, t.Data); err != nil {
-			return fmt.Errorf("loading tensor %s: %w", t.Name, err)
-		}
-		for i, v := range t.Data {
-			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return fmt.Errorf("loading tensor %s: element %d is %v, want a finite number", t.Name, i, v)
-			}
+		if err := load(from, t); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -88,8 +81,17 @@ func empty(c Config) (*Model, error) {
 	}
 	_, _, n := carve[float32](c, nil)
 	m := &Model{config: c, arena: make([]float32, n)}
-	m.w, m.specs, _ = carve(c, m.arena)
+	m.carve()
 	return m, nil
+}
+
+// carve gives the weights their places in the arena, and the tensors their names.
+func (m *Model) carve() {
+	m.w, m.specs, _ = carve(m.config, m.arena)
+	m.byName = make(map[string]int, len(m.specs))
+	for i, s := range m.specs {
+		m.byName[s.name] = i
+	}
 }
 
 // Config is the model's configuration.
@@ -118,7 +120,7 @@ func (s spec) tensor(arena []float32) Tensor {
 // Clone is a copy that shares nothing with m.
 func (m *Model) Clone() *Model {
 	c := &Model{config: m.config, arena: append([]float32(nil), m.arena...)}
-	c.w, c.specs, _ = carve(c.config, c.arena)
+	c.carve()
 	return c
 }
 
@@ -128,17 +130,11 @@ func (m *Model) Clone() *Model {
 func (m *Model) Hash() string { return hashOf("retort model 1", m.config, m.Tensors()) }
 
 func hashOf(kind string, config any, all []Tensor) string {
-	h := sha256.New()
-	text, err := json.Marshal(config)
-	if err != nil {
-		panic(fmt.Sprintf("model: a valid configuration does not marshal: %v", err))
-	}
-	fmt.Fprintf(h, "%s\n%s\n", kind, text)
+	h := newHash(kind, config)
 	for _, t := range all {
-		fmt.Fprintf(h, "%s %d\n", t.Name, t.Shape)
-		writeFloats(h, t.Data)
+		h.add(t)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return h.sum()
 }
 
 func writeFloats(w io.Writer, x []float32) {

@@ -552,10 +552,12 @@ type Scratch struct {
 	panel16 []uint16  // one panel of B of a TN product of bfloat16
 	edge    []float32 // a tile that C has no room for
 	attn16  []uint16  // tiles of attention
+
+	rounds []roundedBlock // an A rounded to 8 bits, row by row
 }
 
 // grow returns a slice of length n, of undefined content, that reuses x.
-func grow[T float32 | uint16](x []T, n int) []T {
+func grow[T float32 | uint16 | roundedBlock](x []T, n int) []T {
 	if cap(x) < n {
 		return make([]T, n, n+n/4)
 	}

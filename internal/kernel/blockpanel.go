@@ -114,7 +114,7 @@ func (k blockKind) put(panel []byte, block, r int, row *blockRow) {
 func (k blockKind) scales(panel []byte, block, r int) (scale [2]float32, shift float32) {
 	at, header := k.at(block)
 	b, f := panel[at+k.codes():], &blockKinds[k]
-	half := func(b []byte) float32 { return fromHalf(binary.LittleEndian.Uint16(b)) }
+	half := func(b []byte) float32 { return floatOf(binary.LittleEndian.Uint16(b)) }
 	switch {
 	case f.twice:
 		d := half(panel[header+2*r:])

@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"encoding/binary"
-	"math"
-)
+import "encoding/binary"
 
 // BlockType is how the rows of a matrix lie in a model file: in blocks of integers
 // that share scales, as ggml defines them (ggml-common.h, ggml-quants.c).
@@ -149,14 +146,5 @@ func readQ6_K(to []blockRow, b []byte) {
 	}
 }
 
-// fromHalf is a binary16 as float32.
-func fromHalf(h uint16) float32 {
-	sign, exp, frac := uint32(h&0x8000)<<16, uint32(h>>10&0x1f), uint32(h&0x3ff)
-	switch exp {
-	case 0: // zero or subnormal: exact in float32
-		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
-	case 0x1f:
-		return math.Float32frombits(sign | 0x7f800000 | frac<<13)
-	}
-	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
-}
+// finiteHalf reports whether a binary16 is neither infinite nor NaN.
+func finiteHalf(h uint16) bool { return h&0x7c00 != 0x7c00 }

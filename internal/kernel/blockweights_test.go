@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// halfOf is a random positive or negative binary16 of about the given size.
-func halfOf(rng *rand.Rand, size float64) uint16 {
+// randomHalf is a random positive or negative binary16 of about the given size.
+func randomHalf(rng *rand.Rand, size float64) uint16 {
 	exp := math.Floor(math.Log2(size)) + float64(rng.IntN(3))
 	h := uint16(exp+15)<<10 | uint16(rng.IntN(1<<10))
 	return h | uint16(rng.IntN(2))<<15
@@ -27,7 +27,7 @@ func randomBlocks(rng *rand.Rand, t BlockType, n, k int) []byte {
 	halves := map[BlockType][]int{Q4_0: {0}, Q4_1: {0, 2}, Q5_0: {0}, Q5_1: {0, 2}, Q8_0: {0}, Q4_K: {0, 2}, Q5_K: {0, 2}, Q6_K: {208}}[t]
 	for at := 0; at < len(x); at += b.bytes {
 		for _, h := range halves {
-			binary.LittleEndian.PutUint16(x[at+h:], halfOf(rng, 0.01))
+			binary.LittleEndian.PutUint16(x[at+h:], randomHalf(rng, 0.01))
 		}
 		if rng.IntN(20) == 0 {
 			binary.LittleEndian.PutUint16(x[at+halves[0]:], uint16(rng.IntN(4))) // zero, or the smallest
@@ -38,7 +38,7 @@ func randomBlocks(rng *rand.Rand, t BlockType, n, k int) []byte {
 
 // element is element i of a block, by the definition of its type.
 func element(t BlockType, b []byte, i int) float64 {
-	half := func(at int) float64 { return float64(fromHalf(binary.LittleEndian.Uint16(b[at:]))) }
+	half := func(at int) float64 { return float64(floatOf(binary.LittleEndian.Uint16(b[at:]))) }
 	bits := func(from, i int) float64 { // the i-th nibble of 32 in 16 bytes
 		return float64(b[from+i%16] >> (i / 16 * 4) & 0xf)
 	}
@@ -153,7 +153,7 @@ func TestBlockProductsAgreeWithFloat64(t *testing.T) {
 			c, ldc := matrix(rng, mem, m, n)
 			was := slices.Clone(c)
 			accumulate := rng.IntN(2) == 0
-			parts := w.Parts(1+rng.IntN(64), 1+rng.IntN(5))
+			parts := 1 + rng.IntN(5)
 			var s Scratch
 			for p := range parts {
 				from, to := w.Columns(p, parts)
@@ -234,6 +234,16 @@ func TestBlockProductsDoNotDependOnRowsPartsAndMachine(t *testing.T) {
 func TestBlocksThatDoNotFitAreRefused(t *testing.T) {
 	panics(t, "a row that is no whole block", func() { NewBlockWeights(Q4_0, 2, 48, make([]byte, 54)) })
 	panics(t, "too few bytes", func() { NewBlockWeights(Q4_0, 2, 64, make([]byte, 71)) })
+	for _, at := range []int{0, 2, 20, 22} { // scale and shift of either row
+		x := randomBlocks(rand.New(rand.NewPCG(1, 2)), Q4_1, 2, 32)
+		if !NewBlockWeights(Q4_1, 2, 32, x).Finite() {
+			t.Error("finite blocks are called infinite")
+		}
+		binary.LittleEndian.PutUint16(x[at:], 0x7c00)
+		if NewBlockWeights(Q4_1, 2, 32, x).Finite() {
+			t.Errorf("with an infinite half at byte %d they are called finite", at)
+		}
+	}
 	for _, name := range []string{"", "F16", "Q4_0 ", "Q2_K"} {
 		if _, ok := ParseBlockType(name); ok {
 			t.Errorf("%q is a block type", name)

@@ -48,9 +48,10 @@ type Weights struct {
 	i8     []int8
 	scale  []float32 // of each column of the product, int8
 
-	kind   blockKind
-	blocks []byte // panels that lie step bytes apart
-	step   int
+	kind     blockKind
+	blocks   []byte // panels that lie step bytes apart
+	step     int
+	infinite bool // or NaN: a scale of some block
 }
 
 // NewWeights packs the right operand of a product x·B: [k, n] for NN, or its
@@ -128,17 +129,11 @@ func (w *Weights) width() int {
 }
 
 // Columns are the columns [from, to) of the product that make up one of several
-// parts. Parts do not divide a panel; some may be empty.
+// parts. Parts do not divide a panel; where they are many, some are empty.
 func (w *Weights) Columns(part, parts int) (from, to int) {
 	width := w.width()
 	all := (w.n + width - 1) / width
 	return min(part*all/parts*width, w.n), min((part+1)*all/parts*width, w.n)
-}
-
-// Parts is how many parts of at least so many columns the product divides into,
-// at most limit.
-func (w *Weights) Parts(columns, limit int) int {
-	return max(1, min(limit, w.n/max(1, columns), (w.n+w.width()-1)/w.width()))
 }
 
 // Multiply sets columns [from, to), as Columns gives them, of C [m, n] to the

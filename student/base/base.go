@@ -180,18 +180,18 @@ func rotated(name string) bool {
 
 // interleave reorders the rows of each head, so many elements wide, from halves
 // (0, n/2, 1, n/2+1, … are pairs) to neighbours.
-func interleave(x []float32, head, width int) {
+func interleave[T any](x []T, head, width int) {
 	reorder(x, head, width, func(i int) int { return i/2 + i%2*(head/2) })
 }
 
 // halve undoes it.
-func halve(x []float32, head, width int) {
+func halve[T any](x []T, head, width int) {
 	reorder(x, head, width, func(i int) int { return i%(head/2)*2 + i/(head/2) })
 }
 
 // reorder makes row i of each head what was row from(i) of it.
-func reorder(x []float32, head, width int, from func(i int) int) {
-	old := make([]float32, head*width)
+func reorder[T any](x []T, head, width int, from func(i int) int) {
+	old := make([]T, head*width)
 	for at := 0; at < len(x); at += len(old) {
 		copy(old, x[at:])
 		for i := range head {

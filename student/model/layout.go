@@ -68,16 +68,6 @@ func (v *layerVectors[F]) all() [7][]F {
 	return [...][]F{v.attnNorm, v.ffnNorm, v.qNorm, v.kvNorm, v.inBias, v.qHead, v.kHead}
 }
 
-// clone copies the vectors.
-func (v *layerVectors[F]) clone(c *Config) layerVectors[F] {
-	_, n := carveVectors[F](c, nil)
-	to, _ := carveVectors(c, make([]F, n))
-	for i, x := range to.all() {
-		copy(x, v.all()[i])
-	}
-	return to
-}
-
 // carveVectors lays a layer's vectors out in x, which may be nil to learn its length.
 func carveVectors[F number](c *Config, x []F) (v layerVectors[F], n int) {
 	take := func(to *[]F, width int) {

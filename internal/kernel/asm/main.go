@@ -26,6 +26,7 @@ func main() {
 		v.exponentials()
 		v.rotary()
 		v.adamW()
+		v.headKernels()
 	}
 	for _, err := range []error{bf16("bf16_amd64.s", "bf16_stubs_amd64.go"), blocks("blocks_amd64.s", "blocks_stubs_amd64.go")} {
 		if err != nil {

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"retort/teach/collect"
+	"retort/teach/task"
 	"retort/teach/verify"
 	"retort/terms"
 )
@@ -54,22 +55,36 @@ func (r *Recipe) fillDefaults() {
 	orDefault(&r.Curate.Keep, "correct")
 	orDefault(&r.Curate.Decontaminate, "heldout")
 	orDefault(&r.Curate.Reasoning, "keep")
-	orDefault(&r.Student.Preset, "tiny")
-	orDefault(&r.Student.Vocabulary, 1024)
-	orDefault(&r.Student.Context, 512)
+	r.Student.fillDefaults()
 	if r.Train == nil {
 		r.Train = []Train{{SFT: &SFT{}}}
 	}
 	for i := range r.Train {
 		if s := r.Train[i].SFT; s != nil {
-			s.fillDefaults()
+			s.fillDefaults(r.Student)
 		}
 	}
 	if r.Eval.Against == nil {
-		r.Eval.Against = []Contestant{{Name: "teacher"}}
+		r.Eval.Against = []Contestant{{Name: againstTeacher}}
+		if r.Student.Base != "" {
+			r.Eval.Against = append(r.Eval.Against, Contestant{Name: againstBase})
+		}
+	}
+	if r.Student.Base != "" && r.Eval.Forgotten == nil {
+		r.Eval.Forgotten = &[]Forgotten{{Family: familyGeneral}}
+	}
+	if r.Eval.Forgotten != nil {
+		for i := range *r.Eval.Forgotten {
+			f := &(*r.Eval.Forgotten)[i]
+			orDefault(&f.Count, 60)
+			if f.File != "" {
+				orDefault(&f.Field, "prompt")
+			}
+			fillParams(f.Family, &f.Params)
+		}
 	}
 	if r.Export == nil {
-		r.Export = []string{"huggingface", "gguf"}
+		r.Export = []ExportFile{{Format: formatHuggingFace}, {Format: formatGGUF}}
 	}
 }
 
@@ -80,7 +95,23 @@ const (
 )
 
 func (p *Prompts) fillDefaults() {
-	switch p.Family {
+	fillParams(p.Family, &p.Params)
+	if p.Family == "" && p.File != "" && p.Template == "" && p.Messages == "" {
+		orDefault(&p.Field, "prompt")
+	}
+	if p.Imported != "" {
+		orDefault(&p.Format, "auto")
+		orDefault(&p.Turns, "last")
+		if p.Consent == nil {
+			p.Consent = &Consent{}
+		}
+		orDefault(&p.Consent.Consent, terms.ConsentUnknown)
+	}
+}
+
+// fillParams sets a family's usual difficulty.
+func fillParams(family string, p *task.Params) {
+	switch family {
 	case "multiply":
 		if p.Digits == nil {
 			p.Digits = []int{2, 2}
@@ -98,30 +129,39 @@ func (p *Prompts) fillDefaults() {
 	case "countdown":
 		orDefault(&p.Numbers, 3)
 		orDefault(&p.Max, 20)
-	case "":
-		if p.File != "" && p.Template == "" && p.Messages == "" {
-			orDefault(&p.Field, "prompt")
-		}
-	}
-	if p.Imported != "" {
-		orDefault(&p.Format, "auto")
-		orDefault(&p.Turns, "last")
-		if p.Consent == nil {
-			p.Consent = &Consent{}
-		}
-		orDefault(&p.Consent.Consent, terms.ConsentUnknown)
 	}
 }
 
-func (s *SFT) fillDefaults() {
+func (s *Student) fillDefaults() {
+	orDefault(&s.Context, 512)
+	if s.Base == "" {
+		orDefault(&s.Preset, "tiny")
+		orDefault(&s.Vocabulary, 1024)
+	}
+	if l := s.LoRA; l != nil {
+		orDefault(&l.Rank, 16)
+		orDefault(&l.Alpha, 2*float64(l.Rank))
+	}
+}
+
+func (s *SFT) fillDefaults(student Student) {
+	epochs, optimizer, rate, warmup := 5, "muon", 3e-3, 0.02
+	switch {
+	case student.LoRA != nil:
+		epochs, optimizer, rate, warmup = 3, "adamw", 5e-4, 0.05
+	case student.Base != "": // it has much to lose
+		epochs, optimizer, rate, warmup = 3, "adamw", 2e-5, 0.05
+		orDefault(&s.EmbedRate, rate)
+		orDefault(&s.HeadRate, rate)
+	}
 	if s.Tokens == 0 {
-		orDefault(&s.Epochs, 5)
+		orDefault(&s.Epochs, epochs)
 	}
 	orDefault(&s.BatchTokens, 2048)
-	orDefault(&s.Optimizer, "muon")
-	orDefault(&s.LearningRate, 3e-3)
+	orDefault(&s.Optimizer, optimizer)
+	orDefault(&s.LearningRate, rate)
 	orDefault(&s.MuonRate, 0.01)
-	orDefault(&s.Warmup, 0.02)
+	orDefault(&s.Warmup, warmup)
 	orDefault(&s.Decay, 0.7)
 	orDefault(&s.Clip, 1)
 }

@@ -9,8 +9,10 @@ import (
 
 	"retort/exchange"
 	"retort/internal/kernel"
+	"retort/internal/modelfile"
 	"retort/report"
 	"retort/student/eval"
+	"retort/student/export"
 	"retort/student/model"
 	"retort/student/serve"
 	"retort/teach/task"
@@ -20,6 +22,7 @@ import (
 // The contestants that a recipe can name.
 const (
 	againstTeacher   = "teacher"
+	againstBase      = report.BaseName
 	againstUntrained = "untrained"
 )
 
@@ -27,14 +30,23 @@ const (
 // smaller format, by their names.
 var smaller = map[string]kernel.Format{kernel.FormatBF16.String(): kernel.FormatBF16, kernel.FormatInt8.String(): kernel.FormatInt8}
 
+// narrowed are the contestants that are the student as a GGUF of a type has it, its
+// weights rounded.
+var narrowed = map[string]modelfile.Type{"f16": modelfile.F16, "q8_0": modelfile.Q8_0, "q4_0": modelfile.Q4_0, "q4_1": modelfile.Q4_1}
+
 // known reports whether a recipe may name the contestant.
 func (c Contestant) known() bool {
 	_, small := smaller[c.Name]
-	return small || c.Name == againstTeacher || c.Name == againstUntrained
+	_, narrow := narrowed[c.Name]
+	return small || narrow || c.Name == againstTeacher || c.Name == againstBase || c.Name == againstUntrained
 }
 
-// evalSlots is how many answers the student decodes together.
-const evalSlots = 64
+// evalSlots is how many answers the student decodes together, as far as what is
+// cached of them takes no more than evalCache bytes.
+const (
+	evalSlots = 64
+	evalCache = 256 << 20
+)
 
 // evaluate puts the held-out problems to the student, its teacher and whom else
 // the recipe names. Without held-out problems it says so.
@@ -43,56 +55,28 @@ func (r *run) evaluate(ctx context.Context) error {
 	if len(items) == 0 {
 		return r.keepEvaluation(ctx, &eval.Report{Student: "student"})
 	}
-	student, closeStudent, err := r.contestant("student", r.student, kernel.FormatFP32)
-	if err != nil {
-		return err
-	}
-	defer closeStudent()
-	contestants := []eval.Contestant{student}
-	for i, c := range r.Eval.Against {
-		switch {
-		case c.Recipe != "":
-			other, err := r.otherRun(i, c.Recipe)
-			if err != nil {
-				return err
-			}
-			contestants = append(contestants, other)
-		case c.Name == againstTeacher:
-			contestants = append(contestants, r.teacherContestant())
-		case c.Name == againstUntrained:
-			m, err := r.newStudent()
-			if err != nil {
-				return err
-			}
-			untrained, closeIt, err := r.contestant(againstUntrained, m, kernel.FormatFP32)
-			if err != nil {
-				return err
-			}
-			defer closeIt()
-			contestants = append(contestants, untrained)
-		default:
-			small, closeIt, err := r.contestant(c.Name, r.student, smaller[c.Name])
-			if err != nil {
-				return err
-			}
-			defer closeIt()
-			contestants = append(contestants, small)
-		}
-	}
-	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*len(contestants)), "answers")
+	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*(1+len(r.Eval.Against))), "answers")
 	done := map[string]int{}
-	found, err := eval.Run(ctx, items, contestants, eval.Options{Seed: r.Seed, OnProgress: func(p eval.Progress) {
+	opt := eval.Options{Seed: r.Seed, OnProgress: func(p eval.Progress) {
 		done[p.Contestant] = p.Done
 		total := 0
 		for _, n := range done {
 			total += n
 		}
 		bar.Set(int64(total), fmt.Sprintf("%s: %s right", p.Contestant, report.FormatCount(int64(p.Right))))
-	}})
+	}}
+	contestants, err := r.contestants(ctx, items, opt)
+	if err != nil {
+		return err
+	}
+	found, err := eval.Run(ctx, items, contestants, opt)
 	if err != nil {
 		return err
 	}
 	if err := r.judgeHeldout(ctx); err != nil {
+		return err
+	}
+	if err := r.measureForgotten(ctx); err != nil {
 		return err
 	}
 	if err := r.keepEvaluation(ctx, found); err != nil {
@@ -100,6 +84,42 @@ func (r *run) evaluate(ctx context.Context) error {
 	}
 	bar.Done(r.evalSummary())
 	return nil
+}
+
+// contestants are the student and whom it is compared with. Models have answered
+// by then, one after the other, so that one is in memory at a time.
+func (r *run) contestants(ctx context.Context, items []eval.Item, opt eval.Options) ([]eval.Contestant, error) {
+	student, err := r.answers(ctx, "student", r.student, kernel.FormatFP32, items, opt)
+	if err != nil {
+		return nil, err
+	}
+	out := []eval.Contestant{student}
+	for i, c := range r.Eval.Against {
+		var other eval.Contestant
+		switch {
+		case c.Recipe != "":
+			other, err = r.otherRun(i, c.Recipe)
+		case c.Name == againstTeacher:
+			other = r.teacherContestant()
+		case c.Name == againstBase, c.Name == againstUntrained:
+			var m *model.Model
+			if m, err = r.newStudent(); err == nil {
+				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
+			}
+		case narrowed[c.Name] != "":
+			var m *model.Model
+			if m, err = export.Narrowed(r.student, narrowed[c.Name], export.Absorbed); err == nil {
+				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
+			}
+		default:
+			other, err = r.answers(ctx, c.Name, r.student, smaller[c.Name], items, opt)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, other)
+	}
+	return out, nil
 }
 
 func (r *run) keepEvaluation(ctx context.Context, found *eval.Report) error {
@@ -152,27 +172,60 @@ func (r *run) known(s *promptSource, p task.Problem) bool {
 	return s.judged || p.Answer != "" || p.Gold != nil
 }
 
-// contestant serves a model in this process, its weights in a format, and decodes
-// greedily.
-func (r *run) contestant(name string, m *model.Model, weights kernel.Format) (eval.Contestant, func(), error) {
-	e, err := serve.NewEngine(m, r.tokens, r.pool, serve.Options{Model: name, Slots: evalSlots, Weights: weights})
+// answers serves a model in this process, its weights in a format, puts all items
+// to it, decoding greedily, and returns it as a contestant that has answered.
+func (r *run) answers(ctx context.Context, name string, m *model.Model, weights kernel.Format, items []eval.Item, opt eval.Options) (eval.Contestant, error) {
+	longest, err := r.longestAnswer()
 	if err != nil {
-		return eval.Contestant{}, nil, err
+		return eval.Contestant{}, err
 	}
-	byName := r.byName()
-	longest, endpoint := r.longestAnswer(), "student:"+m.Hash()
+	e, err := r.engine(name, m, weights)
+	if err != nil {
+		return eval.Contestant{}, err
+	}
+	defer e.Close()
+	byName, endpoint := r.byName(), "student:"+m.Hash()
 	if weights != kernel.FormatFP32 {
 		endpoint += ":" + weights.String()
 	}
-	return eval.Contestant{
-		Name: name, Asker: e, Concurrency: 2 * evalSlots, File: resultsPath(r.dir, name),
+	return r.answered(ctx, items, respondent{
+		engine: e, name: name, endpoint: endpoint, file: resultsPath(r.dir, name), longest: longest,
+		reads: func(it eval.Item) []exchange.Message { return byName[it.Source].reads(it.Problem) },
+	}, opt)
+}
+
+// respondent is a model of this run that is asked.
+type respondent struct {
+	engine         *serve.Engine
+	name, endpoint string
+	file           string // of its results
+	longest        int    // answer, in tokens
+	reads          func(eval.Item) []exchange.Message
+}
+
+// answered puts all items to a model, decoding greedily, and returns it as a
+// contestant that has answered.
+func (r *run) answered(ctx context.Context, items []eval.Item, who respondent, opt eval.Options) (eval.Contestant, error) {
+	asked := eval.Contestant{
+		Name: who.name, Asker: who.engine, Concurrency: 2 * evalSlots, File: who.file,
 		Request: func(it eval.Item) (exchange.Request, error) {
 			return exchange.Request{
-				Endpoint: endpoint, Model: name, Messages: byName[it.Source].reads(it.Problem),
-				Params: json.RawMessage(`{"temperature":0}`), MaxTokens: longest, Run: r.name, Stage: stageEval, Family: it.Source, Problem: it.Problem.ID,
+				Endpoint: who.endpoint, Model: who.name, Messages: who.reads(it),
+				Params: json.RawMessage(`{"temperature":0}`), MaxTokens: who.longest, Run: r.name, Stage: stageEval, Family: it.Source, Problem: it.Problem.ID,
 			}, nil
 		},
-	}, e.Close, nil
+	}
+	if _, err := eval.Run(ctx, items, []eval.Contestant{asked}, opt); err != nil {
+		return eval.Contestant{}, err
+	}
+	return eval.Contestant{Name: who.name, File: who.file}, nil
+}
+
+// engine serves a model of this run.
+func (r *run) engine(name string, m *model.Model, weights kernel.Format) (*serve.Engine, error) {
+	context := min(r.Student.Context, m.Config().MaxPositions)
+	room := max(context, min(evalSlots*context, evalCache/(4*m.Config().CacheValues())))
+	return serve.NewEngine(m, r.format, r.pool, serve.Options{Model: name, Slots: evalSlots, MaxContext: context, CacheTokens: room, Weights: weights})
 }
 
 func (r *run) byName() map[string]*promptSource {
@@ -185,14 +238,18 @@ func (r *run) byName() map[string]*promptSource {
 
 // longestAnswer bounds what a student may write: a quarter more than the
 // longest answer that it was taught.
-func (r *run) longestAnswer() int {
+func (r *run) longestAnswer() (int, error) {
+	taught, err := r.taught()
+	if err != nil {
+		return 0, err
+	}
 	longest := 0
-	for _, s := range r.taught() {
+	for _, s := range taught {
 		if len(s.Tokens) <= r.Student.Context {
 			longest = max(longest, len(s.Tokens)-s.ResponseFrom)
 		}
 	}
-	return longest + longest/4 + 1
+	return longest + longest/4 + 1, nil
 }
 
 // teacherContestant asks the teacher, through ledger and budget. Its answers
@@ -267,7 +324,7 @@ func (r *run) loadEvaluation(context.Context) error {
 		}
 	}
 	d.Notes = r.notes()
-	return nil
+	return r.loadForgotten()
 }
 
 // notes are what a reader must know to judge the figures.
@@ -283,7 +340,11 @@ func (r *run) notes() []string {
 				out = append(out, fmt.Sprintf("No right answers are known for %s: the figure is how often student and teacher say the same, which is not how often either is right.", row.Family))
 			}
 		case row.Family == report.Overall && row.Student < 0.5*row.Teacher:
-			out = append(out, fmt.Sprintf("The student has learned little: it answers %s of the held-out problems right, less than half of what its teacher does. More examples or more training may help; for open questions a student of this size, taught from nothing, will not do.", report.FormatPercent(row.Student)))
+			help := "More examples or more training may help"
+			if r.base == nil {
+				help += "; for open questions a student of this size, taught from nothing, will not do"
+			}
+			out = append(out, fmt.Sprintf("The student has learned little: it answers %s of the held-out problems right, less than half of what its teacher does. %s.", report.FormatPercent(row.Student), help))
 		}
 		if row.Excluded > 0 && row.Family != report.Overall {
 			out = append(out, fmt.Sprintf("Left out of the comparison on %s: %d of the held-out problems, to which student or teacher gave no answer, such as where the prompt is longer than the student's context of %d tokens.", row.Family, row.Excluded, r.Student.Context))

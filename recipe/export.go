@@ -11,11 +11,20 @@ import (
 	"slices"
 	"time"
 
+	"retort/internal/modelfile"
 	"retort/report"
 	"retort/student/export"
 	"retort/teach/dataset"
 	"retort/terms"
 )
+
+// The formats that a recipe can name, and the types of a GGUF's matrices.
+const (
+	formatHuggingFace = string(export.HuggingFace)
+	formatGGUF        = string(export.GGUF)
+)
+
+var ggufTypes = []string{string(modelfile.F32), string(modelfile.F16), string(modelfile.Q8_0), string(modelfile.Q4_0), string(modelfile.Q4_1)}
 
 // export writes the student for other people's programs, after the terms gate
 // has let it pass.
@@ -30,11 +39,12 @@ func (r *run) export(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var formats []export.Format
+	opt := export.Options{Adapter: r.adapter, Lineage: lineage}
 	for _, f := range r.Recipe.Export {
-		formats = append(formats, export.Format(f))
+		opt.Formats = append(opt.Formats, export.Format(f.Format))
+		opt.GGUFType = modelfile.Type(f.Type)
 	}
-	m, err := export.Write(ctx, dir, r.student, r.tokens, export.Options{Formats: formats, Lineage: lineage})
+	m, err := export.Write(ctx, dir, r.student, r.format, opt)
 	if err != nil {
 		return err
 	}
@@ -60,7 +70,7 @@ func (r *run) gateDataset(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := r.checkObligations(rows); err != nil {
+	if err := r.checkObligations(slices.Concat(rows, r.baseRows())); err != nil {
 		return err
 	}
 	return r.recordOverrides(ctx)
@@ -101,6 +111,13 @@ func (r *run) lineage() (export.Lineage, error) {
 		Teachers: p.Teachers, Terms: p.Terms, Use: r.use(), Overrides: r.allOverrides(p), People: p.People,
 		Training: export.Training{Tokens: t.Tokens, Steps: int64(t.Steps), Loss: t.Loss, Seconds: t.Seconds, Seed: r.Seed},
 		Limits:   r.report.Notes,
+	}
+	if r.base != nil {
+		hash, err := r.baseModelHash()
+		if err != nil {
+			return l, err
+		}
+		l.Base = &export.BaseRef{Name: baseTitle(r.Student.Base), Architecture: r.base.Architecture, Hash: hash, License: r.base.License}
 	}
 	for _, e := range r.report.Eval {
 		l.Eval = append(l.Eval, export.Result{

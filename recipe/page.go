@@ -29,7 +29,7 @@ func (r *run) writeReport(ctx context.Context) error {
 	bar := r.opt.Progress.Stage(stageReport, 0, 0, "files")
 	d := &r.report
 	d.Tool, d.Run, d.Recipe, d.Hash = r.opt.Version, r.name, r.Name, r.hash
-	d.Command = "retort run " + r.src.file
+	d.Command = "retort run " + r.src.File()
 	d.Finished = time.Now().UTC()
 	d.Machine = report.Machine{CPU: cpuName(), Cores: runtime.NumCPU(), Kernels: kernel.Active().String(), PeakRSS: peakRSS()}
 	d.Teacher = r.reportTeacher()
@@ -189,23 +189,19 @@ func (r *run) reportTraining(context.Context) error {
 		return err
 	}
 	d := &r.report
+	taught, err := r.taught()
+	if err != nil {
+		return err
+	}
 	var tokens int64
-	for _, s := range r.taught() {
+	for _, s := range taught {
 		tokens += int64(len(s.Tokens))
 	}
 	d.Dataset = report.Dataset{Hash: r.data.Hash, Path: r.data.Dir, Examples: len(r.data.Examples), Tokens: tokens, TooLong: t.TooLong}
 	d.Training = report.Training{
-		Preset: r.presetName(), Vocabulary: r.tokens.VocabSize(), Optimizer: r.Train[0].SFT.Optimizer, Precision: t.Precision,
+		Preset: r.studentName(), Vocabulary: r.format.Tokenizer().VocabSize(), Optimizer: r.Train[0].SFT.Optimizer, Precision: t.Precision,
 		Steps: int64(t.Steps), Tokens: t.Tokens, TokensPerSecond: float64(t.Tokens) / max(t.Seconds, 1e-9),
 	}
 	d.Training.Loss, d.Training.Heldout, err = r.curve()
 	return err
-}
-
-func (r *run) presetName() string {
-	c := r.student.Config()
-	if c.DenseLayers < c.Layers {
-		return fmt.Sprintf("%s (%d routed experts, %d of them and %d shared active)", r.Student.Preset, c.RoutedExperts, c.TopK, c.SharedExperts)
-	}
-	return r.Student.Preset + " (dense)"
 }

@@ -74,7 +74,7 @@ func MakePlan(ctx context.Context, rec *Recipe, ws *workspace.Workspace, progres
 
 // plan makes the plan of a run whose ledger has been read.
 func (r *run) plan(ctx context.Context) (*Plan, error) {
-	p := &Plan{Run: r.name, Teacher: r.teacherName(), Price: r.priceText(), Budget: r.Budget.USD, Spent: r.held.account.cost.USD(), file: r.src.file}
+	p := &Plan{Run: r.name, Teacher: r.teacherName(), Price: r.priceText(), Budget: r.Budget.USD, Spent: r.held.account.cost.USD(), file: r.src.File()}
 	if r.teacher.asked() {
 		p.Teacher += ", model " + r.teacher.model
 	}

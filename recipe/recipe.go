@@ -18,11 +18,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
 	"retort/exchange"
+	"retort/internal/strict"
 	"retort/teach/reference"
+	"retort/teach/task"
 	"retort/teach/verify"
 )
 
@@ -44,14 +47,15 @@ type Recipe struct {
 	Student Student       `yaml:"student" json:"student" jsonschema_description:"the model that is trained"`
 	Train   []Train       `yaml:"train" json:"train" jsonschema_description:"how it is trained, step by step"`
 	Eval    Eval          `yaml:"eval" json:"eval" jsonschema_description:"whom it is compared with"`
-	Export  []string      `yaml:"export" json:"export" jsonschema_description:"formats to write: huggingface, gguf"`
+	Export  []ExportFile  `yaml:"export" json:"export" jsonschema_description:"formats to write: huggingface, gguf, or {gguf: TYPE}"`
 
 	StudentPrompt *StudentPrompt `yaml:"student_prompt,omitempty" json:"student_prompt,omitempty" jsonschema_description:"what the student reads where that is less than what the teacher needed"`
 	Terms         *Terms         `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"agreements of your own, and decisions that the terms gate is to follow"`
 	Model         *Model         `yaml:"model,omitempty" json:"model,omitempty" jsonschema_description:"what the student is called, and what goes with it"`
 
-	dir string  // of the file; files that it names are relative to it
-	src *source // where its values stand
+	dir     string  // of the file; files that it names are relative to it
+	src     *source // where its values stand
+	baseSum string  // hash of the base's files, once it is known
 }
 
 // Use says what the student is for.
@@ -120,11 +124,23 @@ type Curate struct {
 	Reasoning      string  `yaml:"reasoning" json:"reasoning" jsonschema_description:"keep or drop the written-out reasoning; require: keep it and refuse answers without it"`
 }
 
-// Student is the model that is trained.
+// Student is the model that is trained: one that starts from nothing (Preset), or
+// one that somebody has made (Base).
 type Student struct {
-	Preset     string `yaml:"preset" json:"preset" jsonschema_description:"tiny, tiny-dense or tiny-moe"`
-	Vocabulary int    `yaml:"vocabulary" json:"vocabulary" jsonschema_description:"most tokens that the tokenizer may have"`
+	Preset     string `yaml:"preset,omitempty" json:"preset" jsonschema_description:"from nothing: tiny, tiny-dense or tiny-moe"`
+	Vocabulary int    `yaml:"vocabulary,omitempty" json:"vocabulary" jsonschema_description:"most tokens that the tokenizer of a student from nothing may have"`
 	Context    int    `yaml:"context" json:"context" jsonschema_description:"longest sequence in tokens"`
+
+	Base  string `yaml:"base,omitempty" json:"base,omitempty" jsonschema_description:"a model to start from: a Hugging Face directory or a GGUF file"`
+	LoRA  *LoRA  `yaml:"lora,omitempty" json:"lora,omitempty" jsonschema_description:"teach an adapter to the base; without it all of the base's weights are taught"`
+	Terms string `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"the terms row of the base's licence, where its files do not tell"`
+}
+
+// LoRA is the adapter that is taught in place of the base's own weights.
+type LoRA struct {
+	Rank    int      `yaml:"rank" json:"rank" jsonschema_description:"of the matrices that are added; 16"`
+	Alpha   float64  `yaml:"alpha" json:"alpha" jsonschema_description:"what is added is multiplied by alpha / rank; twice the rank if not given"`
+	Targets []string `yaml:"targets,omitempty,flow" json:"targets,omitempty" jsonschema_description:"which projections, such as q_proj; default: all"`
 }
 
 // Train is one step of training. Exactly one of its fields is set.
@@ -152,12 +168,74 @@ type SFT struct {
 
 // Eval says whom the student is compared with.
 type Eval struct {
-	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; untrained; bf16 or int8, the student with its weights in that format; or {recipe: FILE} for another run in this workspace"`
+	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; bf16 or int8, the student with its weights in that format; f16, q8_0, q4_0 or q4_1, the student as a GGUF of that type has it; or {recipe: FILE} for another run in this workspace"`
+
+	// Forgotten is a pointer so that an empty list, which asks for nothing, is told from none.
+	Forgotten *[]Forgotten `yaml:"forgotten,omitempty" json:"forgotten,omitempty" jsonschema_description:"of a student with a base: what else it is asked, beside its base, to see what it forgot; default: [general]"`
+}
+
+// Forgotten is something that a base may have been able to do and that its student
+// is not taught: questions of all kinds with answers that people wrote, a family of
+// problems, or a file.
+type Forgotten struct {
+	Family string `yaml:"family,omitempty" json:"family,omitempty" jsonschema_description:"general, 60 questions of all kinds with experts' answers; or a family of problems"`
+
+	task.Params `yaml:",inline"` // a family's difficulty
+
+	File  string `yaml:"file,omitempty" json:"file,omitempty" jsonschema_description:"JSONL, CSV or Parquet file of prompts"`
+	Field string `yaml:"field,omitempty" json:"field,omitempty" jsonschema_description:"the field that holds the prompt"`
+	Gold  string `yaml:"gold,omitempty" json:"gold,omitempty" jsonschema_description:"the field that holds the answer, whose likelihood is compared"`
+	Count int    `yaml:"count" json:"count" jsonschema_description:"how many; 60"`
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler: a bare word is a family.
+func (f *Forgotten) UnmarshalYAML(decode func(any) error) error {
+	var name string
+	if err := decode(&name); err == nil {
+		*f = Forgotten{Family: name}
+		return nil
+	}
+	type plain Forgotten
+	return decode((*plain)(f))
+}
+
+// ExportFile is a format that the student is written in.
+type ExportFile struct {
+	Format string `yaml:"-"`    // huggingface or gguf
+	Type   string `yaml:"gguf"` // of a GGUF's matrices: "" for F32, or F16, Q8_0, Q4_0, Q4_1
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler: a bare word is a format.
+func (f *ExportFile) UnmarshalYAML(decode func(any) error) error {
+	var name string
+	if err := decode(&name); err == nil {
+		*f = ExportFile{Format: name}
+		return nil
+	}
+	type plain ExportFile
+	if err := decode((*plain)(f)); err != nil {
+		return err
+	}
+	f.Format, f.Type = formatGGUF, strings.ToUpper(f.Type)
+	return nil
+}
+
+// MarshalYAML implements yaml.InterfaceMarshaler.
+func (f ExportFile) MarshalYAML() (any, error) { return f.shown(), nil }
+
+// MarshalJSON implements json.Marshaler.
+func (f ExportFile) MarshalJSON() ([]byte, error) { return json.Marshal(f.shown()) }
+
+func (f ExportFile) shown() any {
+	if f.Type == "" {
+		return f.Format
+	}
+	return map[string]string{f.Format: f.Type}
 }
 
 // Contestant is somebody to compare with.
 type Contestant struct {
-	Name   string `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"teacher, untrained, bf16 or int8"`
+	Name   string `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"teacher, base, untrained, bf16, int8, f16, q8_0, q4_0 or q4_1"`
 	Recipe string `yaml:"recipe,omitempty" json:"recipe,omitempty" jsonschema_description:"another recipe whose run is in this workspace"`
 }
 
@@ -194,11 +272,11 @@ func Load(path string) (*Recipe, error) {
 // directory of path.
 func Parse(path string, data []byte) (*Recipe, error) {
 	r := &Recipe{}
-	src, err := decodeStrict(path, data, r)
+	src, err := strict.Decode(path, "a recipe", data, r)
 	if err != nil {
 		return nil, err
 	}
-	r.dir, r.src = filepath.Dir(path), src
+	r.dir, r.src = filepath.Dir(path), &source{src}
 	r.fillDefaults()
 	if err := r.validate(); err != nil {
 		return nil, err
@@ -238,6 +316,11 @@ func (r *Recipe) files() []namedFile {
 		add(path+".shots", p.Shots)
 		add(path+".imported", p.Imported)
 	}
+	if r.Eval.Forgotten != nil {
+		for i, f := range *r.Eval.Forgotten {
+			add(at("eval.forgotten", i)+".file", f.File)
+		}
+	}
 	for i, v := range r.Verify {
 		add(at("verify", i), v.File())
 	}
@@ -273,6 +356,13 @@ func (r *Recipe) Hash() (string, error) {
 			return "", r.src.errorf(f.path, "%v", err)
 		}
 		fmt.Fprintf(h, "%x\n", sha256.Sum256(data))
+	}
+	if r.Student.Base != "" {
+		sum, err := r.baseHash()
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, sum)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"retort/internal/strict"
 )
 
 const minimal = `retort: 1
@@ -153,7 +155,7 @@ func TestTheSchemaKnowsEveryKey(t *testing.T) {
 			t.Errorf("%q is missing or undescribed: %+v", key, p)
 		}
 	}
-	if s := string(raw); !strings.Contains(s, "muon_rate") || !strings.Contains(s, "missing_usage") || !strings.Contains(s, "modulus") || !strings.Contains(s, "starlark") || !strings.Contains(s, "overrides") || !strings.Contains(s, "imported") {
+	if s := string(raw); !strings.Contains(s, "muon_rate") || !strings.Contains(s, "missing_usage") || !strings.Contains(s, "modulus") || !strings.Contains(s, "starlark") || !strings.Contains(s, "overrides") || !strings.Contains(s, "imported") || !strings.Contains(s, "lora") || !strings.Contains(s, "forgotten") {
 		t.Error("inner keys are missing")
 	}
 }
@@ -225,7 +227,7 @@ func TestTheSchemaAcceptsEveryRecipe(t *testing.T) {
 func TestTheNearestKeyIsAKeyThatIsNear(t *testing.T) {
 	valid := []string{"epochs", "tokens", "optimizer"}
 	for key, want := range map[string]string{"epoch": "epochs", "Epochs": "epochs", "optimiser": "optimizer", "zzz": "", "tokne": "tokens"} {
-		if got := nearest(key, valid); got != want {
+		if got := strict.Nearest(key, valid); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", key, got, want)
 		}
 	}
@@ -266,6 +268,19 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{head + chain + "verify:\n  - {starlark: gone.star}\n", ":7:6: ", "gone.star"},
 		{head + chain + "verify:\n  - {task: {}, exact: {}}\n", ":7:5: ", "at once"},
 		{head + chain + "student_prompt: {system: drop}\n", ":6:1: ", "this recipe has none"},
+		{head + chain + "student: {base: m.gguf, preset: tiny}\n", ":6:25: ", "leave one of them out"},
+		{head + chain + "student: {base: m.gguf, vocabulary: 500}\n", ":6:25: ", "brings its own tokenizer"},
+		{head + chain + "student: {lora: {rank: 8}}\n", ":6:11: ", "name one"},
+		{head + chain + "student: {terms: mit}\n", ":6:11: ", "nobody's licence"},
+		{head + chain + "student: {base: m.gguf, lora: {rank: 2000}}\n", ":6:32: ", "not between 1 and 1024"},
+		{head + chain + "student: {base: m.gguf, lora: {alpha: -1}}\n", ":6:32: ", "not a positive number"},
+		{head + chain + "eval: {against: [base]}\n", ":6:18: ", "starts from nothing"},
+		{head + chain + "student: {base: m.gguf}\neval: {against: [untrained]}\n", ":7:18: ", "starts from a base"},
+		{head + chain + "eval: {forgotten: [general]}\n", ":6:8: ", "nothing to forget"},
+		{head + chain + "student: {base: m.gguf}\neval: {forgotten: [{file: q.jsonl}]}\n", ":7:20: ", "which field holds the answer?"},
+		{head + chain + "student: {base: m.gguf}\neval: {forgotten: [{family: general, file: q.jsonl}]}\n", ":7:20: ", "a family or a file"},
+		{head + chain + "student: {base: m.gguf}\neval: {forgotten: [{family: general, digits: [2, 2]}]}\n", ":7:20: ", "difficulty"},
+		{head + chain + "student: {base: m.gguf}\neval: {forgotten: [poetry]}\n", ":7:20: ", "poetry"},
 		{head + "prompts: [{file: q.jsonl}]\ntrain: [{sft: {precision: int4}}]\n", ":6:16: ", "none of fp32, bf16 and auto"},
 		{head + "prompts: [{file: q.jsonl}]\ntrain: [{sft: {accumulate: -1}}]\n", ":6:16: ", "in -1 parts"},
 		{head + "prompts: [{file: q.jsonl}]\nstudent_prompt: {shots: maybe}\n", ":6:18: ", "neither keep nor drop"},

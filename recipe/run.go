@@ -16,8 +16,9 @@ import (
 	"retort/ledger/segment"
 	"retort/meter"
 	"retort/report"
+	"retort/student/base"
+	"retort/student/chat"
 	"retort/student/model"
-	"retort/student/tokenizer"
 	"retort/student/train"
 	"retort/teach/collect"
 	"retort/teach/dataset"
@@ -80,8 +81,10 @@ type run struct {
 
 	// What earlier stages made; loaded from disk where a stage was done before.
 	data    *dataset.Dataset
-	tokens  *tokenizer.Tokenizer
+	base    *base.Base   // that the student starts from; nil if from nothing. Without its weights, and closed
+	format  *chat.Format // with the student
 	student *model.Model
+	adapter *model.Adapter // that is merged into the student; nil without one
 
 	rendered []train.Sequence // see taught
 
@@ -101,7 +104,7 @@ func (r *run) stages() []stage {
 	return []stage{
 		{stageCollect, r.collect, nothing},
 		{stageDataset, r.makeDataset, r.loadDataset},
-		{stageTokenizer, r.trainTokenizer, r.loadTokenizer},
+		{stageTokenizer, r.makeTokenizer, r.loadTokenizer},
 		{stageTrain, r.train, r.train},
 		{stageEval, r.evaluate, r.loadEvaluation},
 		{stageExport, r.export, r.loadExport},
@@ -173,7 +176,12 @@ func newRun(rec *Recipe, opt Options) (*run, error) {
 			r.gate.note(s.imported.verdict.Override)
 		}
 	}
-	return r, r.checkObligations(r.rows())
+	if r.Student.Base != "" {
+		if err := r.checkBase(); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.checkObligations(slices.Concat(r.rows(), r.baseRows()))
 }
 
 // open readies what every stage uses: the run's directory, the ledger, the
@@ -192,7 +200,7 @@ func (r *run) open(ctx context.Context) error {
 			return err
 		}
 	}
-	file, err := filepath.Abs(r.src.file)
+	file, err := filepath.Abs(r.src.File())
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,11 @@ package recipe
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/invopop/jsonschema"
+
+	"retort/teach/task"
 )
 
 // Schema returns a JSON schema of the recipe format, for editors.
@@ -32,14 +35,36 @@ func (Heldout) JSONSchema() *jsonschema.Schema {
 	}}
 }
 
+// JSONSchema describes both forms of ExportFile.
+func (ExportFile) JSONSchema() *jsonschema.Schema {
+	props := jsonschema.NewProperties()
+	props.Set(formatGGUF, &jsonschema.Schema{Type: "string", Pattern: "^(?i:" + strings.Join(ggufTypes, "|") + ")$", Description: "the type of its matrices: " + strings.Join(ggufTypes, ", ")})
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+		{Type: "string", Enum: []any{formatHuggingFace, formatGGUF}},
+		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema, Required: []string{formatGGUF}},
+	}}
+}
+
 // JSONSchema describes both forms of Contestant.
 func (Contestant) JSONSchema() *jsonschema.Schema {
 	props := jsonschema.NewProperties()
 	props.Set("recipe", &jsonschema.Schema{Type: "string", Description: "another recipe whose run is in this workspace"})
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
-		{Type: "string", Enum: []any{"teacher", "untrained", "bf16", "int8"}},
+		{Type: "string", Enum: []any{"teacher", "base", "untrained", "bf16", "int8", "f16", "q8_0", "q4_0", "q4_1"}},
 		{Type: "object", Properties: props, AdditionalProperties: jsonschema.FalseSchema, Required: []string{"recipe"}},
 	}}
+}
+
+// JSONSchema describes both forms of Forgotten.
+func (Forgotten) JSONSchema() *jsonschema.Schema {
+	type plain Forgotten
+	families := []any{familyGeneral}
+	for _, name := range task.Names() {
+		families = append(families, name)
+	}
+	s := (&jsonschema.Reflector{FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, DoNotReference: true, Anonymous: true}).Reflect(plain{})
+	s.Version = ""
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Enum: families}, s}}
 }
 
 // JSONSchema describes both forms of Consent.

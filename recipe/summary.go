@@ -4,12 +4,17 @@ import "retort/report"
 
 // Summary is what `retort run --json` prints: the figures that a script wants.
 type Summary struct {
-	Run     string             `json:"run"`
-	Dataset SummaryDataset     `json:"dataset"`
-	Ledger  SummaryLedger      `json:"ledger"`
-	Model   SummaryModel       `json:"model"`
-	Eval    []SummaryEval      `json:"eval"`
-	Beside  []SummaryBeside    `json:"beside,omitempty"`
+	Run     string          `json:"run"`
+	Dataset SummaryDataset  `json:"dataset"`
+	Ledger  SummaryLedger   `json:"ledger"`
+	Model   SummaryModel    `json:"model"`
+	Eval    []SummaryEval   `json:"eval"`
+	Beside  []SummaryBeside `json:"beside,omitempty"`
+
+	// Of a student with a base: what it was taught, and what it was not.
+	Taught    []report.BaseRow `json:"taught,omitempty"`
+	Forgotten []report.BaseRow `json:"forgotten,omitempty"`
+
 	Seconds map[string]float64 `json:"seconds"`
 	Refused map[string]int     `json:"refused"`
 	Report  string             `json:"report"` // path of the page
@@ -73,10 +78,13 @@ type SummaryEval struct {
 	CI95     [2]float64 `json:"ci95"`
 }
 
-// SummaryBeside is another contestant's shares on the same problems.
+// SummaryBeside is another contestant's shares on the same problems, by family, and
+// the student's less its own, paired.
 type SummaryBeside struct {
-	Name   string             `json:"name"`
-	Shares map[string]float64 `json:"shares"` // by family
+	Name   string                `json:"name"`
+	Shares map[string]float64    `json:"shares"`
+	Diff   map[string]float64    `json:"diff"`
+	CI95   map[string][2]float64 `json:"ci95"`
 }
 
 // Summary is the run in figures.
@@ -99,12 +107,13 @@ func (r *Result) Summary() Summary {
 		s.Eval = append(s.Eval, SummaryEval{Family: e.Family, N: e.N, Excluded: e.Excluded, Measure: e.Measure, Student: e.Student, Teacher: e.Teacher, Diff: e.Diff, CI95: e.DiffCI})
 	}
 	for _, b := range d.Beside {
-		shares := map[string]float64{}
+		other := SummaryBeside{Name: b.Name, Shares: map[string]float64{}, Diff: map[string]float64{}, CI95: map[string][2]float64{}}
 		for _, row := range b.Rows {
-			shares[row.Family] = row.Teacher
+			other.Shares[row.Family], other.Diff[row.Family], other.CI95[row.Family] = row.Teacher, row.Diff, row.DiffCI
 		}
-		s.Beside = append(s.Beside, SummaryBeside{Name: b.Name, Shares: shares})
+		s.Beside = append(s.Beside, other)
 	}
+	s.Taught, s.Forgotten = d.Taught, d.Forgotten
 	return s
 }
 

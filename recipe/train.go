@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"retort/report"
+	"retort/student/base"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 	"retort/student/train"
@@ -18,12 +20,16 @@ import (
 	"retort/workspace"
 )
 
-// trainTokenizer learns the student's vocabulary from the dataset.
-func (r *run) trainTokenizer(context.Context) error {
+// makeTokenizer learns the student's vocabulary from the dataset; a base has its
+// own.
+func (r *run) makeTokenizer(ctx context.Context) error {
+	if r.base != nil {
+		return r.loadTokenizer(ctx)
+	}
 	bar := r.opt.Progress.Stage(stageTokenizer, 0, int64(len(r.data.Examples)), "examples")
 	texts := func(yield func(string) bool) {
 		for _, e := range r.data.Examples {
-			for piece := range tokenizer.Texts(lesson(e)) {
+			for piece := range chat.Texts(lesson(e)) {
 				if !yield(piece) {
 					return
 				}
@@ -37,27 +43,40 @@ func (r *run) trainTokenizer(context.Context) error {
 	if err := workspace.WriteFileAtomic(r.tokenizerPath(), t.JSON(), 0o644); err != nil {
 		return err
 	}
-	r.tokens = t
+	r.format = chat.Own(t)
 	bar.Done(fmt.Sprintf("%s tokens", report.FormatCount(int64(t.VocabSize()))))
 	return nil
 }
 
 func (r *run) tokenizerPath() string { return filepath.Join(r.dir, "tokenizer.json") }
 
-func (r *run) loadTokenizer(context.Context) error {
+func (r *run) loadTokenizer(context.Context) (err error) {
+	if r.base != nil {
+		r.format, err = r.base.Format()
+		return err
+	}
 	raw, err := os.ReadFile(r.tokenizerPath())
 	if err != nil {
 		return err
 	}
-	if r.tokens, err = tokenizer.Parse(raw); err != nil {
+	t, err := tokenizer.Parse(raw)
+	if err != nil {
 		return fmt.Errorf("%s: %w", r.tokenizerPath(), err)
 	}
+	r.format = chat.Own(t)
 	return nil
 }
 
 // newStudent makes the student as it is before training.
 func (r *run) newStudent() (*model.Model, error) {
-	c, err := model.Preset(r.Student.Preset, r.tokens.VocabSize())
+	if r.base != nil {
+		b, err := base.Read(r.File(r.Student.Base))
+		if err != nil {
+			return nil, err
+		}
+		return b.Model, nil
+	}
+	c, err := model.Preset(r.Student.Preset, r.format.Tokenizer().VocabSize())
 	if err != nil {
 		return nil, err
 	}
@@ -66,29 +85,33 @@ func (r *run) newStudent() (*model.Model, error) {
 }
 
 // sequences renders examples as the student reads them.
-func (r *run) sequences(rows []dataset.Example) []train.Sequence {
+func (r *run) sequences(rows []dataset.Example) ([]train.Sequence, error) {
 	out := make([]train.Sequence, len(rows))
 	for i, e := range rows {
-		ids, from := r.tokens.Example(lesson(e))
+		ids, from, err := r.format.Example(lesson(e))
+		if err != nil {
+			return nil, fmt.Errorf("example %d, of %s: %w", i+1, e.Source, err)
+		}
 		out[i] = train.Sequence{Tokens: ids, ResponseFrom: from}
 	}
-	return out
+	return out, nil
 }
 
 // taught is the dataset as the student reads it.
-func (r *run) taught() []train.Sequence {
+func (r *run) taught() (_ []train.Sequence, err error) {
 	if r.rendered == nil {
-		r.rendered = r.sequences(r.data.Examples)
+		r.rendered, err = r.sequences(r.data.Examples)
 	}
-	return r.rendered
+	return r.rendered, err
 }
 
-// watched bounds the held-out answers whose loss is watched while training.
-const watched = 128
+// watched bounds the held-out answers whose loss is watched while training, and
+// watchedBased those of a student with a base, which takes longer to read them.
+const watched, watchedBased = 128, 24
 
 // heldoutSequences renders the teacher's right answers to some held-out
-// problems, evenly over the sources.
-func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
+// problems, at most so many, evenly over the sources.
+func (r *run) heldoutSequences(ctx context.Context, most int) ([]train.Sequence, error) {
 	template, err := r.request(r.teacher)
 	if err != nil {
 		return nil, err
@@ -96,7 +119,7 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 	var rows []dataset.Example
 	for i := range r.sources {
 		s := &r.sources[i]
-		for _, p := range s.split.Heldout[:min(len(s.split.Heldout), watched/len(r.sources))] {
+		for _, p := range s.split.Heldout[:min(len(s.split.Heldout), max(1, most/len(r.sources)))] {
 			x, err := r.asker.Ask(ctx, r.question(template, s, p, stageEval, 0).request)
 			if err != nil && !r.refusable(ctx, err) {
 				return nil, err
@@ -114,17 +137,21 @@ func (r *run) heldoutSequences(ctx context.Context) ([]train.Sequence, error) {
 			rows = append(rows, dataset.Example{Prompt: s.reads(p), Reasoning: reasoning, Answer: x.Answer.Content, ToolCalls: x.Answer.ToolCalls})
 		}
 	}
-	return r.sequences(rows), nil
+	return r.sequences(rows)
 }
 
 // train teaches the student. Its checkpoints are in the run's directory; where
 // the last of them is there already, it is read and nothing is trained.
 func (r *run) train(ctx context.Context) error {
-	m, err := r.newStudent()
+	most := watched
+	if r.base != nil {
+		most = watchedBased
+	}
+	held, err := r.heldoutSequences(ctx, most)
 	if err != nil {
 		return err
 	}
-	held, err := r.heldoutSequences(ctx)
+	taught, err := r.taught()
 	if err != nil {
 		return err
 	}
@@ -132,13 +159,10 @@ func (r *run) train(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	f := r.Train[0].SFT
+	opt := r.trainOptions()
+	opt.Heldout, opt.Dir = held, dir
 	var bar *report.Stage
-	result, err := train.SFT(ctx, m, r.pool, r.taught(), train.Options{
-		Epochs: f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
-		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
-		Seed: r.Seed, Heldout: held, Dir: dir,
-	}, func(p train.Progress) {
+	result, err := r.teach(ctx, taught, opt, func(p train.Progress) {
 		if bar == nil {
 			bar = r.opt.Progress.Stage(stageTrain, p.Tokens, p.TotalTokens, "tokens")
 		}
@@ -150,7 +174,6 @@ func (r *run) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.student = m
 	if err := r.saveTraining(result); err != nil {
 		return err
 	}
@@ -158,6 +181,53 @@ func (r *run) train(ctx context.Context) error {
 		bar.Done(fmt.Sprintf("loss %.3f after %s tokens", result.Loss, report.FormatCount(result.Tokens)))
 	}
 	return nil
+}
+
+// trainOptions are what the recipe says of training.
+func (r *run) trainOptions() train.Options {
+	f := r.Train[0].SFT
+	every := 0 // the usual
+	if r.Student.LoRA != nil {
+		every = 20 // its steps are long, and what is kept of them is small
+	}
+	return train.Options{
+		CheckpointEvery: every,
+		Context:         r.Student.Context,
+		Epochs:          f.Epochs, Tokens: f.Tokens, BatchTokens: f.BatchTokens, Accumulate: f.Accumulate, Optimizer: f.Optimizer, Precision: cmp.Or(f.Precision, "auto"), LR: f.LearningRate, MuonLR: f.MuonRate, EmbedLR: f.EmbedRate, HeadLR: f.HeadRate,
+		WarmupShare: offIfZero(f.Warmup), DecayShare: offIfZero(f.Decay), ClipNorm: f.Clip, WeightDecay: f.WeightDecay,
+		Seed: r.Seed,
+	}
+}
+
+// teach trains all weights of the student, or an adapter beside its base, which is
+// merged at the end.
+func (r *run) teach(ctx context.Context, data []train.Sequence, opt train.Options, on func(train.Progress)) (train.Result, error) {
+	if r.Student.LoRA == nil {
+		m, err := r.newStudent()
+		if err != nil {
+			return train.Result{}, err
+		}
+		r.student = m
+		return train.SFT(ctx, m, r.pool, data, opt, on)
+	}
+	var err error
+	if r.adapter, err = r.newAdapter(); err != nil {
+		return train.Result{}, err
+	}
+	opt.Adapter = r.adapter
+	source, err := base.Open(r.File(r.Student.Base))
+	if err != nil {
+		return train.Result{}, err
+	}
+	defer source.Close()
+	result, err := train.SFT(ctx, source, r.pool, data, opt, on)
+	if err != nil {
+		return result, err
+	}
+	if r.student, err = r.newStudent(); err != nil {
+		return result, err
+	}
+	return result, r.adapter.Merge(r.student)
 }
 
 // offIfZero is how a share of the recipe, where 0 means none, is said to
@@ -181,7 +251,7 @@ type trained struct {
 	Tokens    int64   `json:"tokens"`
 	Seconds   float64 `json:"seconds"`
 	Loss      float64 `json:"loss"`
-	Hash      string  `json:"hash"`
+	Hash      string  `json:"hash"` // of what was trained
 	Precision string  `json:"precision"`
 	TooLong   int     `json:"too_long"`
 	Sequences int     `json:"sequences"`

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"retort/importer"
+	"retort/internal/strict"
 	"retort/student/model"
 	"retort/teach/collect"
 	"retort/teach/task"
@@ -172,7 +173,7 @@ func (r *Recipe) validateSource(i int) error {
 	default:
 		known := append(task.Names(), familyGSM8K)
 		msg := fmt.Sprintf("%q is not a family; there are %s", p.Family, strings.Join(known, ", "))
-		if near := nearest(p.Family, known); near != "" {
+		if near := strict.Nearest(p.Family, known); near != "" {
 			msg += "; did you mean " + near + "?"
 		}
 		return bad(path+".family", "%s", msg)
@@ -296,14 +297,28 @@ func (r *Recipe) validateCuration() error {
 
 func (r *Recipe) validateStudent() error {
 	s, bad := &r.Student, r.src.errorf
-	if s.Vocabulary < 300 || s.Vocabulary > 65536 {
-		return bad("student.vocabulary", "%d is not between 300 (256 bytes, special tokens, some merges) and 65536", s.Vocabulary)
-	}
-	if s.Context < 32 || s.Context > 32768 {
+	switch l := s.LoRA; {
+	case s.Context < 32 || s.Context > 32768:
 		return bad("student.context", "%d is not between 32 and 32768", s.Context)
+	case s.Base != "" && s.Preset != "":
+		return bad("student.preset", "a student starts from a base or, by a preset, from nothing; leave one of them out")
+	case s.Base != "" && s.Vocabulary != 0:
+		return bad("student.vocabulary", "a base brings its own tokenizer; leave vocabulary out")
+	case s.Base == "" && l != nil:
+		return bad("student.lora", "an adapter is taught to a base; name one (`base: MODEL`)")
+	case s.Base == "" && s.Terms != "":
+		return bad("student.terms", "a student from nothing is under nobody's licence; leave terms out, or name a base")
+	case s.Base == "" && (s.Vocabulary < 300 || s.Vocabulary > 65536):
+		return bad("student.vocabulary", "%d is not between 300 (256 bytes, special tokens, some merges) and 65536", s.Vocabulary)
+	case l != nil && (l.Rank < 1 || l.Rank > 1024):
+		return bad("student.lora.rank", "%d is not between 1 and 1024", l.Rank)
+	case l != nil && !(l.Alpha > 0 && l.Alpha <= 1e6):
+		return bad("student.lora.alpha", "%v is not a positive number", l.Alpha)
 	}
-	if _, err := model.Preset(s.Preset, s.Vocabulary); err != nil {
-		return bad("student.preset", "%v", err)
+	if s.Base == "" {
+		if _, err := model.Preset(s.Preset, s.Vocabulary); err != nil {
+			return bad("student.preset", "%v", err)
+		}
 	}
 	if len(r.Train) != 1 {
 		return bad("train", "want one step of training, found %d", len(r.Train))
@@ -338,12 +353,61 @@ func (r *Recipe) validateEnd() error {
 	bad := r.src.errorf
 	for i, c := range r.Eval.Against {
 		if c.Recipe == "" && !c.known() {
-			return bad(at("eval.against", i), "%q is not known; there are teacher, untrained, bf16, int8 and {recipe: FILE}", c.Name)
+			return bad(at("eval.against", i), "%q is not known; there are teacher, base, untrained, bf16, int8, f16, q8_0, q4_0, q4_1 and {recipe: FILE}", c.Name)
+		}
+		if based := r.Student.Base != ""; c.Name == againstBase && !based {
+			return bad(at("eval.against", i), "this student starts from nothing; write untrained")
+		} else if c.Name == againstUntrained && based {
+			return bad(at("eval.against", i), "this student starts from a base; write base")
 		}
 	}
+	if err := r.validateForgotten(); err != nil {
+		return err
+	}
+	ggufs := 0
 	for i, f := range r.Export {
-		if f != "huggingface" && f != "gguf" {
-			return bad(at("export", i), "%q is not a format; there are huggingface and gguf", f)
+		switch {
+		case f.Format != formatHuggingFace && f.Format != formatGGUF:
+			return bad(at("export", i), "%q is not a format; there are huggingface, gguf and {gguf: TYPE}", f.Format)
+		case f.Type != "" && !slices.Contains(ggufTypes, f.Type):
+			return bad(at("export", i), "%q is not a type that a GGUF is written in; there are %s", f.Type, strings.Join(ggufTypes, ", "))
+		}
+		if f.Format == formatGGUF {
+			if ggufs++; ggufs > 1 {
+				return bad(at("export", i), "one GGUF is written")
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Recipe) validateForgotten() error {
+	bad := r.src.errorf
+	if r.Eval.Forgotten == nil {
+		return nil
+	}
+	if r.Student.Base == "" {
+		return bad("eval.forgotten", "this student starts from nothing and has nothing to forget; leave it out, or name a base")
+	}
+	for i, f := range *r.Eval.Forgotten {
+		path := at("eval.forgotten", i)
+		hasParams := !reflect.ValueOf(f.Params).IsZero()
+		switch {
+		case f.Count < 1:
+			return bad(path+".count", "%d is not a number of questions", f.Count)
+		case (f.Family == "") == (f.File == ""):
+			return bad(path, "name a family or a file")
+		case f.Family != "" && (f.Field != "" || f.Gold != ""):
+			return bad(path, "field and gold belong to a file; leave them out")
+		case f.File != "" && f.Gold == "":
+			return bad(path+".gold", "which field holds the answer?")
+		case (f.File != "" || f.Family == familyGeneral) && hasParams:
+			return bad(path, "only a family of problems has a difficulty to set; leave those keys out")
+		case f.File != "" || f.Family == familyGeneral:
+			continue
+		}
+		if _, err := task.New(f.Family, f.Params); err != nil {
+			return bad(path+".family", "%v", err)
 		}
 	}
 	return nil

@@ -34,8 +34,10 @@ type Data struct {
 	Dataset   Dataset            `json:"dataset"`
 	Training  Training           `json:"training"`
 	Model     Model              `json:"model"`
-	Eval      []EvalRow          `json:"eval"`   // per source, then overall
-	Beside    []Beside           `json:"beside"` // other contestants on the same problems
+	Eval      []EvalRow          `json:"eval"`                // per source, then overall
+	Beside    []Beside           `json:"beside"`              // other contestants on the same problems
+	Taught    []BaseRow          `json:"taught,omitempty"`    // of a student with a base: the answers that it was taught to give
+	Forgotten []BaseRow          `json:"forgotten,omitempty"` // and what it was not taught
 	Samples   []Sample           `json:"samples"`
 	Seconds   map[string]float64 `json:"seconds"`
 	Stages    []string           `json:"stages"`          // keys of Seconds in the order of the run
@@ -197,6 +199,40 @@ type Beside struct {
 	Name string    `json:"name"`
 	Rows []EvalRow `json:"rows"` // "teacher" fields hold the contestant
 }
+
+// BaseRow compares the student with its base.
+type BaseRow struct {
+	What     string     `json:"what"`
+	N        int        `json:"n"`
+	Measure  string     `json:"measure"` // Accuracy, or Perplexity of given answers
+	Student  float64    `json:"student"`
+	Base     float64    `json:"base"`
+	Change   float64    `json:"change"` // Student - Base of an accuracy, Student / Base of a perplexity
+	ChangeCI [2]float64 `json:"change_ci95"`
+}
+
+// String is the row in words.
+func (f BaseRow) String() string {
+	if f.Measure == Perplexity {
+		return fmt.Sprintf("%s: perplexity of %s answers %.3g, the base's %.3g (%.3g times, %.3g to %.3g)",
+			f.What, FormatCount(int64(f.N)), f.Student, f.Base, f.Change, f.ChangeCI[0], f.ChangeCI[1])
+	}
+	return fmt.Sprintf("%s: %s of %s right, the base %s (%s, %s)",
+		f.What, FormatPercent(f.Student), FormatCount(int64(f.N)), FormatPercent(f.Base), FormatPoints(f.Change), FormatInterval(f.ChangeCI))
+}
+
+// Untaught is the student's base among the contestants, or nil.
+func (d *Data) Untaught() *Beside {
+	for i := range d.Beside {
+		if d.Beside[i].Name == BaseName {
+			return &d.Beside[i]
+		}
+	}
+	return nil
+}
+
+// BaseName is what the student's base is called among the contestants.
+const BaseName = "base"
 
 // Sample is one held-out problem with both answers.
 type Sample struct {

@@ -91,6 +91,8 @@ func headline(d *Data) string {
 const (
 	Accuracy  = string(eval.Accuracy)
 	Agreement = string(eval.Agreement)
+
+	Perplexity = "perplexity" // of given answers
 )
 
 func lead(d *Data) string {

@@ -53,6 +53,19 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
+	if base := d.Untaught(); base != nil {
+		for _, r := range base.Rows {
+			if r.Family == Overall {
+				row("taught", "%s, its base %s: %s (%s)", FormatPercent(r.Student), FormatPercent(r.Teacher), FormatPoints(r.Diff), FormatInterval(r.DiffCI))
+			}
+		}
+	}
+	for _, t := range d.Taught {
+		row("", "%s", t)
+	}
+	for i, f := range d.Forgotten {
+		row([]string{"forgot", ""}[min(i, 1)], "%s", f)
+	}
 	asked := 0
 	for _, s := range d.Sources {
 		asked += s.Asked

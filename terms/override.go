@@ -13,7 +13,7 @@ import (
 // passport, in the model's passport and on the model card.
 type Override struct {
 	Row     string   `json:"row" yaml:"row" jsonschema_description:"the terms row that is overridden, as retort terms list names it"`
-	Actions []Action `json:"actions" yaml:"actions" jsonschema_description:"what it lets pass: collect, curate, export"`
+	Actions []Action `json:"actions" yaml:"actions" jsonschema_description:"what it lets pass: collect, curate, export; of a base, adapt"`
 	Basis   string   `json:"basis" yaml:"basis" jsonschema_description:"on what it rests, named so that another person can look it up: a contract and its section, a letter and its date"`
 	By      string   `json:"by,omitempty" yaml:"by" jsonschema_description:"who decided"`
 
@@ -33,8 +33,8 @@ func (g *Registry) Check(o Override) error {
 		return fmt.Errorf("the override of terms row %q lists no actions; say which it is for, such as `actions: [collect, curate, export]`", o.Row)
 	}
 	for _, a := range o.Actions {
-		if !slices.Contains(Actions, a) {
-			return fmt.Errorf("the override of terms row %q: action %q is not one of collect, curate, export", o.Row, a)
+		if !a.known() {
+			return fmt.Errorf("the override of terms row %q: action %q is not one of collect, curate, export, adapt", o.Row, a)
 		}
 	}
 	if !named(o.Basis) {

@@ -16,7 +16,7 @@ const (
 const read = "2026-11-25"
 
 var (
-	no = false
+	yes, no = true, false
 
 	// organizing is what the OpenAI agreement's exception is for.
 	organizing = []string{"classify", "categorize", "organize", "embed"}
@@ -31,7 +31,7 @@ var rows = slices.Concat(own, apis, []Row{
 	llama("3.2", "September 25, 2024", "llama3_2", "llama-3.2", "llama3.2", "meta-llama-3.2"),
 	llama("3.3", "December 6, 2024", "llama3_3", "llama-3.3", "llama3.3", "meta-llama-3.3", "deepseek-r1-distill-llama-70b"),
 	llama("4", "April 5, 2025", "llama4", "llama-4", "llama4", "meta-llama-4"),
-}, weights, []Row{selfHosted})
+}, weights, bases, []Row{selfHosted})
 
 // own is what no other party's document governs.
 var own = []Row{
@@ -150,7 +150,7 @@ func llama(version, released, folder string, models ...string) Row {
 			{Kind: Licence, Value: licence, Distributed: true, Text: "A copy of the " + licence + " goes with the model (section 1.b.i, likewise)."},
 			{Kind: Duty, Text: "The licence's acceptable use policy applies, and with more than 700 million monthly users at its release you need Meta's permission (sections 1.b.iv and 2)."},
 		},
-		Models: models,
+		Models: models, Licences: []string{"llama" + version},
 	}
 }
 
@@ -194,7 +194,9 @@ var weights = []Row{
 		Says:    "A model trained on outputs so that it performs similarly is a derivative, which is passed on only with the terms' use restrictions, a notice and a copy of them. Gemma 4 is under Apache-2.0 instead.",
 		Basis:   "licence",
 		Default: Review, Reason: "a model trained on the outputs may be a derivative that carries the terms' restrictions on; a person must decide",
-		Models: []string{"gemma-2b", "gemma-7b", "gemma-1.1", "gemma-2", "gemma2", "gemma-3", "gemma3", "gemma-3n", "gemma3n", "codegemma"},
+		Rules:    []Rule{{Actions: []Action{Adapt}, Decision: Review, Reason: "a model that is made of the weights is a derivative, which carries the terms' restrictions on; a person must decide"}},
+		Licences: []string{"gemma"},
+		Models:   []string{"gemma-2b", "gemma-7b", "gemma-1.1", "gemma-2", "gemma2", "gemma-3", "gemma3", "gemma-3n", "gemma3n", "codegemma"},
 	},
 	{
 		ID: "mistral-research", Provider: "mistral", Document: "Mistral AI Research License 0.1", URL: "mistral.ai/licenses/MRL-0.1.md", Read: read,
@@ -211,6 +213,7 @@ var weights = []Row{
 		Basis:   "licence",
 		Default: Review, Reason: "the licence is for non-commercial use; commercial use needs Alibaba's permission",
 		Obligations: []Obligation{{Kind: Notice, Value: "Improved using Qwen", Distributed: true, Text: `"Improved using Qwen" is displayed in the model's documentation.`}},
+		Licences:    []string{"qwen-research"},
 		Models:      []string{"qwen2.5-3b", "qwen2.5-coder-3b", "qwen2.5-vl-3b"},
 	},
 	{
@@ -223,7 +226,8 @@ var weights = []Row{
 			{Kind: Notice, Value: "Improved using Qwen", Distributed: true, Text: `"Improved using Qwen" is displayed in the model's documentation.`},
 			{Kind: Duty, Text: "With more than 100 million monthly users you need Alibaba Cloud's permission."},
 		},
-		Models: []string{"qwen2.5-72b", "qwen2.5-vl-72b", "qwen2.5-math-72b"},
+		Licences: []string{"qwen"},
+		Models:   []string{"qwen2.5-72b", "qwen2.5-vl-72b", "qwen2.5-math-72b"},
 	},
 	{
 		ID: "tongyi-qianwen", Provider: "alibaba", Document: "Tongyi Qianwen License Agreement, section 5.b", URL: "github.com/QwenLM/Qwen", Read: read,

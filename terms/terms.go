@@ -56,8 +56,10 @@ const (
 	Export  Action = "export"  // write out a model that was trained on them
 )
 
-// Actions are all actions, in that order.
+// Actions are all that is done with answers, in that order.
 var Actions = []Action{Collect, Curate, Export}
+
+func (a Action) known() bool { return a == Adapt || slices.Contains(Actions, a) }
 
 // Use is what the student is for, as the recipe states it.
 type Use struct {
@@ -95,6 +97,7 @@ type Row struct {
 	Hosts       []string     `json:"hosts,omitempty" yaml:"hosts"`             // API hosts that the document governs, with their subdomains
 	Models      []string     `json:"models,omitempty" yaml:"models"`           // beginnings of model names, in lower case, without an organisation before a slash
 	Anywhere    bool         `json:"anywhere,omitempty" yaml:"anywhere"`       // Models decide whatever the host; otherwise only on a server of one's own
+	Licences    []string     `json:"licences,omitempty" yaml:"licences"`       // as the files of a base model name its licence, in lower case
 	SHA256      string       `json:"sha256,omitempty" yaml:"-"`                // of the file that an agreement of one's own was read from
 }
 
@@ -167,7 +170,7 @@ type RefusedError struct {
 
 // Error implements error. It has several lines: what, why, what to do.
 func (e *RefusedError) Error() string {
-	did := map[Action]string{Collect: "collecting its answers", Curate: "training on its answers", Export: "exporting a model trained on its answers"}[e.Action]
+	did := map[Action]string{Collect: "collecting its answers", Curate: "training on its answers", Export: "exporting a model trained on its answers", Adapt: "adapting its weights"}[e.Action]
 	var b strings.Builder
 	fmt.Fprintf(&b, "terms: %s is not allowed to pass (%s, row %q): %s.\n", did, e.Verdict.Decision, e.Row.ID, strings.TrimSuffix(e.Verdict.Reason, "."))
 	if e.Row.Document != "" {
@@ -182,6 +185,12 @@ func (e *RefusedError) Error() string {
 
 // next says what a user can do, in lines.
 func (e *RefusedError) next() []string {
+	if e.Row.ID == unknownID && e.Action == Adapt {
+		return []string{
+			"If you know which licence it is under, say so in the recipe: `student: {terms: ROW}`; `retort terms list` shows the rows.",
+			"Or describe an agreement of your own in a file, and name it there and in `terms: {agreements: [FILE]}`.",
+		}
+	}
 	if e.Row.ID == unknownID {
 		return []string{
 			"If you know which document governs it, say so in the recipe: `teacher: {terms: ROW}`; `retort terms list` shows the rows.",
@@ -192,9 +201,11 @@ func (e *RefusedError) next() []string {
 	if e.Verdict.Decision == Review {
 		way = "If a person has decided that it may, or an agreement of your own says so, name that in the recipe:"
 	}
-	var rest []string // what comes after the action would be refused next
-	for _, a := range Actions[max(0, slices.Index(Actions, e.Action)):] {
-		rest = append(rest, string(a))
+	rest := []string{string(e.Action)} // what comes after the action would be refused next
+	for _, a := range Actions[slices.Index(Actions, e.Action)+1:] {
+		if e.Action != Adapt {
+			rest = append(rest, string(a))
+		}
 	}
 	return []string{
 		way,
@@ -258,8 +269,8 @@ func (r Rule) validate() error {
 		return errors.New("its reason must be given")
 	}
 	for _, a := range r.Actions {
-		if !slices.Contains(Actions, a) {
-			return fmt.Errorf("action %q is not one of collect, curate, export", a)
+		if !a.known() {
+			return fmt.Errorf("action %q is not one of collect, curate, export, adapt", a)
 		}
 	}
 	return r.Decision.validate()

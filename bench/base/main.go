@@ -26,11 +26,15 @@ func main() {
 	work := flag.String("work", "", "the folder that peer.py has filled")
 	record := flag.String("record", "", "a file to append the figures to")
 	templates := flag.String("render", "", "a file of chat templates and conversations that template.py has written: print the renderings instead")
+	encoded := flag.String("encode", "", "a base: print the tokens of the JSON strings on standard input instead")
 	flag.Parse()
 	var err error
-	if *templates != "" {
+	switch {
+	case *templates != "":
 		err = render(*templates, os.Stdout)
-	} else {
+	case *encoded != "":
+		err = encode(*encoded, os.Stdin, os.Stdout)
+	default:
 		err = run(*work, *record, os.Stdout)
 	}
 	if err != nil {

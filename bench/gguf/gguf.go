@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"retort/internal/kernel"
+	"retort/student/chat"
 	"retort/student/export"
 	"retort/student/model"
 	"retort/student/tokenizer"
@@ -55,6 +56,6 @@ func Write(dir string, c model.Config, layout export.Layout) (m *model.Model, fi
 	if err != nil {
 		return nil, "", err
 	}
-	_, err = export.Write(context.Background(), dir, m, tok, export.Options{Formats: []export.Format{export.GGUF}, GGUFLayout: layout})
+	_, err = export.Write(context.Background(), dir, m, chat.Own(tok), export.Options{Formats: []export.Format{export.GGUF}, GGUFLayout: layout})
 	return m, filepath.Join(dir, "model.gguf"), err
 }

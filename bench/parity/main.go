@@ -4,7 +4,8 @@
 //
 //	parity make DIR               random dense and mixture models in DIR
 //	parity check MODELDIR         the passport against the files
-//	parity reference MODELDIR OUT prompts, greedy continuations and logits
+//	parity reference MODELDIR OUT [N]
+//	                              N prompts (64), greedy continuations and logits
 //	parity encode MODELDIR        JSON strings on stdin → token ids
 //	parity decode MODELDIR        JSON arrays of ids on stdin → JSON strings
 //	parity render MODELDIR        JSON conversations on stdin → text and ids
@@ -23,10 +24,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"retort/exchange"
 	"retort/internal/kernel"
 	"retort/internal/modelfile"
+	"retort/student/chat"
 	"retort/student/export"
 	"retort/student/model"
 	"retort/student/tokenizer"
@@ -50,13 +53,20 @@ func run(args []string) error {
 		_, err := export.Verify(args[1])
 		return err
 	}
-	m, tok, err := export.Load(args[1])
+	m, format, err := export.Load(args[1])
 	if err != nil {
 		return err
 	}
+	tok := format.Tokenizer()
 	switch {
-	case args[0] == "reference" && len(args) == 3:
-		return reference(m, tok, args[2])
+	case args[0] == "reference" && len(args) >= 3:
+		n := prompts
+		if len(args) > 3 {
+			if n, err = strconv.Atoi(args[3]); err != nil || n < 1 || n > prompts {
+				return fmt.Errorf("%q prompts, want 1 to %d", args[3], prompts)
+			}
+		}
+		return reference(m, format, args[2], n)
 	case args[0] == "encode":
 		return lines(func(text string) any {
 			return map[string][]int32{"ids": tok.Encode(text), "ordinary": tok.EncodeOrdinary(text)}
@@ -72,7 +82,11 @@ func run(args []string) error {
 		})
 	case args[0] == "render":
 		return lines(func(c conversation) any {
-			return map[string]any{"text": tokenizer.Render(c.Messages, c.Generate), "prompt": tok.Prompt(c.Messages)}
+			ids, err := format.Prompt(c.Messages)
+			if err != nil {
+				return map[string]any{"error": err.Error()}
+			}
+			return map[string]any{"text": chat.Render(c.Messages, c.Generate), "prompt": ids}
 		})
 	}
 	return fmt.Errorf("unknown command %q", args)
@@ -140,7 +154,7 @@ func makeModels(dir string) error {
 		} {
 			o := opt
 			change(&o)
-			if _, err := export.Write(context.Background(), filepath.Join(dir, c.name+suffix), m, tok, o); err != nil {
+			if _, err := export.Write(context.Background(), filepath.Join(dir, c.name+suffix), m, chat.Own(tok), o); err != nil {
 				return err
 			}
 		}
@@ -179,10 +193,10 @@ const (
 	steps   = 64
 )
 
-// reference writes, for 64 prompts: the tokens, 64 greedy ones after them, the
+// reference writes, for n prompts: the tokens, 64 greedy ones after them, the
 // decoder's logits for each of these, and the training pass's logits at the same
 // positions, as little-endian float32 [prompt, step, vocab].
-func reference(m *model.Model, tok *tokenizer.Tokenizer, out string) error {
+func reference(m *model.Model, format *chat.Format, out string, n int) error {
 	c := m.Config()
 	if c.MaxPositions < 2*steps {
 		return fmt.Errorf("the model takes %d tokens, want at least %d", c.MaxPositions, 2*steps)
@@ -192,7 +206,12 @@ func reference(m *model.Model, tok *tokenizer.Tokenizer, out string) error {
 	decoder := model.NewDecoder(m, pool, model.DecoderOptions{MaxContext: 2 * steps})
 	pass := model.NewPass(m, pool, 2*steps)
 	var decoded, passed []float32
-	ids, greedy := promptIDs(tok, c.VocabSize), make([][]int32, prompts)
+	ids, err := promptIDs(format, format.Tokenizer().VocabSize())
+	if err != nil {
+		return err
+	}
+	ids = ids[:n]
+	greedy := make([][]int32, n)
 	for i, prompt := range ids {
 		decoder.Reset(0)
 		logits, err := decoder.Prefill(0, prompt)
@@ -253,18 +272,21 @@ func argmax(x []float32) int32 {
 
 // promptIDs are 64 prompts of up to 64 tokens: conversations, and tokens drawn
 // at random.
-func promptIDs(tok *tokenizer.Tokenizer, vocab int) [][]int32 {
+func promptIDs(format *chat.Format, vocab int) ([][]int32, error) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	out := make([][]int32, prompts)
 	for i := range out {
 		if i%2 == 0 {
-			out[i] = tok.Prompt([]exchange.Message{{Role: "user", Content: fmt.Sprintf("What is %d times %d?", rng.IntN(100), rng.IntN(100))}})
-			out[i] = out[i][max(0, len(out[i])-steps):]
+			ids, err := format.Prompt([]exchange.Message{{Role: "user", Content: fmt.Sprintf("What is %d times %d?", rng.IntN(100), rng.IntN(100))}})
+			if err != nil {
+				return nil, err
+			}
+			out[i] = ids[max(0, len(ids)-steps):]
 			continue
 		}
 		for range 2 + rng.IntN(steps-2) {
 			out[i] = append(out[i], int32(rng.IntN(vocab)))
 		}
 	}
-	return out
+	return out, nil
 }

@@ -80,13 +80,17 @@ def check_template(binary, model, label):
     note(f"{label}.eos", tok.eos_token, tok.eos_token == "<|im_end|>" and tok.pad_token == "<|endoftext|>")
 
 
-def reference(binary, model, out):
-    subprocess.run([binary, "reference", model, out], check=True)
+def reference(binary, model, out, prompts=64):
+    subprocess.run([binary, "reference", model, out, str(prompts)], check=True)
     ref = json.loads(Path(out, "reference.json").read_text())
     shape = (len(ref["prompts"]), len(ref["greedy"][0]), ref["vocab"])
     for name in ("decoder", "pass"):
         ref[name] = np.fromfile(os.path.join(out, name + ".f32"), "<f4").reshape(shape)
     return ref
+
+
+def read_json(*path):
+    return json.loads(Path(*path).read_text())
 
 
 def check_transformers(model, label, ref):
@@ -97,7 +101,7 @@ def check_transformers(model, label, ref):
     torch.set_num_threads(1)  # tiny matrices; a second thread only waits
     m, info = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, output_loading_info=True)
     m.eval()
-    loaded = type(m).__name__ == "DeepseekV3ForCausalLM" and not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    loaded = [type(m).__name__] == read_json(model, "config.json")["architectures"] and not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     note(f"{label}.transformers.class", type(m).__name__, loaded, "no key missing or unexpected")
     delta = {"decoder": 0.0, "pass": 0.0}
     same = 0
@@ -149,9 +153,16 @@ def token_bytes(model):
     for b in range(256):
         to_byte[chr(b) if b in printable else chr(code)] = b
         code += b not in printable
-    spec = json.loads(Path(model, "tokenizer.json").read_text())
+    spec = read_json(model, "tokenizer.json")
     out = {i: bytes(to_byte[c] for c in t) for t, i in spec["model"]["vocab"].items()}
-    return out | {t["id"]: t["content"].encode() for t in spec["added_tokens"]}
+    # Special tokens have no text.
+    return out | {t["id"]: b"" if t["special"] else t["content"].encode() for t in spec["added_tokens"]}
+
+
+def ends(model):
+    """Returns the tokens after which llama.cpp stops: a model's own, and some by their text."""
+    named = {t["id"] for t in read_json(model, "tokenizer.json")["added_tokens"] if t["content"] in ("<|im_end|>", "<|endoftext|>")}
+    return named | set(read_json(model, "generation_config.json")["eos_token_id"])
 
 
 def ends_inside_character(text):
@@ -170,19 +181,17 @@ def log_softmax(logits):
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
-def compare_continuation(server, prompt, greedy, logprobs, spelling):
+def compare_continuation(server, prompt, greedy, logprobs, spelling, end):
     """Lets llama.cpp continue a prompt. Where its token is another than ours, it goes on
     from ours, so that every position is compared in the same context. Returns the largest
     difference, the number of values compared and the gaps between our two best tokens
     where it chose another."""
     delta, compared, gaps, at = 0.0, 0, [], 0
-    unseen = (b"<|im_end|>", b"<|endoftext|>", b"<|im_start|>")  # special tokens have no text
-    end = {i for i, b in spelling.items() if b in unseen[:2]}
     while at < len(greedy):
         tokens, shown = server.continuation(prompt + greedy[:at], len(greedy) - at, TOP)
         text, k = b"", 0
         for j, token in enumerate(tokens):
-            text += spelling[token] if spelling[token] not in unseen else b""
+            text += spelling[token]
             if not ends_inside_character(text) and k < len(shown):
                 assert shown[k]["id"] == token, f"probabilities of {shown[k]['id']}, want those of {token}"
                 for t in shown[k]["top_logprobs"]:
@@ -208,11 +217,11 @@ TOP = 32  # log-probabilities at each position
 
 def check_llama_cpp(model, path, label, ref, judged, exact=True, limit=None):
     server = LlamaCpp(path, exact)
-    spelling = token_bytes(model)
+    spelling, end = token_bytes(model), ends(model)
     delta, compared, identical, after_tie = 0.0, 0, 0, 0
     questions = list(zip(ref["prompts"], ref["greedy"], ref["decoder"]))[:limit]
     for prompt, greedy, logits in questions:
-        d, c, gaps = compare_continuation(server, prompt, greedy, log_softmax(logits), spelling)
+        d, c, gaps = compare_continuation(server, prompt, greedy, log_softmax(logits), spelling, end)
         delta, compared = max(delta, d), compared + c
         identical += not gaps
         after_tie += bool(gaps) and max(gaps) < NEAR_TIE
@@ -224,7 +233,7 @@ def check_llama_cpp(model, path, label, ref, judged, exact=True, limit=None):
     return server
 
 
-def check_llama_tokenizer(server, binary, model, label, count):
+def check_llama_tokenizer(server, binary, model, label, count, template=True):
     strings = [s for s in texts(count) if s]
     differ = []
     for s, a in zip(strings, ours(binary, "encode", model, strings)):
@@ -232,6 +241,8 @@ def check_llama_tokenizer(server, binary, model, label, count):
         if ids != a["ids"]:
             differ.append(s)
     note(f"{label}.tokenizer_differs", len(differ), not differ, f"of {len(strings)} strings {differ[:2]!r}" if differ else f"of {len(strings)} strings")
+    if not template:
+        return
     honest, _ = conversations()
     wrong = 0
     for c, a in zip(honest, ours(binary, "render", model, [{"messages": c, "generate": True} for c in honest])):
@@ -319,19 +330,25 @@ def main():
             subprocess.run([args.binary, "make", made], check=True)
             for i, name in enumerate(("dense", "moe", "odd")):
                 check_model(args.binary, os.path.join(made, name), name, args, i == 0)
-    if args.record:
-        with open(args.record, "a") as f:
-            f.write("\n## parity\n\n" + "\n".join(head) + "\n\n" + "".join(f"- {k}: {v}\n" for k, v in figures.items()))
+    finish("parity", head, args.record)
+
+
+def finish(bench, head, record):
+    """Prints and records what was noted, and ends the process."""
+    if record:
+        with open(record, "a") as f:
+            f.write(f"\n## {bench}\n\n" + "\n".join(head) + "\n\n" + "".join(f"- {k}: {v}\n" for k, v in figures.items()))
     print(f"{len(figures) - len(failures)} as they should be, {len(failures)} not" + "".join(f"\n  {f}" for f in failures))
-    print(json.dumps({"bench": "parity", "figures": {k: v for k, v in figures.items() if not isinstance(v, str)} | {"failures": len(failures)}, "spread": {}}), flush=True)
+    print(json.dumps({"bench": bench, "figures": {k: v for k, v in figures.items() if not isinstance(v, str)} | {"failures": len(failures)}, "spread": {}}), flush=True)
     # xllamacpp's server threads outlive the interpreter's end otherwise.
     os._exit(1 if failures else 0)
 
 
-if __name__ == "__main__":
+def guarded(main):
+    """Runs main and ends the process, which the server's threads would keep alive."""
     try:
         main()
-    except BaseException as e:  # the server's threads would keep the process alive
+    except BaseException as e:
         if isinstance(e, SystemExit):
             os._exit(e.code or 0)
         import traceback
@@ -339,3 +356,7 @@ if __name__ == "__main__":
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
+
+
+if __name__ == "__main__":
+    guarded(main)

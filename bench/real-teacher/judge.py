@@ -1,4 +1,4 @@
-"""Judges a run with a real teacher: judge.py SUMMARY LEDGER QUESTIONS [RESULTS.md]"""
+"""Judges two runs with a real teacher: judge.py SUMMARY LORA_SUMMARY LEDGER QUESTIONS [RESULTS.md]"""
 
 import json
 import pathlib
@@ -7,8 +7,9 @@ import sys
 summary = json.load(open(sys.argv[1]))
 report = json.load(open(pathlib.Path(summary["report"]).with_name("report.json")))
 page = open(summary["report"]).read()
-exchanges = [json.loads(line) for line in open(sys.argv[2])]
-questions = int(sys.argv[3])
+lora = json.load(open(sys.argv[2]))
+exchanges = [json.loads(line) for line in open(sys.argv[3])]
+questions = int(sys.argv[4])
 spend = report["spend"]
 answers = [e for e in exchanges if e["outcome"] == "ok"]
 answered = len({e["key"] for e in answers})
@@ -36,10 +37,21 @@ need(measures["prompts.jsonl"] == "agreement with the teacher" and measures["gsm
 need("which is not how often either is right" in page, "the page says that agreement is not accuracy")
 for e in summary["eval"]:
     print(f"     {e['family']}: student {e['student']:.3f}, teacher {e['teacher']:.3f}, n {e['n']}, {e['measure']}")
+need(lora["dataset"]["hash"] == summary["dataset"]["hash"], "both students learn from the same dataset")
+need(lora["ledger"]["exchanges"] == 0, f"the second run asked nothing again: {lora['ledger']['exchanges']} exchanges of its own")
+base = next(b for b in lora["beside"] if b["name"] == "base")
+for e in lora["eval"]:
+    print(f"     {e['family']}: adapter {e['student']:.3f}, its base {base['shares'][e['family']]:.3f}, teacher {e['teacher']:.3f}, n {e['n']}, {e['measure']}")
+rows = lora.get("taught", []) + lora["forgotten"]
+for r in rows:
+    print(f"     {r['what']}: {r['measure']} {r['student']:.3f}, its base {r['base']:.3f}, {r['change']:.3f} [{r['change_ci95'][0]:.3f}, {r['change_ci95'][1]:.3f}], n {r['n']}")
+need(bool(lora.get("taught")) and bool(lora["forgotten"]), "the report tells what the adapter learned and forgot")
 figures = {"answers": answered, "examples": summary["dataset"]["examples"], "seconds": round(sum(summary["seconds"].values()), 1)}
-if len(sys.argv) > 4:
-    with open(sys.argv[4], "a") as f:
+if len(sys.argv) > 5:
+    with open(sys.argv[5], "a") as f:
         f.write(f"\n## real-teacher\n\nSmolLM2-135M-Instruct (Q4_1) behind llama.cpp: {figures}; " + "; ".join(
-            f"{e['family']} student {e['student']:.3f} teacher {e['teacher']:.3f} (n {e['n']}, {e['measure']})" for e in summary["eval"]) + "\n")
+            f"{e['family']} student {e['student']:.3f} teacher {e['teacher']:.3f} (n {e['n']}, {e['measure']})" for e in summary["eval"]) + ". An adapter to SmolLM2 itself, from the same dataset: " + "; ".join(
+            f"{e['family']} {e['student']:.3f}, base {base['shares'][e['family']]:.3f}" for e in lora["eval"]) + "; " + "; ".join(
+            f"{r['what']} {r['student']:.3f}, base {r['base']:.3f} ({r['change']:.3f} [{r['change_ci95'][0]:.3f}, {r['change_ci95'][1]:.3f}])" for r in rows) + "\n")
 print(json.dumps({"bench": "real-teacher", "figures": figures, "spread": {}}))
 sys.exit(bool(failures))

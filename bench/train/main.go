@@ -5,19 +5,13 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"time"
 
 	"retort/bench/trial"
 	"retort/internal/kernel"
@@ -81,18 +75,6 @@ type setup struct {
 	Active  int64            `json:"active_params"`
 }
 
-// block is the answer to a line on standard input.
-type block struct {
-	Seconds float64   `json:"seconds"` // wall clock, from the line read to the last step done
-	Tokens  int64     `json:"tokens"`  // read in these steps
-	Losses  []float64 `json:"losses"`
-	Norms   []float64 `json:"norms"` // of the gradient, before clipping
-
-	// Experts are the routers' choices, if they are asked for: by step, layer
-	// and token, in the order of setup.Data.
-	Experts [][][]int32 `json:"experts,omitempty"`
-}
-
 func main() {
 	name := flag.String("student", "quickstart", "quickstart, tiny-moe, mla or moe")
 	optimizer := flag.String("optimizer", "muon", "muon or adamw")
@@ -138,7 +120,11 @@ func run(name, optimizer, precision string, threads int, experts bool, dir strin
 	}
 	pool := kernel.NewPool(threads)
 	defer pool.Close()
-	return steps(m, pool, s, experts, in, out)
+	var look func(train.Progress) [][]int32
+	if experts {
+		look = func(p train.Progress) [][]int32 { return inOrder(s.Data, s.Config.TopK, p.Look) }
+	}
+	return trial.Held(m, pool, s.Data, s.Options, look, in, out)
 }
 
 // sequences are one step's, so that every epoch is the same batch but for the
@@ -192,59 +178,6 @@ func write(dir string, m *model.Model, s setup) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "setup.json"), text, 0o644)
-}
-
-// errEnd ends training when there is nothing more on standard input.
-var errEnd = errors.New("standard input ended")
-
-// steps trains with the product's own loop, which it holds between blocks: the
-// callback after the last step of a block returns when the next block begins.
-func steps(m *model.Model, pool *kernel.Pool, s setup, experts bool, in io.Reader, out io.Writer) error {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	lines, answers := bufio.NewScanner(in), json.NewEncoder(out)
-	var (
-		left  int
-		began time.Time
-		from  int64 // tokens read when the block began
-		b     block
-	)
-	next := func() error {
-		if !lines.Scan() {
-			return errors.Join(errEnd, lines.Err())
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(lines.Text()))
-		if err != nil || n < 1 {
-			return fmt.Errorf("standard input: %q is not a number of steps", lines.Text())
-		}
-		left, b, began = n, block{}, time.Now()
-		return nil
-	}
-	if err := next(); err != nil {
-		return err
-	}
-	_, err := train.SFT(ctx, m, pool, s.Data, s.Options, func(p train.Progress) {
-		b.Losses, b.Norms = append(b.Losses, p.Loss), append(b.Norms, p.GradNorm)
-		if experts {
-			b.Experts = append(b.Experts, inOrder(s.Data, s.Config.TopK, p.Look))
-		}
-		if left--; left > 0 {
-			return
-		}
-		b.Seconds, b.Tokens = time.Since(began).Seconds(), p.Tokens-from
-		from = p.Tokens
-		err := answers.Encode(b)
-		if err == nil {
-			err = next()
-		}
-		if err != nil {
-			cancel(err)
-		}
-	})
-	if errors.Is(err, errEnd) {
-		return nil
-	}
-	return err
 }
 
 // inOrder brings the experts of a step's tokens into the order of data: the step

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 
+	"retort/student/chat"
 	"retort/student/tokenizer"
 	"retort/student/train"
 	"retort/teach/dataset"
@@ -53,7 +54,7 @@ func (t *Trial) Dataset(seed int) ([]Text, error) {
 func Split(texts []Text, seed uint64, vocabulary, every int, everything bool) (Lessons, error) {
 	tokens, err := tokenizer.Train(func(yield func(string) bool) {
 		for _, e := range texts {
-			for piece := range tokenizer.Texts(e.Prompt, e.Reasoning, e.Answer) {
+			for piece := range chat.Texts(e.Prompt, e.Reasoning, e.Answer) {
 				if !yield(piece) {
 					return
 				}
@@ -68,8 +69,12 @@ func Split(texts []Text, seed uint64, vocabulary, every int, everything bool) (L
 	for _, i := range rand.New(rand.NewPCG(seed, uint64(len(texts)))).Perm(len(texts))[:len(texts)/every] {
 		held[i] = true
 	}
+	format := chat.Own(tokens)
 	for i, e := range texts {
-		ids, from := tokens.Example(e.Prompt, e.Reasoning, e.Answer)
+		ids, from, err := format.Example(e.Prompt, e.Reasoning, e.Answer)
+		if err != nil {
+			return Lessons{}, err
+		}
 		if everything {
 			from = 0
 		}

@@ -29,6 +29,8 @@ type draft struct {
 	file, field, gold string
 	system            string
 	examples, heldout int // examples 0: all of a file
+
+	base, baseRow string // model to start from, "" for none, and the terms row that the user states for it
 }
 
 // text writes the recipe, as it stands in the file output. Files that it names
@@ -52,7 +54,9 @@ use: {purpose: %s, distributed: %t}
 	if err := d.writePrompts(&b, output); err != nil {
 		return nil, err
 	}
-	d.writeRest(&b)
+	if err := d.writeRest(&b, output); err != nil {
+		return nil, err
+	}
 	return []byte(b.String()), nil
 }
 
@@ -190,7 +194,7 @@ prompts:
 // otherVerifiers are forms that a recipe's verify takes beside the task's own.
 var otherVerifiers = []string{"{json_schema: FILE}", "{starlark: FILE}", "{fields: [a, b]}", "{regex: '^…$'}", "{numeric: {}}", "{exact: {}}"}
 
-func (d *draft) writeRest(b *strings.Builder) {
+func (d *draft) writeRest(b *strings.Builder, output string) error {
 	keep, why := "correct", "only what every verifier passes is taught"
 	switch {
 	case d.imported:
@@ -204,11 +208,22 @@ func (d *draft) writeRest(b *strings.Builder) {
 verify: [{task: {}}]
 curate: {keep: %s, near_duplicates: 0.8, decontaminate: heldout}    # %s
 
-student: {preset: tiny}
-train: [{sft: {epochs: 5}}]
-eval: {against: [teacher, untrained]}
-export: [huggingface, gguf]
 `, strings.Join(otherVerifiers, ", "), keep, why)
+	if d.base == "" {
+		b.WriteString("student: {preset: tiny}\ntrain: [{sft: {epochs: 5}}]\neval: {against: [teacher, untrained]}\n")
+	} else {
+		path, err := beside(output, d.base)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b, "# An adapter is taught, and merged at export. context: longest prompt and answer\n# together, in tokens; longer ones are left out.\nstudent:\n  base: %s\n  lora: {rank: 16}\n  context: 512\n", scalar(path))
+		if d.baseRow != "" {
+			fmt.Fprintf(b, "  terms: %s\n", d.baseRow)
+		}
+		b.WriteString("train: [{sft: {epochs: 3}}]\neval: {against: [teacher, base]}    # and what it forgot, of general questions\n")
+	}
+	b.WriteString("export: [huggingface, gguf]\n")
+	return nil
 }
 
 // beside names a file as seen from the directory of output.

@@ -50,7 +50,7 @@ func (a *app) initCommand() *cobra.Command {
 		Long: "Ask a few questions, what the model is for first, and write a commented recipe\n" +
 			"that `retort run` takes. Flags answer questions beforehand; answers may come\n" +
 			"from a pipe, a line each; --yes takes the default of every other question.",
-		Example: "  retort init\n  retort init --yes --prompts tickets.csv --field body",
+		Example: "  retort init --yes --prompts tickets.csv --field body",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			q := &interview{lines: newLines(a.stdin), out: a.stderr, given: c.Flags().Changed, yes: f.yes, person: a.isTerminal(a.stdin)}
@@ -81,6 +81,8 @@ func (a *app) initCommand() *cobra.Command {
 	fl.IntVar(&f.heldout, "heldout", 0, "problems kept for the examination")
 	fl.StringVar(&f.budget, "budget", "", "most that the teacher may cost, in `USD`")
 	fl.StringVar(&f.name, "name", "", "names the run")
+	fl.StringVar(&f.base, "base", "", "`MODEL` to teach (directory, GGUF), or none")
+	fl.StringVar(&f.baseRow, "base-terms", "", "the terms `ROW` of its licence")
 	fl.StringVarP(&f.output, "output", "o", "", "`FILE` to write (default: the name and .yaml)")
 	fl.BoolVar(&f.yes, "yes", false, "ask nothing: take defaults")
 	fl.BoolVar(&f.force, "force", false, "write over a file that is there")
@@ -89,7 +91,7 @@ func (a *app) initCommand() *cobra.Command {
 
 // interview goes through the questions.
 func (f *initFlags) interview(ctx context.Context, q *interview) error {
-	for _, part := range []func(context.Context, *interview) error{f.askUse, f.askTeacher, f.askPrice, f.askPrompts, f.askBudget, f.askName} {
+	for _, part := range []func(context.Context, *interview) error{f.askUse, f.askTeacher, f.askPrice, f.askPrompts, f.askBudget, f.askName, f.askBase} {
 		if err := part(ctx, q); err != nil {
 			return err
 		}

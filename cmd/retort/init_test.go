@@ -11,6 +11,10 @@ import (
 	"testing"
 
 	"retort/recipe"
+	"retort/student/chat"
+	"retort/student/export"
+	"retort/student/model"
+	"retort/student/tokenizer"
 	"retort/teach/collect"
 	"retort/teach/task"
 	"retort/terms"
@@ -71,7 +75,7 @@ func read(t *testing.T, file string) []byte {
 
 func TestInitTakesAnswersFromAPipe(t *testing.T) {
 	// Purpose, distributed, teacher, prompts, examples, budget, name.
-	r := initIn(t, t.TempDir(), "Extract\ny\n1\nchain, countdown\n101\n2.5\nmine\n")
+	r := initIn(t, t.TempDir(), "Extract\ny\n1\nchain, countdown\n101\n2.5\nmine\nnone\n")
 	got := checked(t, r)
 	if got.Name != "mine" || got.Use.Purpose != "extract" || !got.Use.Distributed || *got.Budget.USD != 2.5 {
 		t.Errorf("%+v", got)
@@ -303,5 +307,63 @@ func TestInitTakesConversationsOfAFile(t *testing.T) {
 	}
 	if r := commandLine(t, "recipe", "preview", "chats.yaml"); r.code != exitDone || !strings.Contains(r.stdout, "How much is") {
 		t.Errorf("preview: code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
+// smallBase writes a small Llama of random weights as a Hugging Face directory, with
+// a card that names a licence or none.
+func smallBase(t *testing.T, license string) string {
+	t.Helper()
+	tok, err := tokenizer.Train(slices.Values([]string{"user\nWhat is 3 plus 4?", "assistant\n", "7"}), tokenizer.Options{VocabSize: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(model.Config{VocabSize: tok.VocabSize(), Hidden: 16, Layers: 1, Heads: 2, KVHeads: 1, RopeDim: 8, VDim: 8,
+		Intermediate: 32, DenseLayers: 1, RopeTheta: 1000, NormEps: 1e-5, MaxPositions: 1024, RoutedScale: 1}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "small")
+	if _, err := export.Write(t.Context(), dir, m, chat.Own(tok), export.Options{Lineage: export.Lineage{License: license}}); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestInitWritesARecipeForABase(t *testing.T) {
+	dir := t.TempDir()
+	log := `{"messages":[{"role":"user","content":"What is 3 plus %d?"},{"role":"assistant","content":"It is %d."}]}` + "\n"
+	var lines strings.Builder
+	for i := range 8 {
+		fmt.Fprintf(&lines, log, i, 3+i)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "log.jsonl"), []byte(lines.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	words := []string{"--yes", "--teacher", "nobody", "--prompts", "log.jsonl", "--terms", "own-data", "--base", smallBase(t, "mit")}
+	got := checked(t, initIn(t, dir, "", words...))
+	if s := got.Student; s.Base == "" || s.LoRA == nil || s.LoRA.Rank != 16 || s.Preset != "" || s.Terms != "" {
+		t.Errorf("the student is %+v", s)
+	}
+	if a := got.Eval.Against; len(a) != 2 || a[1].Name != "base" {
+		t.Errorf("it is compared with %+v", a)
+	}
+
+	unknown := smallBase(t, "")
+	words[len(words)-1] = unknown
+	if r := initIn(t, t.TempDir(), "", words...); r.code == exitDone {
+		t.Error("a base without a licence passes unasked")
+	}
+	words[4] = filepath.Join(dir, "log.jsonl")
+	if got := checked(t, initIn(t, t.TempDir(), "", append(words, "--base-terms", "own-model")...)); got.Student.Terms != "own-model" {
+		t.Errorf("the student's terms are %q", got.Student.Terms)
+	}
+	words[len(words)-1] = smallBase(t, "cc-by-nc-4.0")
+	if r := initIn(t, t.TempDir(), "", words...); r.code != exitTerms {
+		t.Errorf("a licence for no commercial use: exit code %d\n%s", r.code, r.stderr)
+	}
+	words[len(words)-1] = filepath.Join(dir, "gone.gguf")
+	if r := initIn(t, t.TempDir(), "", words...); r.code != exitUsage || !strings.Contains(r.stderr, "gone.gguf") {
+		t.Errorf("a base that is not there: exit code %d\n%s", r.code, r.stderr)
 	}
 }

@@ -120,12 +120,12 @@ func TestOneCommandGoesFromTheTeacherToAModelThatLoads(t *testing.T) {
 	if again.code != exitDone || !strings.Contains(again.stdout, s.Dataset.Hash) || !strings.Contains(again.stdout, s.Model.Hash) {
 		t.Errorf("running it again: code %d\n%s%s", again.code, again.stdout, again.stderr)
 	}
-	if got := chat(t, ws, s.Model.Hash); got == "" {
+	if got := chatWith(t, ws, s.Model.Hash); got == "" {
 		t.Error("the model said nothing in chat")
 	}
 }
 
-func chat(t *testing.T, ws, model string) string {
+func chatWith(t *testing.T, ws, model string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code := Main(context.Background(), []string{"chat", filepath.Join(ws, "models", model), "--max-tokens", "20"},

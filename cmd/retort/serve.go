@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,10 @@ import (
 	"retort/exchange"
 	"retort/internal/kernel"
 	"retort/recipe"
+	"retort/student/base"
+	"retort/student/chat"
 	"retort/student/export"
+	"retort/student/model"
 	"retort/student/serve"
 )
 
@@ -22,18 +26,19 @@ import (
 type modelFlags struct {
 	threads, slots, context, cache int
 	weights                        string
+	adapters                       []string // NAME=DIR
 }
 
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
 	c.Flags().IntVar(&f.context, "context", 0, "longest prompt and answer together, in tokens (default: the model's)")
-	c.Flags().StringVar(&f.weights, "weights", "fp32", "what weights are held in: fp32, bf16 or int8; the smaller, the faster and the less exact")
+	c.Flags().StringVar(&f.weights, "weights", "fp32", "`FORMAT` of weights: fp32, bf16, int8; smaller is faster")
 }
 
-// modelDir is the directory of the model that a word means: a directory, the
+// modelPath is where the model is that a word means: a directory, a GGUF file, the
 // beginning of a model's hash, or a run by its name.
-func (a *app) modelDir(word string) (string, error) {
-	if info, err := os.Stat(word); err == nil && info.IsDir() {
+func (a *app) modelPath(word string) (string, error) {
+	if info, err := os.Stat(word); err == nil && (info.IsDir() || strings.EqualFold(filepath.Ext(word), ".gguf")) {
 		return word, nil
 	}
 	ws, err := a.existing()
@@ -59,23 +64,51 @@ func (a *app) modelDir(word string) (string, error) {
 	return ws.Path("models", r.Model), nil
 }
 
+// loadModel reads a model of ours, which is held against its passport, or one that
+// others made.
+func loadModel(path string) (*model.Model, *chat.Format, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		m, format, err := export.Load(path)
+		if !errors.Is(err, os.ErrNotExist) { // it has a passport
+			return m, format, err
+		}
+	}
+	b, err := base.Read(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	format, err := b.Format()
+	return b.Model, format, err
+}
+
 // engine loads a model and starts an engine on it.
 func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engine, func(), error) {
-	format, err := kernel.ParseFormat(f.weights)
+	weights, err := kernel.ParseFormat(f.weights)
 	if err != nil {
 		return nil, nil, usageError{fmt.Errorf("--weights: %w", err)}
 	}
-	dir, err := a.modelDir(word)
+	path, err := a.modelPath(word)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, tok, err := export.Load(dir)
+	m, format, err := loadModel(path)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, said := range f.adapters {
+		name, dir, ok := strings.Cut(said, "=")
+		if !ok || name == "" {
+			return nil, nil, usageError{fmt.Errorf("--adapter %q is not NAME=DIR", said)}
+		}
+		a, err := base.ReadAdapter(dir, m)
+		if err != nil {
+			return nil, nil, err
+		}
+		opt.Adapters = append(opt.Adapters, serve.Adapter{Name: name, Weights: a})
 	}
 	pool := kernel.NewPool(f.threads)
-	opt.Slots, opt.MaxContext, opt.CacheTokens, opt.Weights = f.slots, f.context, f.cache, format
-	e, err := serve.NewEngine(m, tok, pool, opt)
+	opt.Slots, opt.MaxContext, opt.CacheTokens, opt.Weights = f.slots, f.context, f.cache, weights
+	e, err := serve.NewEngine(m, format, pool, opt)
 	if err != nil {
 		pool.Close()
 		return nil, nil, err
@@ -98,8 +131,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Serve a model over the OpenAI wire",
 		Long: "Serve a model over the OpenAI wire: chat completions and completions, streamed\n" +
 			"and not, and models. MODEL is its directory, the beginning of its hash, or the\n" +
-			"name of the run that made it. It listens on loopback unless told, and then wants\n" +
-			"a key. GET /health wants none; GET /metrics counts, in Prometheus' text format.\n\n" +
+			"name of the run that made it; or a Llama, Qwen2 or Qwen3 of others (Hugging\n" +
+			"Face directory, GGUF). It listens on loopback unless told, and then wants a key.\n" +
+			"GET /health wants none; GET /metrics counts, in Prometheus' text format.\n\n" +
 			"Completions continue a prompt as it stands, text or token ids. With echo and\n" +
 			"logprobs they judge its own tokens, as lm-evaluation-harness asks for.\n\n" +
 			"Answers can be kept to a form: response_format (json_object, json_schema),\n" +
@@ -129,18 +163,19 @@ func (a *app) serveCommand() *cobra.Command {
 				return fmt.Errorf("listen on %s: %w; is another server using it? Choose another address with --listen", listen, err)
 			}
 			if !a.quiet {
-				fmt.Fprintf(a.stderr, "serving model %q on http://%s/v1 until Ctrl-C\n", name, l.Addr())
+				fmt.Fprintf(a.stderr, "serving %s on http://%s/v1 until Ctrl-C\n", strings.Join(e.Models(), ", "), l.Addr())
 			}
 			return e.Serve(c.Context(), l)
 		},
 	}
 	f.add(c)
 	c.Flags().IntVar(&f.slots, "slots", 16, "sequences decoded together")
+	c.Flags().StringArrayVar(&f.adapters, "adapter", nil, "a PEFT adapter `NAME=DIR`, served by that name")
 	c.Flags().IntVar(&queue, "queue", 256, "sequences that may wait before 429")
-	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens of all sequences and kept beginnings together (default: slots times context)")
+	c.Flags().IntVar(&f.cache, "cache-tokens", 0, "tokens of the cache (default: slots · context)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
 	c.Flags().StringVar(&name, "name", "student", "the name that clients ask for")
-	c.Flags().StringVar(&keyEnv, "api-key-env", "", "environment variable that holds the key that clients must send")
+	c.Flags().StringVar(&keyEnv, "api-key-env", "", "`VARIABLE` that holds the key of clients")
 	c.Flags().BoolVar(&inline, "inline-reasoning", false, "leave <think>…</think> in the content")
 	return c
 }
@@ -152,7 +187,7 @@ func (a *app) chatCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "chat MODEL",
 		Short:   "Talk to a model in the terminal",
-		Long:    "Talk to a model in the terminal. MODEL is its directory, the beginning of its\nhash, or the name of the run that made it. Each line is a prompt of its own,\nsince small students are taught single turns. An empty line or Ctrl-D ends.",
+		Long:    "Talk to a model in the terminal. MODEL is its directory, the beginning of its\nhash, or the name of the run that made it; or a Hugging Face directory or GGUF\nfile of others. Each line is a prompt of its own,\nsince small students are taught single turns. An empty line or Ctrl-D ends.",
 		Example: "  retort chat quickstart",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {

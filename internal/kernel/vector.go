@@ -132,6 +132,22 @@ func RMSNormGradFrom(dx, from, dw, dy, x, w []float32, rstd float32) {
 	rmsNormGradFrom(dx, from, dw, dy, x, w, rstd, -along*rstd*rstd*rstd/float32(len(x)))
 }
 
+// RMSNormInputGradFrom is RMSNormGradFrom without the gradient of w. It leaves anything
+// in dy.
+func RMSNormInputGradFrom(dx, from, dy, x, w []float32, rstd float32) {
+	same(len(dx), len(from))
+	same(len(dx), len(x))
+	same(len(dx), len(dy))
+	same(len(dx), len(w))
+	if len(x) == 0 {
+		return
+	}
+	along := dot3(w, dy, x)
+	mulScale(dy, dy, w, rstd)
+	add(dx, from, dy)
+	axpy(dx, -along*rstd*rstd*rstd/float32(len(x)), x)
+}
+
 // SwiGLU sets dst to silu(gate)·up, silu(z) being z/(1+e⁻ᶻ).
 func SwiGLU(dst, gate, up []float32) {
 	same(len(dst), len(gate))

@@ -120,10 +120,11 @@ func (w *Weights) Bytes() int {
 	return 4*len(w.f32) + 2*len(w.b16) + len(w.i8) + 4*len(w.scale) + len(w.blocks)
 }
 
-// width is how many columns of the product a panel has.
+// width is what parts of the columns of the product are multiples of: what other
+// weights, beside blocks, have in panels too.
 func (w *Weights) width() int {
 	if w.format == FormatBlocks {
-		return blockRows
+		return max(blockRows, tile.nr)
 	}
 	return tile.nr
 }

@@ -46,13 +46,14 @@ var ggufTypes = map[uint32]struct {
 	name         Type
 	block, bytes int64
 }{
-	0: {F32, 1, 4}, 1: {F16, 1, 2}, 2: {"Q4_0", 32, 18}, 3: {"Q4_1", 32, 20}, 6: {"Q5_0", 32, 22}, 7: {"Q5_1", 32, 24},
-	8: {"Q8_0", 32, 34}, 9: {"Q8_1", 32, 36}, 10: {"Q2_K", 256, 84}, 11: {"Q3_K", 256, 110}, 12: {"Q4_K", 256, 144},
+	0: {F32, 1, 4}, 1: {F16, 1, 2}, 2: {Q4_0, 32, 18}, 3: {Q4_1, 32, 20}, 6: {"Q5_0", 32, 22}, 7: {"Q5_1", 32, 24},
+	8: {Q8_0, 32, 34}, 9: {"Q8_1", 32, 36}, 10: {"Q2_K", 256, 84}, 11: {"Q3_K", 256, 110}, 12: {"Q4_K", 256, 144},
 	13: {"Q5_K", 256, 176}, 14: {"Q6_K", 256, 210}, 15: {"Q8_K", 256, 292}, 24: {"I8", 1, 1}, 25: {"I16", 1, 2},
 	26: {"I32", 1, 4}, 27: {"I64", 1, 8}, 28: {"F64", 1, 8}, 30: {BF16, 1, 2},
 }
 
-var ggufTypeIDs = map[Type]uint32{F32: 0, F16: 1, BF16: 30}
+// ggufTypeIDs are the numbers of the types that are written.
+var ggufTypeIDs = map[Type]uint32{F32: 0, F16: 1, Q4_0: 2, Q4_1: 3, Q8_0: 8, BF16: 30}
 
 // KV is one pair of GGUF metadata. Value is a bool, string, (u)int8 to
 // (u)int64, float32, float64, or a slice of one of these (not of int, which has

@@ -3,8 +3,9 @@
 //
 // It knows bytes, names, shapes and types, and nothing of what a model is; which
 // tensors and metadata a student needs is student/export's. Values cross its
-// border as float32; they lie in files as F32, F16 or BF16, or, to be read, in the
-// blocks of quant.go. Other types are listed and can be skipped, but not converted.
+// border as float32; they lie in files as F32, F16 or BF16, or in the blocks of
+// quant.go, of which quantise.go writes some. Other types are listed and can be
+// skipped, but not converted.
 //
 // Shapes are written outermost first, as in numpy: a matrix is [out, in], and a
 // row of in values is contiguous. (GGUF itself counts innermost first.)
@@ -19,7 +20,6 @@
 package modelfile
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -41,30 +41,39 @@ func formatError(format string, args ...any) error {
 // ("F32") or, for the block types that only GGUF has, as GGUF does ("Q4_0").
 type Type string
 
-// The types that are converted to and from float32.
+// The types that are written.
 const (
 	F32  Type = "F32"
 	F16  Type = "F16"
 	BF16 Type = "BF16"
+	Q8_0 Type = "Q8_0" // these in GGUF alone
+	Q4_0 Type = "Q4_0"
+	Q4_1 Type = "Q4_1"
 )
 
-// float returns the width in bytes of a type that can be converted, else 0.
-func (t Type) float() int {
-	switch t {
-	case F32:
-		return 4
-	case F16, BF16:
-		return 2
-	}
-	return 0
+// Block is how many neighbours of a row share their scales: a row's length must be a
+// multiple of it. It is 1 for a type of single values, and 0 for one that is not
+// converted.
+func (t Type) Block() int { return blockTypes[t].elements }
+
+// Round makes x, whole blocks, what a file of type t gives back for it. What t cannot
+// hold is an error.
+func (t Type) Round(x []float32) error {
+	return t.inChunks(len(x), func(from, to int, b []byte) error {
+		if err := t.encode(b, x, from, to); err != nil {
+			return err
+		}
+		blockTypes[t].decode(x[from:to], b)
+		return nil
+	})
 }
 
 // Tensor is a tensor to be written.
 type Tensor struct {
 	Name  string
 	Shape []int
-	Type  Type      // F32, F16 or BF16
-	Data  []float32 // row-major; rounded to nearest even for the narrow types
+	Type  Type      // one that is written
+	Data  []float32 // row-major; rounded to nearest even for F16 and BF16, as ggml does for blocks
 }
 
 // Info is a tensor that lies in a file.
@@ -119,15 +128,20 @@ func (t Tensor) check() error {
 	switch {
 	case !goodName(t.Name):
 		return fmt.Errorf("tensor name %q is empty, too long or not printable", t.Name)
-	case t.Type.float() == 0:
+	case blockTypes[t.Type].encode == nil:
 		return fmt.Errorf("tensor %s: type %q cannot be written", t.Name, t.Type)
 	case !ok || n != int64(len(t.Data)):
 		return fmt.Errorf("tensor %s: shape %v does not hold %d values", t.Name, t.Shape, len(t.Data))
+	case len(t.Shape) > 0 && t.Shape[len(t.Shape)-1]%t.Type.Block() != 0:
+		return fmt.Errorf("tensor %s: rows of %d values are no whole blocks of %s", t.Name, t.Shape[len(t.Shape)-1], t.Type)
 	}
 	return nil
 }
 
-func (t Tensor) size() int64 { return int64(len(t.Data)) * int64(t.Type.float()) }
+func (t Tensor) size() int64 {
+	block := blockTypes[t.Type]
+	return int64(len(t.Data)) / int64(block.elements) * int64(block.bytes)
+}
 
 const maxName = 1024
 
@@ -158,68 +172,60 @@ func refuseOverlaps(infos []Info) error {
 
 // writeValues streams values in the given type, little-endian.
 func writeValues(w io.Writer, typ Type, data []float32) error {
-	var buf [32 << 10]byte
-	width := typ.float()
-	for len(data) > 0 {
-		n := min(len(data), len(buf)/width)
-		switch typ {
-		case F32:
-			for i, v := range data[:n] {
-				binary.LittleEndian.PutUint32(buf[4*i:], math.Float32bits(v))
-			}
-		case F16:
-			for i, v := range data[:n] {
-				binary.LittleEndian.PutUint16(buf[2*i:], toF16(v))
-			}
-		case BF16:
-			for i, v := range data[:n] {
-				binary.LittleEndian.PutUint16(buf[2*i:], toBF16(v))
-			}
-		}
-		if _, err := w.Write(buf[:n*width]); err != nil {
+	return typ.inChunks(len(data), func(from, to int, b []byte) error {
+		if err := typ.encode(b, data, from, to); err != nil {
 			return err
 		}
-		data = data[n:]
-	}
-	return nil
+		_, err := w.Write(b)
+		return err
+	})
 }
 
 // readValues fills dst from a tensor in r.
 func readValues(r io.ReaderAt, info Info, dst []float32) error {
-	block, ok := blockTypes[info.Type]
-	if !ok {
+	if info.Type.Block() == 0 {
 		return fmt.Errorf("tensor %s: type %s cannot be converted to float32", info.Name, info.Type)
 	}
 	if len(dst) != info.Len() {
 		return fmt.Errorf("tensor %s has %d values of shape %v, want %d", info.Name, info.Len(), info.Shape, len(dst))
 	}
-	var buf [32 << 10]byte
-	for at := info.Offset; len(dst) > 0; {
-		blocks := min(len(dst)/block.elements, len(buf)/block.bytes)
-		n, b := blocks*block.elements, buf[:blocks*block.bytes]
+	at := info.Offset
+	err := info.Type.inChunks(len(dst), func(from, to int, b []byte) error {
 		if _, err := r.ReadAt(b, at); err != nil {
-			return fmt.Errorf("tensor %s: %w", info.Name, err)
+			return err
 		}
 		at += int64(len(b))
-		switch info.Type {
-		case F32:
-			for i := range dst[:n] {
-				dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-			}
-		case F16:
-			for i := range dst[:n] {
-				dst[i] = fromF16(binary.LittleEndian.Uint16(b[2*i:]))
-			}
-		case BF16:
-			for i := range dst[:n] {
-				dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*i:])) << 16)
-			}
-		default:
-			for i := range blocks {
-				block.decode(dst[i*block.elements:][:block.elements], b[i*block.bytes:][:block.bytes])
-			}
+		blockTypes[info.Type].decode(dst[from:to], b)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("tensor %s: %w", info.Name, err)
+	}
+	return nil
+}
+
+// encode writes the blocks of x[from:to] to b.
+func (t Type) encode(b []byte, x []float32, from, to int) error {
+	block := blockTypes[t]
+	if done := block.encode(b, x[from:to]); done < to-from {
+		first := from + done
+		return fmt.Errorf("%s cannot hold what begins at element %d (%v): it is not finite or too large", t, first, x[first])
+	}
+	return nil
+}
+
+// inChunks calls do for n values, whole blocks, some at a time, with a buffer for
+// their bytes.
+func (t Type) inChunks(n int, do func(from, to int, b []byte) error) error {
+	var buf [32 << 10]byte
+	block := blockTypes[t]
+	for from := 0; from < n; {
+		blocks := min((n-from)/block.elements, len(buf)/block.bytes)
+		to := from + blocks*block.elements
+		if err := do(from, to, buf[:blocks*block.bytes]); err != nil {
+			return err
 		}
-		dst = dst[n:]
+		from = to
 	}
 	return nil
 }

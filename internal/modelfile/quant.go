@@ -1,27 +1,60 @@
 package modelfile
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
-// Block types, as ggml lays them out (ggml-common.h, ggml-quants.c): a block of so
-// many elements shares scales. decode fills dst, whole blocks, from their bytes;
-// products are rounded to float32 one by one, as there.
+// blockType is how a type's elements lie in a file: so many at a time share their
+// bytes, as ggml lays them out (ggml-common.h, ggml-quants.c). decode fills dst, whole
+// blocks, from their bytes. encode writes the blocks of x and returns how many
+// elements it could; a type without it is not written. Products are rounded to float32
+// one by one, as there.
 type blockType struct {
 	elements, bytes int
 	decode          func(dst []float32, b []byte)
+	encode          func(b []byte, x []float32) (done int)
 }
 
 var blockTypes = map[Type]blockType{
-	F32:    {1, 4, nil}, // read by readValues itself
-	F16:    {1, 2, nil},
-	BF16:   {1, 2, nil},
-	"Q4_0": {32, 18, decodeQ4_0},
-	"Q4_1": {32, 20, decodeQ4_1},
-	"Q5_0": {32, 22, decodeQ5_0},
-	"Q5_1": {32, 24, decodeQ5_1},
-	"Q8_0": {32, 34, decodeQ8_0},
-	"Q4_K": {256, 144, decodeQ4_K},
-	"Q5_K": {256, 176, decodeQ5_K},
-	"Q6_K": {256, 210, decodeQ6_K},
+	F32:    {1, 4, decodeF32, encodeF32},
+	F16:    {1, 2, decodeF16, encodeF16},
+	BF16:   {1, 2, decodeBF16, encodeBF16},
+	Q4_0:   {32, 18, decoder(32, 18, decodeQ4_0), encoder(18, encodeQ4_0)},
+	Q4_1:   {32, 20, decoder(32, 20, decodeQ4_1), encoder(20, encodeQ4_1)},
+	"Q5_0": {32, 22, decoder(32, 22, decodeQ5_0), nil},
+	"Q5_1": {32, 24, decoder(32, 24, decodeQ5_1), nil},
+	Q8_0:   {32, 34, decoder(32, 34, decodeQ8_0), encoder(34, encodeQ8_0)},
+	"Q4_K": {256, 144, decoder(256, 144, decodeQ4_K), nil},
+	"Q5_K": {256, 176, decoder(256, 176, decodeQ5_K), nil},
+	"Q6_K": {256, 210, decoder(256, 210, decodeQ6_K), nil},
+}
+
+// decoder decodes block by block.
+func decoder(elements, bytes int, one func(dst []float32, b []byte)) func([]float32, []byte) {
+	return func(dst []float32, b []byte) {
+		for ; len(dst) > 0; dst, b = dst[elements:], b[bytes:] {
+			one(dst[:elements], b[:bytes])
+		}
+	}
+}
+
+func decodeF32(dst []float32, b []byte) {
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+}
+
+func decodeF16(dst []float32, b []byte) {
+	for i := range dst {
+		dst[i] = fromF16(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+}
+
+func decodeBF16(dst []float32, b []byte) {
+	for i := range dst {
+		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*i:])) << 16)
+	}
 }
 
 func half(b []byte) float32 { return fromF16(binary.LittleEndian.Uint16(b)) }

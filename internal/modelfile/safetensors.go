@@ -98,6 +98,9 @@ func safetensorsHeader(metadata map[string]string, tensors []Tensor) ([]byte, er
 		if seen[t.Name] || t.Name == "__metadata__" {
 			return nil, fmt.Errorf("tensor name %q is taken", t.Name)
 		}
+		if safetensorsWidths[t.Type] == 0 {
+			return nil, fmt.Errorf("tensor %s: safetensors has no type %s", t.Name, t.Type)
+		}
 		seen[t.Name] = true
 		shape := t.Shape
 		if shape == nil {

@@ -48,9 +48,9 @@ type adapterConfig struct {
 }
 
 // WriteAdapter leaves in dir, which must exist, the files by which PEFT loads an
-// adapter for m. name is what the base model is called.
-func WriteAdapter(dir, name string, m *model.Model, a *model.Adapter) error {
-	l := a.LoRA()
+// adapter for the model of that hash (model.Hash). name is what it is called.
+func WriteAdapter(dir, name, hash string, a *model.Adapter) error {
+	l, c := a.LoRA(), a.Config()
 	text, err := json.MarshalIndent(adapterConfig{
 		Type: "LORA", Task: "CAUSAL_LM", Base: name, Rank: l.Rank, Alpha: l.Alpha, Targets: l.Targets, Bias: "none", Inferred: true,
 	}, "", "  ")
@@ -60,14 +60,14 @@ func WriteAdapter(dir, name string, m *model.Model, a *model.Adapter) error {
 	var all []modelfile.Tensor
 	for _, t := range a.Tensors() {
 		data := t.Data
-		if c := m.Config(); turns(c, t.Name) {
+		if turns(c, t.Name) {
 			data = slices.Clone(data)
 			halve(data, c.RopeDim, len(data)/t.Shape[0])
 		}
 		all = append(all, modelfile.Tensor{Name: t.Name, Shape: t.Shape, Type: modelfile.F32, Data: data})
 	}
 	var weights bytes.Buffer
-	if err := modelfile.WriteSafetensors(&weights, map[string]string{"format": "pt", baseKey: m.Hash()}, all); err != nil {
+	if err := modelfile.WriteSafetensors(&weights, map[string]string{"format": "pt", baseKey: hash}, all); err != nil {
 		return err
 	}
 	if err := workspace.WriteFileAtomic(filepath.Join(dir, adapterWeightsFile), weights.Bytes(), 0o644); err != nil {
@@ -82,17 +82,18 @@ func turns(c model.Config, name string) bool {
 	return c.KVHeads > 0 && rotated(name) && strings.Contains(name, ".lora_B.")
 }
 
-// ReadAdapter reads an adapter for m that PEFT, or WriteAdapter, wrote. One that says
-// that it is for another model is refused with ErrOtherBase.
-func ReadAdapter(dir string, m *model.Model) (*model.Adapter, error) {
-	a, err := readAdapter(dir, m)
+// ReadAdapter reads an adapter for base that PEFT, or WriteAdapter, wrote. One that says
+// that it is for another model is refused with ErrOtherBase; those that PEFT wrote do not
+// say.
+func ReadAdapter(dir string, base model.Source) (*model.Adapter, error) {
+	a, err := readAdapter(dir, base)
 	if err != nil {
 		return nil, fmt.Errorf("reading the adapter %s: %w", dir, err)
 	}
 	return a, nil
 }
 
-func readAdapter(dir string, m *model.Model) (*model.Adapter, error) {
+func readAdapter(dir string, base model.Source) (*model.Adapter, error) {
 	var f adapterConfig
 	if err := readJSON(filepath.Join(dir, adapterConfigFile), &f); err != nil {
 		return nil, err
@@ -108,10 +109,16 @@ func readAdapter(dir string, m *model.Model) (*model.Adapter, error) {
 		return nil, err
 	}
 	defer s.Close()
-	if made := s.Metadata[baseKey]; made != "" && made != m.Hash() {
-		return nil, fmt.Errorf("%w: %s, not %s", ErrOtherBase, made, m.Hash())
+	if made := s.Metadata[baseKey]; made != "" {
+		hash, err := model.HashOf(base)
+		if err != nil {
+			return nil, err
+		}
+		if made != hash {
+			return nil, fmt.Errorf("%w: %s, not %s", ErrOtherBase, made, hash)
+		}
 	}
-	c := m.Config()
+	c := base.Config()
 	a, err := model.LoadAdapter(c, model.LoRA{Rank: f.Rank, Alpha: f.Alpha, Targets: f.Targets}, func(name string, shape []int, dst []float32) error {
 		info, ok := s.Lookup(name)
 		if !ok {

@@ -35,7 +35,7 @@ func TestAdaptersComeBackAsTheyWereWritten(t *testing.T) {
 		}
 		dir, m := t.TempDir(), newModel(t, k.config)
 		a := newAdapter(t, k.config)
-		if err := WriteAdapter(dir, "a/base", m, a); err != nil {
+		if err := WriteAdapter(dir, "a/base", m.Hash(), a); err != nil {
 			t.Fatal(err)
 		}
 		got, err := ReadAdapter(dir, m)
@@ -112,7 +112,7 @@ func TestAdaptersThatAreNotAppliedAreRefused(t *testing.T) {
 		{"its shape is", map[string]any{"r": 4}},
 	} {
 		dir := t.TempDir()
-		if err := WriteAdapter(dir, "base", m, a); err != nil {
+		if err := WriteAdapter(dir, "base", m.Hash(), a); err != nil {
 			t.Fatal(err)
 		}
 		text, err := os.ReadFile(filepath.Join(dir, adapterConfigFile))

@@ -37,6 +37,8 @@ type Base struct {
 	Model        *model.Model         // all weights, of what Read returns; Open leaves them in the files
 	Tokenizer    *tokenizer.Tokenizer // it may know fewer tokens than the model has rows for
 	EOS          []int32              // tokens that end an answer, at least one
+	BOS          string               // the text of the token that a template calls bos_token; "" if the files name none
+	EOSToken     string               // of its eos_token
 	ChatTemplate string               // Jinja; "" if the files have none
 	License      string               // as the files name it; "" if they do not
 
@@ -185,7 +187,7 @@ func interleave[T any](x []T, head, width int) {
 }
 
 // halve undoes it.
-func halve[T any](x []T, head, width int) {
+func halve(x []float32, head, width int) {
 	reorder(x, head, width, func(i int) int { return i%(head/2)*2 + i/(head/2) })
 }
 

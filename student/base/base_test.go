@@ -123,7 +123,7 @@ func writeSafetensors(t *testing.T, path string, all []modelfile.Tensor) {
 	create(t, path, func(w io.Writer) error { return modelfile.WriteSafetensors(w, nil, all) })
 }
 
-func newModel(t *testing.T, c model.Config) *model.Model {
+func newModel(t testing.TB, c model.Config) *model.Model {
 	t.Helper()
 	m, err := model.New(c, 4)
 	if err != nil {

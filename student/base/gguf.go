@@ -89,6 +89,7 @@ func (b *Base) readMetadata(g *modelfile.GGUF) error {
 	v.Tokens, _ = g.Value("tokenizer.ggml.tokens").([]string)
 	v.Types, _ = g.Value("tokenizer.ggml.token_type").([]int32)
 	v.Merges, _ = g.Value("tokenizer.ggml.merges").([]string)
+	v.BOS = begins(g)
 	t, err := v.Tokenizer()
 	if err != nil {
 		return fmt.Errorf("tokenizer.ggml: %w", err)
@@ -99,6 +100,7 @@ func (b *Base) readMetadata(g *modelfile.GGUF) error {
 			b.EOS = append(b.EOS, int32(id))
 		}
 	}
+	b.specialsOf(g)
 	b.ChatTemplate, _ = g.Value("tokenizer.chat_template").(string)
 	b.License, _ = g.Value("general.license").(string)
 	return nil

@@ -284,6 +284,9 @@ func (b *Base) openHuggingFace(dir string) error {
 	}
 	s.factors = factors
 	b.Architecture, b.EOS, b.config, b.files, b.halves = arch, f.EOS, c, s, c.KVHeads > 0
+	if err := b.readCard(dir); err != nil {
+		return err
+	}
 	return b.readWords(dir)
 }
 
@@ -304,6 +307,9 @@ func (b *Base) readWords(dir string) error {
 	}
 	if len(generation.EOS) > 0 { // more of them than in config.json, often
 		b.EOS = generation.EOS
+	}
+	if err := b.readSpecials(dir); err != nil {
+		return err
 	}
 	var words struct {
 		Template json.RawMessage `json:"chat_template"`

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"unicode/utf8"
 
 	"retort/exchange"
 	"retort/student/model"
+	"retort/student/tokenizer"
 	"retort/teach/dataset"
 	"retort/terms"
 )
@@ -31,8 +33,12 @@ type Passport struct {
 	Params       int64        `json:"params"`
 	ActiveParams int64        `json:"active_params"`
 	Config       model.Config `json:"config"`
+	// RopeFactors are the values of model.RopeFactorsName, for which safetensors have
+	// no place.
+	RopeFactors []float32 `json:"rope_factors,omitempty"`
 	Lineage
-	Files []dataset.File `json:"files"` // all but the card and the passport
+	Adapter *AdapterRef    `json:"adapter,omitempty"`
+	Files   []dataset.File `json:"files"` // all but the card and the passport
 }
 
 // Lineage is where a model comes from and what is known about it. Write puts it
@@ -44,9 +50,11 @@ type Lineage struct {
 	Recipe  dataset.Recipe `json:"recipe"`
 	// Use is what the builder said that the model is for. Obligations that are
 	// due only for models that are distributed go by it.
-	Use      terms.Use         `json:"use"`
-	License  string            `json:"license,omitempty"` // an SPDX identifier, if the builder has chosen one
-	Notices  []string          `json:"notices,omitempty"` // texts that go with the model, copies of licences among them
+	Use     terms.Use `json:"use"`
+	License string    `json:"license,omitempty"` // an SPDX identifier, if the builder has chosen one
+	Notices []string  `json:"notices,omitempty"` // texts that go with the model, copies of licences among them
+	// Base is the model that was taught; nil: the weights were random at first.
+	Base     *BaseRef          `json:"base,omitempty"`
 	Dataset  DatasetRef        `json:"dataset"`
 	Teachers []dataset.Teacher `json:"teachers"`
 	Terms    []dataset.Terms   `json:"terms"`
@@ -60,6 +68,21 @@ type Lineage struct {
 	// Limits are sentences for the card about what the model cannot do, beyond
 	// what is true of every model of this program.
 	Limits []string `json:"limits,omitempty"`
+}
+
+// BaseRef names a model that others made and that was taught here.
+type BaseRef struct {
+	Name         string `json:"name"`                   // as people call it
+	Architecture string `json:"architecture,omitempty"` // as Hugging Face names it
+	Hash         string `json:"hash"`                   // of configuration and weights as they were read, see model.Hash
+	License      string `json:"license,omitempty"`      // as its files name it
+}
+
+// AdapterRef says by what adapter a base was taught. Its files lie in the model's
+// directory; the weights have it in them.
+type AdapterRef struct {
+	model.LoRA
+	Hash string `json:"hash"` // see model.Adapter.Hash
 }
 
 // DatasetRef names the dataset that a model was trained on.
@@ -130,13 +153,24 @@ func (l Lineage) checkObligations() error {
 	return terms.CheckObligations(due, m)
 }
 
-func newPassport(m *model.Model, l Lineage, files []dataset.File) Passport {
-	p := Passport{Format: PassportFormat, Version: PassportVersion, Hash: m.Hash(), Config: m.Config(), Lineage: l, Files: files}
+// passport says what the listed files are.
+func (s *student) passport(files []dataset.File) Passport {
+	p := Passport{
+		Format: PassportFormat, Version: PassportVersion, Hash: s.hash, Config: s.config, RopeFactors: s.factors,
+		Lineage: s.opt.Lineage, Adapter: s.adapterRef(), Files: files,
+	}
 	p.Params, p.ActiveParams = p.Config.Params()
 	p.Teachers = emptyNotNull(p.Teachers)
 	p.Terms = emptyNotNull(p.Terms)
 	p.Eval = emptyNotNull(p.Eval)
 	return p
+}
+
+func (s *student) adapterRef() *AdapterRef {
+	if s.opt.Adapter == nil {
+		return nil
+	}
+	return &AdapterRef{LoRA: s.opt.Adapter.LoRA(), Hash: s.opt.Adapter.Hash()}
 }
 
 func emptyNotNull[T any](s []T) []T {
@@ -149,31 +183,40 @@ func emptyNotNull[T any](s []T) []T {
 // cardData is what the card's template sees.
 type cardData struct {
 	Lineage
-	Title    string
-	Hash     string
-	Config   model.Config
-	MoE      bool
-	Params   string
-	Active   string
-	GGUF     bool
-	Measured bool     // against right answers
-	Agreed   bool     // against the teacher's alone
-	Short    []string // notices that the card prints
-	Long     []string // the first lines of those that only NOTICE holds
-	Note     string
-	Besides  string
-	Named    []string // teachers that have a name; a file of conversations may have none
+	Title  string
+	Hash   string
+	Config model.Config
+	Class  string // of transformers
+	Kind   string // its model_type
+	MoE    bool
+	Own    bool // our own format
+	// OtherWords: transformers takes another tokenizer for this class without asking.
+	OtherWords bool
+	End        string // the text of the token that ends an answer
+	Adapter    *AdapterRef
+	Params     string
+	Active     string
+	GGUF       bool
+	Blocks     string   // the type of the GGUF's matrices, if its values share scales
+	Measured   bool     // against right answers
+	Agreed     bool     // against the teacher's alone
+	Short      []string // notices that the card prints
+	Long       []string // the first lines of those that only NOTICE holds
+	Note       string
+	Besides    string
+	Named      []string // teachers that have a name; a file of conversations may have none
 }
 
-func writeCard(out io.Writer, m *model.Model, opt Options) error {
-	c := m.Config()
+func (s *student) writeCard(out io.Writer) error {
+	c, l := s.config, s.opt.Lineage
 	total, active := c.Params()
 	d := cardData{
-		Lineage: opt.Lineage, Title: opt.Lineage.name(), Hash: m.Hash(), Config: c, MoE: c.DenseLayers < c.Layers,
-		Params: millions(total), Active: millions(active), Note: terms.Disclaimer, Besides: opt.Lineage.Dataset.besides(),
+		Lineage: l, Title: l.name(), Hash: s.hash, Config: c, Class: s.class, Kind: s.kind, MoE: c.DenseLayers < c.Layers,
+		Own: s.own, OtherWords: s.kind == "qwen2" && s.words.tok.Rule() != tokenizer.Qwen2, End: s.words.text(s.words.eos), Adapter: s.adapterRef(),
+		Params: millions(total), Active: millions(active), Note: terms.Disclaimer, Besides: l.Dataset.besides(), GGUF: s.opt.gguf(),
 	}
-	for _, f := range opt.Formats {
-		d.GGUF = d.GGUF || f == GGUF
+	if s.opt.GGUFType.Block() > 1 {
+		d.Blocks = string(s.opt.GGUFType)
 	}
 	for _, r := range d.Eval {
 		d.Agreed = d.Agreed || r.Agreement
@@ -229,6 +272,7 @@ var cardTemplate = template.Must(template.New("card").Funcs(template.FuncMap{
 	"yaml":    yamlString,
 	"text":    markdownText,
 	"short":   func(s string) string { return s[:min(len(s), 12)] },
+	"quoted":  strconv.Quote,
 	"join":    strings.Join,
 	"actions": func(list []terms.Action) string {
 		return strings.Join(slices.Collect(func(yield func(string) bool) {
@@ -267,12 +311,14 @@ func markdownText(s string) string {
 
 const cardText = `---
 {{with .License}}license: {{yaml .}}
+{{end}}{{with .Base}}base_model: {{yaml .Name}}
+base_model_relation: finetune
 {{end}}library_name: transformers
 pipeline_tag: text-generation
 tags:
   - retort
   - distillation
-  - deepseek_v3
+  - {{.Kind}}
 {{- if .GGUF}}
   - gguf
 {{- end}}
@@ -290,11 +336,18 @@ model-index:
 
 # {{text .Title}}
 
-A small language model of {{.Params}} parameters{{if .MoE}} ({{.Active}} active for a token){{end}},
+{{if .Base}}A language model of {{.Params}} parameters: {{text .Base.Name}}, taught by Retort
+{{- with .Adapter}} by an adapter of rank {{.Rank}}, which is merged into its weights{{else}} in all of its weights{{end}}
+{{- if .Named}}, from what {{range $i, $n := .Named}}{{if $i}}, {{end}}{{text $n}}{{end}} answered through nothing but its API{{end}}
+{{- if .Dataset.Examples}}, on {{.Dataset.Examples}} examples{{if .Besides}}, of which {{.Besides}}{{end}}{{end}}.
+{{- else}}A small language model of {{.Params}} parameters{{if .MoE}} ({{.Active}} active for a token){{end}},
 {{- if .Named}} distilled by Retort from {{range $i, $n := .Named}}{{if $i}}, {{end}}{{text $n}}{{end}} through nothing but its API
 {{- else}} trained by Retort{{end}}
 {{- if .Dataset.Examples}}: it was trained from random weights on {{.Dataset.Examples}} examples{{if .Besides}}, of which {{.Besides}}{{else if .Named}} of what {{if eq (len .Named) 1}}it{{else}}they{{end}} answered{{end}}{{end}}.
-The architecture is DeepSeek-V3's (multi-head latent attention{{if .MoE}}, mixture of experts{{end}}): {{.Config.Layers}} layers,
+{{- end}}
+{{if .Config.KVHeads}}The architecture is {{.Class}} (grouped-query attention: {{.Config.Heads}} heads of queries, {{.Config.KVHeads}} of keys and values): {{.Config.Layers}} layers,
+{{- else}}The architecture is DeepSeek-V3's (multi-head latent attention{{if .MoE}}, mixture of experts{{end}}): {{.Config.Layers}} layers,
+{{- end}}
 hidden size {{.Config.Hidden}}, {{.Config.VocabSize}} tokens, contexts of up to {{.Config.MaxPositions}} tokens.
 
 ## What it was measured to do
@@ -315,9 +368,11 @@ Nothing: it was exported without an evaluation.
 {{end}}
 ## Limits
 
-It knows what its training examples showed and nothing else: expect nonsense on anything but the tasks above, and no general
+{{if .Base}}It knows what its base knew and what its training examples showed. What was not measured above may have become better or
+worse, what the base refuses and how safely it answers included.
+{{else}}It knows what its training examples showed and nothing else: expect nonsense on anything but the tasks above, and no general
 knowledge, no safety training and no understanding of instructions beyond them.
-{{range .Limits}}
+{{end}}{{range .Limits}}
 - {{text .}}
 {{- end}}
 
@@ -328,23 +383,39 @@ knowledge, no safety training and no understanding of instructions beyond them.
     model = AutoModelForCausalLM.from_pretrained(".", dtype="float32")
     ids = tok.apply_chat_template([{"role": "user", "content": "…"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
     print(tok.decode(model.generate(**ids, max_new_tokens=256)[0]))
-{{if .GGUF}}
+{{if .OtherWords}}
+transformers' AutoTokenizer takes Qwen2's way of cutting text for every {{.Class}}, which is not this tokenizer's:
+load it with PreTrainedTokenizerFast.
+{{end}}{{if .Adapter}}
+` + "`adapter/`" + ` holds what it was taught by itself, for PEFT and the base:
+
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({{.Base.Name | quoted}}, dtype="float32"), "adapter")
+{{end}}{{if .GGUF}}
 With llama.cpp (` + "`llama-server -m model.gguf --jinja`" + `), with Ollama (` + "`ollama create student -f Modelfile`" + `), or with
-Retort itself: ` + "`retort serve .`" + ` speaks the OpenAI API on loopback. llama.cpp's default settings keep keys and values in half
-precision; for answers that match transformers token by token, add ` + "`-fa off -ctk f32 -ctv f32`" + `. Its converter does not know
+Retort itself: ` + "`retort serve .`" + ` speaks the OpenAI API on loopback.
+{{- if .Blocks}} The GGUF's matrices are rounded to
+{{.Blocks}}: it answers a little differently from the weights in safetensors, with which everything above was measured.
+{{- else}} llama.cpp's default settings keep keys and values in half
+precision; for answers that match transformers token by token, add ` + "`-fa off -ctk f32 -ctv f32`" + `.
+{{- end}}{{if .Own}} Its converter does not know
 this tokenizer; the GGUF here was written by Retort.
+{{- end}}
 {{else}}
 Or with Retort itself: ` + "`retort serve .`" + ` speaks the OpenAI API on loopback.
 {{end}}
-The chat template is ChatML. Reasoning comes first, between ` + "`<think>` and `</think>`" + `. Programs that render the template to text
-and tokenize that text let a user who writes ` + "`<|im_end|>`" + ` end a turn; ` + "`retort serve`" + ` does not.
+{{if not .Own}}The chat template is the base's. {{else}}The chat template is ChatML. Reasoning comes first, between ` + "`<think>` and `</think>`" + `. {{end}}Programs that render the template to text
+and tokenize that text let a user who writes ` + "`{{.End}}`" + ` end a turn; ` + "`retort serve`" + ` does not.
 
 ## Where it comes from
 
 | | |
 |---|---|
 | model hash | ` + "`{{.Hash}}`" + ` |
-{{with .Dataset.Hash}}| dataset hash | ` + "`{{.}}`" + ` |
+{{with .Base}}| base | {{text .Name}}{{with .Architecture}}, {{text .}}{{end}}{{with .License}}, {{text .}}{{end}} |
+| base hash | ` + "`{{.Hash}}`" + ` |
+{{end}}{{with .Adapter}}| adapter | rank {{.Rank}}, alpha {{.Alpha}}, on {{range $i, $t := .Targets}}{{if $i}}, {{end}}{{text $t}}{{end}}; ` + "`{{short .Hash}}`" + ` |
+{{end}}{{with .Dataset.Hash}}| dataset hash | ` + "`{{.}}`" + ` |
 {{end}}{{with .Recipe.Name}}| recipe | {{text .}} ` + "`{{short $.Recipe.Hash}}`" + ` |
 {{end}}{{if .Training.Tokens}}| training | {{.Training.Tokens}} tokens, {{.Training.Steps}} steps, seed {{.Training.Seed}} |
 {{end}}{{range .Teachers}}| teacher | {{with .Model}}{{text .}}, {{end}}{{with .Provider}}{{text .}}, {{end}}{{text .Endpoint}} |
@@ -358,6 +429,11 @@ This model is given under {{text .License}}.
 {{- else}}
 No licence was chosen for this model: unless its builder grants one, nobody else may use it.
 {{- end}}
+{{- with .Base}}{{with .License}}
+Its base was given under {{text .}}: what that asks of models made from the base is asked of this one.
+{{- else}}
+Its base's files name no licence: find out under which it was given before you pass this model on.
+{{- end}}{{end}}
 {{range .Short}}
 - {{text .}}
 {{- end}}

@@ -17,6 +17,7 @@ import (
 
 	"retort/exchange"
 	"retort/internal/modelfile"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 	"retort/teach/dataset"
@@ -69,7 +70,7 @@ func write(t *testing.T, name string, opt Options) (dir string, m *model.Model, 
 		t.Fatal(err)
 	}
 	dir = filepath.Join(t.TempDir(), "models", "m")
-	got, err := Write(context.Background(), dir, m, tok, opt)
+	got, err := Write(context.Background(), dir, m, chat.Own(tok), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +83,11 @@ func write(t *testing.T, name string, opt Options) (dir string, m *model.Model, 
 func TestAModelComesBackAsItWasWritten(t *testing.T) {
 	for name := range configs(300) {
 		dir, m, tok := write(t, name, Options{Formats: []Format{HuggingFace, GGUF}, Lineage: lineage()})
-		back, backTok, err := Load(dir)
+		back, format, err := Load(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back.Hash() != m.Hash() || string(backTok.JSON()) != string(tok.JSON()) {
+		if back.Hash() != m.Hash() || string(format.Tokenizer().JSON()) != string(tok.JSON()) {
 			t.Errorf("%s: model or tokenizer changed", name)
 		}
 		p, err := Verify(dir)
@@ -115,13 +116,13 @@ func TestAModelComesBackAsItWasWritten(t *testing.T) {
 func TestWritingTwiceReplacesAndIsDeterministic(t *testing.T) {
 	dir, m, tok := write(t, "moe", Options{Formats: []Format{GGUF}, Lineage: lineage()})
 	first := readAll(t, dir)
-	if _, err := Write(context.Background(), dir, m, tok, Options{Formats: []Format{GGUF}, Lineage: lineage()}); err != nil {
+	if _, err := Write(context.Background(), dir, m, chat.Own(tok), Options{Formats: []Format{GGUF}, Lineage: lineage()}); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(first, readAll(t, dir)); d != "" {
 		t.Errorf("the same export has other bytes:\n%s", d)
 	}
-	if _, err := Write(context.Background(), dir, m, tok, Options{Lineage: lineage()}); err != nil {
+	if _, err := Write(context.Background(), dir, m, chat.Own(tok), Options{Lineage: lineage()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "model.gguf")); !errors.Is(err, os.ErrNotExist) {
@@ -129,19 +130,20 @@ func TestWritingTwiceReplacesAndIsDeterministic(t *testing.T) {
 	}
 }
 
+// readAll reads a directory and those below it.
 func readAll(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	entries, err := os.ReadDir(dir)
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		out[strings.TrimPrefix(path, dir+string(filepath.Separator))] = string(data)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, e := range entries {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[e.Name()] = string(data)
 	}
 	return out
 }
@@ -184,6 +186,14 @@ func TestDamageIsRefused(t *testing.T) {
 		{"weights", flip("model.safetensors"), "model.safetensors is", false},
 		{"configuration", flip("config.json"), "config.json is", false},
 		{"tokenizer", flip("tokenizer.json"), "tokenizer.json is", false},
+		{"template", flip("tokenizer_config.json"), "tokenizer_config.json is", false},
+		{"ends", flip("generation_config.json"), "generation_config.json is", false},
+		{"special tokens", flip("special_tokens_map.json"), "special_tokens_map.json is", false},
+		{"another template", func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte("x"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "chat_template.jinja is no file", true},
 		{"GGUF", flip("model.gguf"), "model.gguf is", false},
 		{"cut", func(t *testing.T, dir string) {
 			if err := os.Truncate(filepath.Join(dir, "model.safetensors"), 1000); err != nil {
@@ -226,18 +236,12 @@ func TestNothingIsLeftOfAnExportThatFails(t *testing.T) {
 	parent := t.TempDir()
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Write(cancelled, filepath.Join(parent, "m"), m, tok, Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := Write(cancelled, filepath.Join(parent, "m"), m, chat.Own(tok), Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled export says %v", err)
 	}
 	small := m.Config()
 	small.VocabSize--
 	other, err := model.New(small, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	grouped := m.Config()
-	grouped.KVHeads, grouped.NopeDim, grouped.VDim, grouped.KVLoraRank, grouped.QLoraRank = 1, 0, grouped.RopeDim, 0, 0
-	llama, err := model.New(grouped, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,13 +253,12 @@ func TestNothingIsLeftOfAnExportThatFails(t *testing.T) {
 		want string
 	}{
 		{m, Options{Formats: []Format{"onnx"}}, `"onnx" is unknown`},
-		{m, Options{GGUFType: "Q4_0"}, `"Q4_0" is unknown`},
+		{m, Options{GGUFType: "Q4_K"}, `"Q4_K" is unknown`},
 		{m, Options{GGUFLayout: "new"}, `"new" is unknown`},
 		{other, Options{}, "tokens and the tokenizer"},
-		{llama, Options{}, "grouped-query attention"},
 		{diverged, Options{}, "has diverged"},
 	} {
-		if _, err := Write(context.Background(), filepath.Join(parent, "m"), c.m, tok, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Write(context.Background(), filepath.Join(parent, "m"), c.m, chat.Own(tok), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want an error about %q", err, c.want)
 		}
 	}
@@ -407,7 +410,7 @@ func TestOllamaTemplateRendersTheConversation(t *testing.T) {
 	if err := template.Must(template.New("").Parse(OllamaTemplate)).Execute(&b, data); err != nil {
 		t.Fatal(err)
 	}
-	if want := tokenizer.Render(msgs, true); b.String() != want {
+	if want := chat.Render(msgs, true); b.String() != want {
 		t.Errorf("it renders\n%q, want\n%q", b.String(), want)
 	}
 	dir, _, _ := write(t, "dense", Options{Formats: []Format{GGUF}})

@@ -7,133 +7,186 @@ import (
 	"strings"
 
 	"retort/internal/modelfile"
+	"retort/student/base"
 	"retort/student/model"
-	"retort/student/tokenizer"
 )
 
-// GGUF's token types, and llama.cpp's number for sigmoid gating.
-const (
-	tokenNormal      = 1
-	tokenControl     = 3
-	tokenUserDefined = 4
-	gatingSigmoid    = 2
-)
+// fileTypes are the types of GGUF's matrices and llama.cpp's numbers for files that are
+// mostly of one (general.file_type).
+var fileTypes = map[modelfile.Type]uint32{modelfile.F32: 0, modelfile.F16: 1, modelfile.Q4_0: 2, modelfile.Q4_1: 3, modelfile.Q8_0: 7}
 
-func writeGGUF(out io.Writer, m *model.Model, t *tokenizer.Tokenizer, opt Options) error {
-	meta, err := ggufMetadata(m.Config(), t, opt)
+// quantisationVersion is ggml's, of the layout of blocks.
+const quantisationVersion = 2
+
+// gatingSigmoid is llama.cpp's number for it.
+const gatingSigmoid = 2
+
+func (s *student) writeGGUF(out io.Writer) error {
+	meta, err := s.metadata()
 	if err != nil {
 		return err
 	}
-	return modelfile.WriteGGUF(out, meta, ggufTensors(m, opt))
+	tensors := s.latentTensors
+	if s.config.KVHeads > 0 {
+		tensors = s.groupedTensors
+	}
+	return modelfile.WriteGGUF(out, meta, tensors())
 }
 
-// ggufMetadata are the keys of llama.cpp's deepseek2, which DeepSeek-V3 is too.
-// Which of them are needed, and what goes wrong without, is in
-// docs/formats/gguf.md.
-func ggufMetadata(c model.Config, t *tokenizer.Tokenizer, opt Options) ([]modelfile.KV, error) {
-	kv := []modelfile.KV{{Key: "general.architecture", Value: "deepseek2"}, {Key: "general.name", Value: opt.Lineage.name()}}
-	if opt.Lineage.License != "" {
-		kv = append(kv, modelfile.KV{Key: "general.license", Value: opt.Lineage.License})
+// ggufType is the type of a tensor by Hugging Face's name, of rows of so many values.
+// Norms, biases and routers are never narrowed. A matrix whose rows are no whole blocks
+// is F16, as llama.cpp makes it; the one that makes the logits is Q8_0 in files of
+// four bits, where rounding it would cost most.
+func ggufType(c model.Config, typ modelfile.Type, name string, shape []int) modelfile.Type {
+	switch row := shape[len(shape)-1]; {
+	case len(shape) == 1, strings.HasSuffix(name, ".mlp.gate.weight"):
+		return modelfile.F32
+	case row%typ.Block() != 0:
+		return modelfile.F16
+	case typ.Block() == 1:
+		return typ
+	case name == headName, name == embeddingName && c.TieEmbeddings:
+		return modelfile.Q8_0
 	}
-	var bad error
-	num := func(key string, v int) {
-		if v < 0 || v > math.MaxInt32 {
-			bad = fmt.Errorf("%s %d does not fit into GGUF", key, v)
-		}
-		kv = append(kv, modelfile.KV{Key: "deepseek2." + key, Value: uint32(v)})
+	return typ
+}
+
+const (
+	embeddingName = "model.embed_tokens.weight"
+	headName      = "lm_head.weight"
+)
+
+// metadata are llama.cpp's keys. Which of them are needed, and what goes wrong without,
+// is in docs/formats/gguf.md.
+func (s *student) metadata() ([]modelfile.KV, error) {
+	m := &metadata{family: s.family}
+	l := s.opt.Lineage
+	m.set("general.architecture", s.family)
+	m.set("general.name", l.name())
+	if l.License != "" {
+		m.set("general.license", l.License)
 	}
-	fileType := uint32(0) // all F32
-	if opt.GGUFType == modelfile.F16 {
-		fileType = 1 // mostly F16
+	if l.Base != nil {
+		m.set("general.base_model.count", uint32(1))
+		m.set("general.base_model.0.name", l.Base.Name)
 	}
-	kv = append(kv, modelfile.KV{Key: "general.file_type", Value: fileType})
-	num("vocab_size", c.VocabSize)
-	num("context_length", c.MaxPositions)
-	num("embedding_length", c.Hidden)
-	num("block_count", c.Layers)
-	num("leading_dense_block_count", c.DenseLayers)
-	num("feed_forward_length", max(c.Intermediate, 1))
-	num("attention.head_count", c.Heads)
-	num("attention.q_lora_rank", c.QLoraRank)
-	num("attention.kv_lora_rank", c.KVLoraRank)
-	num("rope.dimension_count", c.RopeDim)
-	if opt.GGUFLayout == Legacy {
-		num("attention.head_count_kv", c.Heads)
-		num("attention.key_length", c.NopeDim+c.RopeDim)
-		num("attention.value_length", c.VDim)
+	m.set("general.file_type", fileTypes[s.opt.GGUFType])
+	if s.opt.GGUFType.Block() > 1 {
+		m.set("general.quantization_version", uint32(quantisationVersion))
+	}
+	if s.config.KVHeads > 0 {
+		m.grouped(s.config)
+	} else {
+		m.latent(s.config, s.opt.GGUFLayout)
+	}
+	return append(m.kv, s.words.vocabulary(s.config.VocabSize)...), m.bad
+}
+
+// metadata are keys, most of them of a family. Its first number that does not fit
+// sticks.
+type metadata struct {
+	family string
+	kv     []modelfile.KV
+	bad    error
+}
+
+func (m *metadata) set(key string, v any) { m.kv = append(m.kv, modelfile.KV{Key: key, Value: v}) }
+
+func (m *metadata) num(key string, v int) {
+	if (v < 0 || v > math.MaxInt32) && m.bad == nil {
+		m.bad = fmt.Errorf("%s %d does not fit into GGUF", key, v)
+	}
+	m.set(m.family+"."+key, uint32(v))
+}
+
+func (m *metadata) real(key string, v float64) { m.set(m.family+"."+key, float32(v)) }
+
+// grouped are the keys of llama, qwen2 and qwen3.
+func (m *metadata) grouped(c model.Config) {
+	m.num("vocab_size", c.VocabSize)
+	m.num("context_length", c.MaxPositions)
+	m.num("embedding_length", c.Hidden)
+	m.num("block_count", c.Layers)
+	m.num("feed_forward_length", c.Intermediate)
+	m.num("attention.head_count", c.Heads)
+	m.num("attention.head_count_kv", c.KVHeads)
+	m.num("attention.key_length", c.RopeDim)
+	m.num("attention.value_length", c.VDim)
+	m.num("rope.dimension_count", c.RopeDim)
+	m.real("rope.freq_base", c.RopeTheta)
+	m.real("attention.layer_norm_rms_epsilon", c.NormEps)
+}
+
+// latent are the keys of deepseek2, which DeepSeek-V3 is too.
+func (m *metadata) latent(c model.Config, layout Layout) {
+	m.num("vocab_size", c.VocabSize)
+	m.num("context_length", c.MaxPositions)
+	m.num("embedding_length", c.Hidden)
+	m.num("block_count", c.Layers)
+	m.num("leading_dense_block_count", c.DenseLayers)
+	m.num("feed_forward_length", max(c.Intermediate, 1))
+	m.num("attention.head_count", c.Heads)
+	m.num("attention.q_lora_rank", c.QLoraRank)
+	m.num("attention.kv_lora_rank", c.KVLoraRank)
+	m.num("rope.dimension_count", c.RopeDim)
+	if layout == Legacy {
+		m.num("attention.head_count_kv", c.Heads)
+		m.num("attention.key_length", c.NopeDim+c.RopeDim)
+		m.num("attention.value_length", c.VDim)
 	} else { // one key-value head, the latent itself
-		num("attention.head_count_kv", 1)
-		num("attention.key_length", c.KVLoraRank+c.RopeDim)
-		num("attention.value_length", c.KVLoraRank)
-		num("attention.key_length_mla", c.NopeDim+c.RopeDim)
-		num("attention.value_length_mla", c.VDim)
+		m.num("attention.head_count_kv", 1)
+		m.num("attention.key_length", c.KVLoraRank+c.RopeDim)
+		m.num("attention.value_length", c.KVLoraRank)
+		m.num("attention.key_length_mla", c.NopeDim+c.RopeDim)
+		m.num("attention.value_length_mla", c.VDim)
 	}
 	experts := c
 	if c.DenseLayers == c.Layers {
 		experts.RoutedExperts, experts.TopK, experts.SharedExperts, experts.MoEIntermediate, experts.RoutedScale = 0, 0, 0, 0, 1
 	}
-	num("expert_count", experts.RoutedExperts)
-	num("expert_used_count", experts.TopK)
-	num("expert_shared_count", experts.SharedExperts)
-	num("expert_feed_forward_length", experts.MoEIntermediate)
-	kv = append(kv,
-		modelfile.KV{Key: "deepseek2.expert_weights_scale", Value: float32(experts.RoutedScale)},
-		modelfile.KV{Key: "deepseek2.expert_weights_norm", Value: true},
-		modelfile.KV{Key: "deepseek2.expert_gating_func", Value: uint32(gatingSigmoid)},
-		modelfile.KV{Key: "deepseek2.rope.freq_base", Value: float32(c.RopeTheta)},
-		modelfile.KV{Key: "deepseek2.attention.layer_norm_rms_epsilon", Value: float32(c.NormEps)},
-	)
-	return append(kv, ggufVocabulary(t)...), bad
+	m.num("expert_count", experts.RoutedExperts)
+	m.num("expert_used_count", experts.TopK)
+	m.num("expert_shared_count", experts.SharedExperts)
+	m.num("expert_feed_forward_length", experts.MoEIntermediate)
+	m.real("expert_weights_scale", experts.RoutedScale)
+	m.set(m.family+".expert_weights_norm", true)
+	m.set(m.family+".expert_gating_func", uint32(gatingSigmoid))
+	m.real("rope.freq_base", c.RopeTheta)
+	m.real("attention.layer_norm_rms_epsilon", c.NormEps)
 }
 
-func ggufVocabulary(t *tokenizer.Tokenizer) []modelfile.KV {
-	types := make([]int32, t.VocabSize())
-	for i := range types {
-		types[i] = tokenNormal
-	}
-	for _, a := range t.Added() {
-		types[a.ID] = tokenUserDefined
-		if a.Special {
-			types[a.ID] = tokenControl
+// groupedTensors renames a checkpoint's tensors to llama.cpp's.
+func (s *student) groupedTensors() []modelfile.Tensor {
+	var out []modelfile.Tensor
+	for _, t := range s.Tensors() {
+		data := t.Data
+		if s.halves {
+			data = base.Halves(s.config, t)
 		}
+		out = append(out, modelfile.Tensor{
+			Name: base.GGUFName(t.Name), Shape: t.Shape, Type: ggufType(s.config, s.opt.GGUFType, t.Name, t.Shape), Data: data,
+		})
 	}
-	end, pad := uint32(mustID(t, tokenizer.ImEnd)), uint32(mustID(t, tokenizer.EndOfText))
-	return []modelfile.KV{
-		{Key: "tokenizer.ggml.model", Value: "gpt2"},
-		{Key: "tokenizer.ggml.pre", Value: "qwen2"},
-		{Key: "tokenizer.ggml.tokens", Value: t.VisibleTokens()},
-		{Key: "tokenizer.ggml.token_type", Value: types},
-		{Key: "tokenizer.ggml.merges", Value: t.VisibleMerges()},
-		{Key: "tokenizer.ggml.bos_token_id", Value: pad}, // a reader that finds none assumes id 11
-		{Key: "tokenizer.ggml.eos_token_id", Value: end},
-		{Key: "tokenizer.ggml.padding_token_id", Value: pad},
-		{Key: "tokenizer.ggml.add_bos_token", Value: false},
-		{Key: "tokenizer.ggml.add_eos_token", Value: false},
-		{Key: "tokenizer.chat_template", Value: tokenizer.ChatTemplate},
-	}
+	return out
 }
 
-// ggufTensors renames a checkpoint's tensors to llama.cpp's, stacks experts and
+// latentTensors renames a checkpoint's tensors to llama.cpp's, stacks experts and
 // divides the latent's up-projection.
-func ggufTensors(m *model.Model, opt Options) []modelfile.Tensor {
-	c := m.Config()
+func (s *student) latentTensors() []modelfile.Tensor {
+	c := s.config
 	byName := map[string]model.Tensor{}
-	for _, t := range m.Tensors() {
+	for _, t := range s.Tensors() {
 		byName[t.Name] = t
 	}
 	var out []modelfile.Tensor
-	put := func(name string, shape []int, data []float32) {
-		typ := opt.GGUFType
-		if len(shape) == 1 || strings.HasSuffix(name, "ffn_gate_inp.weight") {
-			typ = modelfile.F32 // norms, biases and routers are never narrowed
-		}
-		out = append(out, modelfile.Tensor{Name: name, Shape: shape, Type: typ, Data: data})
+	put := func(from, to string, shape []int, data []float32) {
+		out = append(out, modelfile.Tensor{Name: to, Shape: shape, Type: ggufType(c, s.opt.GGUFType, from, shape), Data: data})
 	}
 	move := func(from, to string) {
 		t := byName[from]
-		put(to, t.Shape, t.Data)
+		put(from, to, t.Shape, t.Data)
 	}
-	move("model.embed_tokens.weight", "token_embd.weight")
+	move(embeddingName, "token_embd.weight")
 	for i := range c.Layers {
 		hf, blk := fmt.Sprintf("model.layers.%d.", i), fmt.Sprintf("blk.%d.", i)
 		move(hf+"input_layernorm.weight", blk+"attn_norm.weight")
@@ -146,12 +199,13 @@ func ggufTensors(m *model.Model, opt Options) []modelfile.Tensor {
 		}
 		move(hf+"self_attn.kv_a_proj_with_mqa.weight", blk+"attn_kv_a_mqa.weight")
 		move(hf+"self_attn.kv_a_layernorm.weight", blk+"attn_kv_a_norm.weight")
-		if opt.GGUFLayout == Legacy {
-			move(hf+"self_attn.kv_b_proj.weight", blk+"attn_kv_b.weight")
+		kvb := hf + kvbName
+		if s.opt.GGUFLayout == Legacy {
+			move(kvb, blk+"attn_kv_b.weight")
 		} else {
-			k, v := divideKVB(c, byName[hf+"self_attn.kv_b_proj.weight"].Data)
-			put(blk+"attn_k_b.weight", []int{c.Heads, c.KVLoraRank, c.NopeDim}, k)
-			put(blk+"attn_v_b.weight", []int{c.Heads, c.VDim, c.KVLoraRank}, v)
+			k, v := divideKVB(c, byName[kvb].Data)
+			put(kvb, blk+"attn_k_b.weight", keysShape(c), k)
+			put(kvb, blk+"attn_v_b.weight", valuesShape(c), v)
 		}
 		move(hf+"self_attn.o_proj.weight", blk+"attn_output.weight")
 		move(hf+"post_attention_layernorm.weight", blk+"ffn_norm.weight")
@@ -165,18 +219,23 @@ func ggufTensors(m *model.Model, opt Options) []modelfile.Tensor {
 		move(hf+"mlp.gate.e_score_correction_bias", blk+"exp_probs_b.bias")
 		for _, part := range []string{"gate", "up", "down"} {
 			shape, data := stackExperts(c, byName, hf, part)
-			put(blk+"ffn_"+part+"_exps.weight", shape, data)
+			put(hf+"mlp.experts", blk+"ffn_"+part+"_exps.weight", shape, data)
 			move(hf+"mlp.shared_experts."+part+"_proj.weight", blk+"ffn_"+part+"_shexp.weight")
 		}
 	}
 	move("model.norm.weight", "output_norm.weight")
 	if c.TieEmbeddings {
-		move("model.embed_tokens.weight", "output.weight") // deepseek2 does not fall back to the embeddings
+		move(embeddingName, "output.weight") // deepseek2 does not fall back to the embeddings
 	} else {
-		move("lm_head.weight", "output.weight")
+		move(headName, "output.weight")
 	}
 	return out
 }
+
+const kvbName = "self_attn.kv_b_proj.weight"
+
+func keysShape(c model.Config) []int   { return []int{c.Heads, c.KVLoraRank, c.NopeDim} }
+func valuesShape(c model.Config) []int { return []int{c.Heads, c.VDim, c.KVLoraRank} }
 
 // divideKVB divides W_KVB [H·(n+v), c] into keys [H, c, n], transposed for the
 // absorbed form, and values [H, v, c].
@@ -196,6 +255,20 @@ func divideKVB(c model.Config, kvb []float32) (k, v []float32) {
 	return k, v
 }
 
+// joinKVB puts them together again.
+func joinKVB(c model.Config, kvb, k, v []float32) {
+	n, r := c.NopeDim, c.KVLoraRank
+	for h := range c.Heads {
+		head := kvb[h*(n+c.VDim)*r:]
+		for i := range n {
+			for j := range r {
+				head[i*r+j] = k[(h*r+j)*n+i]
+			}
+		}
+		copy(head[n*r:(n+c.VDim)*r], v[h*c.VDim*r:])
+	}
+}
+
 // stackExperts puts one matrix of all experts of a layer side by side,
 // [experts, out, in].
 func stackExperts(c model.Config, byName map[string]model.Tensor, layer, part string) (shape []int, data []float32) {
@@ -208,22 +281,4 @@ func stackExperts(c model.Config, byName map[string]model.Tensor, layer, part st
 		data = append(data, t.Data...)
 	}
 	return shape, data
-}
-
-// OllamaTemplate is the chat template in the language of Ollama's Modelfile.
-const OllamaTemplate = `{{ range .Messages }}<|im_start|>{{ .Role }}
-{{ if and (eq .Role "assistant") .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}<|im_end|>
-{{ end }}<|im_start|>assistant
-`
-
-// ollamaModelfile spells out template and stops, since Ollama recognises only
-// the chat templates that it knows.
-func ollamaModelfile(c model.Config) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "FROM ./%s\n\nTEMPLATE \"\"\"%s\"\"\"\n\n", ggufFile, OllamaTemplate)
-	for _, stop := range []string{tokenizer.ImEnd, tokenizer.ImStart, tokenizer.EndOfText} {
-		fmt.Fprintf(&b, "PARAMETER stop \"%s\"\n", stop)
-	}
-	fmt.Fprintf(&b, "PARAMETER temperature 0\nPARAMETER num_ctx %d\n", c.MaxPositions)
-	return b.String()
 }

@@ -3,9 +3,6 @@ package export
 import (
 	"bytes"
 	"encoding/json"
-
-	"retort/student/model"
-	"retort/student/tokenizer"
 )
 
 // decimal is a number that always has a point or an exponent: transformers
@@ -21,9 +18,9 @@ func (d decimal) MarshalJSON() ([]byte, error) {
 	return b, err
 }
 
-// configJSON is config.json as transformers' DeepseekV3Config reads it. Values
+// latentJSON is config.json as transformers' DeepseekV3Config reads it. Values
 // whose defaults there are those of the 671B model are all written out.
-type configJSON struct {
+type latentJSON struct {
 	Architectures []string `json:"architectures"`
 	ModelType     string   `json:"model_type"`
 	DType         string   `json:"dtype"`
@@ -63,7 +60,7 @@ type configJSON struct {
 	RopeTheta        decimal        `json:"rope_theta"`
 	RopeParameters   ropeParameters `json:"rope_parameters"`
 	RopeInterleave   bool           `json:"rope_interleave"`
-	RopeScaling      *int           `json:"rope_scaling"` // null
+	RopeScaling      *int           `json:"rope_scaling"` // null: there is none
 	TieEmbeddings    bool           `json:"tie_word_embeddings"`
 	InitializerRange decimal        `json:"initializer_range"`
 	UseCache         bool           `json:"use_cache"`
@@ -73,23 +70,27 @@ type configJSON struct {
 	Pad int32  `json:"pad_token_id"`
 }
 
-type ropeParameters struct {
-	Type  string  `json:"rope_type"`
-	Theta decimal `json:"rope_theta"`
+// hfConfig is config.json.
+func (s *student) hfConfig() any {
+	if s.config.KVHeads > 0 {
+		return s.groupedConfig()
+	}
+	return s.latentConfig()
 }
 
-func hfConfig(c model.Config, t *tokenizer.Tokenizer) configJSON {
-	f := configJSON{
-		Architectures: []string{"DeepseekV3ForCausalLM"}, ModelType: "deepseek_v3", DType: "float32", TorchDType: "float32",
+func (s *student) latentConfig() latentJSON {
+	c := s.config
+	f := latentJSON{
+		Architectures: []string{s.class}, ModelType: s.kind, DType: "float32", TorchDType: "float32",
 		VocabSize: c.VocabSize, Hidden: c.Hidden, Intermediate: c.Intermediate, MoEIntermediate: c.MoEIntermediate,
 		Layers: c.Layers, Heads: c.Heads, KVHeads: c.Heads,
 		NopeDim: c.NopeDim, RopeDim: c.RopeDim, VDim: c.VDim, KVLoraRank: c.KVLoraRank, MaxPositions: c.MaxPositions,
 		RoutedExperts: c.RoutedExperts, SharedExperts: c.SharedExperts, TopK: c.TopK, DenseLayers: c.DenseLayers,
 		MoELayerFreq: 1, Groups: 1, TopKGroups: 1, NormTopK: true, RoutedScale: decimal(c.RoutedScale),
 		ScoringFunc: "sigmoid", TopKMethod: "noaux_tc",
-		HiddenAct: "silu", NormEps: decimal(c.NormEps), RopeTheta: decimal(c.RopeTheta), RopeParameters: ropeParameters{"default", decimal(c.RopeTheta)},
+		HiddenAct: "silu", NormEps: decimal(c.NormEps), RopeTheta: decimal(c.RopeTheta), RopeParameters: s.ropeParameters(),
 		RopeInterleave: true, TieEmbeddings: c.TieEmbeddings, InitializerRange: 0.02, UseCache: true,
-		EOS: mustID(t, tokenizer.ImEnd), Pad: mustID(t, tokenizer.EndOfText),
+		BOS: s.words.bosID(), EOS: s.words.eos, Pad: s.words.pad,
 	}
 	if c.QLoraRank > 0 {
 		f.QLoraRank = &c.QLoraRank
@@ -104,62 +105,4 @@ func hfConfig(c model.Config, t *tokenizer.Tokenizer) configJSON {
 		f.RoutedScale = 1
 	}
 	return f
-}
-
-// mustID is the id of a special token, which Options.check has made sure of.
-func mustID(t *tokenizer.Tokenizer, token string) int32 {
-	id, _ := t.ID(token)
-	return id
-}
-
-type generationJSON struct {
-	EOS    []int32 `json:"eos_token_id"`
-	Pad    int32   `json:"pad_token_id"`
-	Sample bool    `json:"do_sample"`
-}
-
-func generationConfig(t *tokenizer.Tokenizer) generationJSON {
-	end := mustID(t, tokenizer.EndOfText)
-	return generationJSON{EOS: []int32{mustID(t, tokenizer.ImEnd), end}, Pad: end}
-}
-
-type tokenizerJSON struct {
-	Class        string        `json:"tokenizer_class"`
-	MaxLength    int           `json:"model_max_length"`
-	BOS          *string       `json:"bos_token"`
-	EOS          string        `json:"eos_token"`
-	Pad          string        `json:"pad_token"`
-	Unk          *string       `json:"unk_token"`
-	AddBOS       bool          `json:"add_bos_token"`
-	CleanUp      bool          `json:"clean_up_tokenization_spaces"`
-	AddedDecoder map[int32]any `json:"added_tokens_decoder"`
-	ChatTemplate string        `json:"chat_template"`
-}
-
-type addedTokenJSON struct {
-	Content    string `json:"content"`
-	Lstrip     bool   `json:"lstrip"`
-	Normalized bool   `json:"normalized"`
-	Rstrip     bool   `json:"rstrip"`
-	SingleWord bool   `json:"single_word"`
-	Special    bool   `json:"special"`
-}
-
-func tokenizerConfig(c model.Config, t *tokenizer.Tokenizer) tokenizerJSON {
-	f := tokenizerJSON{
-		Class: "PreTrainedTokenizerFast", MaxLength: c.MaxPositions,
-		EOS: tokenizer.ImEnd, Pad: tokenizer.EndOfText,
-		AddedDecoder: map[int32]any{}, ChatTemplate: tokenizer.ChatTemplate,
-	}
-	for _, a := range t.Added() {
-		f.AddedDecoder[a.ID] = addedTokenJSON{Content: a.Content, Special: a.Special}
-	}
-	return f
-}
-
-func specialTokensMap() map[string]any {
-	return map[string]any{
-		"eos_token": tokenizer.ImEnd, "pad_token": tokenizer.EndOfText,
-		"additional_special_tokens": []string{tokenizer.ImStart},
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/teach/dataset"
 	"retort/terms"
@@ -51,7 +52,7 @@ func TestAnExportThatLacksWhatItsTermsAskForIsRefused(t *testing.T) {
 		l := fromLlama(t)
 		c.change(&l)
 		parent := t.TempDir()
-		_, err := Write(context.Background(), filepath.Join(parent, "m"), m, tok, Options{Lineage: l})
+		_, err := Write(context.Background(), filepath.Join(parent, "m"), m, chat.Own(tok), Options{Lineage: l})
 		var unmet *terms.ObligationError
 		var missing []string
 		if errors.As(err, &unmet) {

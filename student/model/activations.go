@@ -1,7 +1,8 @@
 package model
 
 // activations of one layer, kept from the forward for the backward pass. T is
-// the number of tokens that the pass was made for.
+// the number of tokens that the pass was made for; rows of matrices are strides
+// apart.
 type activations struct {
 	x, xn []float32 // [T, d] residual stream before attention, and its norm
 	rstd  []float32 // [T] of that norm
@@ -39,10 +40,24 @@ type activations struct {
 
 // mlpActivations: the backward pass replaces gateUp by its gradient.
 type mlpActivations struct {
-	width  int
-	gateUp []float32 // [rows, 2·width]
-	h      []float32 // [rows, width] silu(gate) ⊙ up
+	width   int
+	ld, ldh int
+	gateUp  []float32 // [rows, 2·width]
+	h       []float32 // [rows, width] silu(gate) ⊙ up
 }
+
+// strides are how many elements the rows of matrices of these widths lie apart: the
+// residual stream's, inWidth, qWidth, kvWidth, oWidth.
+type strides struct{ d, in, q, kv, o int }
+
+func stridesOf(c Config) strides {
+	return strides{d: stride(c.Hidden), in: stride(c.inWidth()), q: stride(c.qWidth()), kv: stride(c.kvWidth()), o: stride(c.oWidth())}
+}
+
+// stride is how far apart rows of n elements lie: an odd number of cache lines. Rows that
+// are a power of two apart, or a small multiple of one, share so few sets of the
+// first-level cache that a product has no room for those that it writes.
+func stride(n int) int { return ((n+15)/16 | 1) * 16 }
 
 // gradients that pass between layers and between the phases of one, reused by
 // all layers.
@@ -94,82 +109,101 @@ func (a *arena) take(n int) []float32 {
 	return a.mem[from : from+n : from+n]
 }
 
+// mlpOf is a SwiGLU so wide that has no memory yet.
+func mlpOf(width int) mlpActivations {
+	return mlpActivations{width: width, ld: stride(2 * width), ldh: stride(width)}
+}
+
 func (a *arena) mlp(rows, width int) mlpActivations {
-	return mlpActivations{width: width, gateUp: a.take(rows * 2 * width), h: a.take(rows * width)}
+	m := mlpOf(width)
+	m.gateUp, m.h = a.take(rows*m.ld), a.take(rows*m.ldh)
+	return m
 }
 
 // layout gives the pass its memory. Run with an empty arena it counts.
 func (p *Pass) layout(a *arena) {
-	c, t := p.config, p.maxTokens
-	d, e := c.Hidden, c.RoutedExperts
+	c, t, ld := p.config, p.maxTokens, p.ld
+	e := c.RoutedExperts
+	// What a pass over a frozen model computes again when it needs it lies in the same
+	// place for all layers.
+	again := func(layer int, of []float32, n int) []float32 {
+		if p.adapting != nil && layer > 0 {
+			return of
+		}
+		return a.take(n)
+	}
+	first := &p.act[0]
 	moe := c.DenseLayers < c.Layers
 	for i := range p.act {
 		x := &p.act[i]
-		x.x, x.xn, x.rstd = a.take(t*d), a.take(t*d), a.take(t)
-		x.in = a.take(t * c.inWidth())
-		x.q, x.ldq = x.in, c.inWidth()
+		x.x, x.xn, x.rstd = a.take(t*ld.d), again(i, first.xn, t*ld.d), a.take(t)
+		x.in = a.take(t * ld.in)
+		x.q, x.ldq = x.in, ld.in
 		if c.QLoraRank > 0 {
 			x.qn, x.qRstd = a.take(t*c.QLoraRank), a.take(t)
-			x.q, x.ldq = a.take(t*c.qWidth()), c.qWidth()
+			x.q, x.ldq = a.take(t*ld.q), ld.q
 		}
 		if c.grouped() {
 			if keys := c.KVHeads * c.VDim; c.QKNorm {
-				x.ldq = c.qWidth() + keys
+				x.ldq = stride(c.qWidth() + keys)
 				x.q, x.hRstd = a.take(t*x.ldq), a.take(t*(c.Heads+c.KVHeads))
 			}
-			x.ldk, x.ldv = x.ldq, c.inWidth()
+			x.ldk, x.ldv = x.ldq, ld.in
 			if x.in != nil {
 				x.k, x.v = x.q[c.qWidth():], x.in[c.qWidth()+c.KVHeads*c.VDim:]
 			}
 		} else {
 			x.cn, x.cRstd = a.take(t*c.KVLoraRank), a.take(t)
-			x.kv, x.k = a.take(t*c.kvWidth()), a.take(t*c.qWidth())
-			x.ldk, x.ldv = c.qWidth(), c.kvWidth()
+			x.kv, x.k = a.take(t*ld.kv), a.take(t*ld.q)
+			x.ldk, x.ldv = ld.q, ld.kv
 			if x.kv != nil {
 				x.v = x.kv[c.NopeDim:]
 			}
 		}
-		x.out, x.lse = a.take(t*c.oWidth()), a.take(t*c.Heads)
-		x.x1, x.x1n, x.rstd1 = a.take(t*d), a.take(t*d), a.take(t)
+		x.out, x.lse = a.take(t*ld.o), a.take(t*c.Heads)
+		x.x1, x.x1n, x.rstd1 = a.take(t*ld.d), again(i, first.x1n, t*ld.d), a.take(t)
 		if !c.isMoE(i) {
-			x.dense = a.mlp(t, c.Intermediate)
+			x.dense = mlpOf(c.Intermediate)
+			x.dense.gateUp, x.dense.h = a.take(t*x.dense.ld), again(i, first.dense.h, t*x.dense.ldh)
 			continue
 		}
 		x.score, x.weight = a.take(t*e), a.take(t*c.TopK)
-		x.xs, x.share = a.take(t*c.TopK*d), a.take(t*e)
+		x.xs, x.share = a.take(t*c.TopK*ld.d), a.take(t*e)
 		x.expert = a.mlp(t*c.TopK, c.MoEIntermediate)
 		x.shared = a.mlp(t, c.sharedWidth())
 	}
-	p.last, p.final, p.finalRstd = a.take(t*d), a.take(t*d), a.take(t)
+	p.last, p.final, p.finalRstd = a.take(t*ld.d), a.take(t*ld.d), a.take(t)
 	p.losses = a.take(t)
-	p.head.rows = stretch(c.VocabSize, t)
-	p.head.logits = a.take(p.head.rows * c.VocabSize)
+	p.head.rows, p.head.ld = stretch(c.VocabSize, t), stride(c.VocabSize)
+	p.head.logits = a.take(p.head.rows * p.head.ld)
 
 	f := &p.flow
-	f.dx, f.dx1 = a.take(t*d), a.take(t*d)
-	f.dout, f.din = a.take(t*c.oWidth()), a.take(t*c.inWidth())
-	f.dq, f.lddq = f.din, c.inWidth()
+	f.dx, f.dx1 = a.take(t*ld.d), a.take(t*ld.d)
+	f.dout, f.din = a.take(t*ld.o), a.take(t*ld.in)
+	f.dq, f.lddq = f.din, ld.in
 	if c.QLoraRank > 0 {
-		f.dq, f.lddq = a.take(t*c.qWidth()), c.qWidth()
+		f.dq, f.lddq = a.take(t*ld.q), ld.q
 	}
-	f.dk, f.dkv = a.take(t*c.qWidth()), a.take(t*c.kvWidth())
+	f.dk, f.dkv = a.take(t*ld.q), a.take(t*ld.kv)
 	width := 0
 	if c.DenseLayers > 0 {
 		width = c.Intermediate
 	}
 	if moe {
-		f.ys, f.dys = a.take(t*c.TopK*d), a.take(t*c.TopK*d)
-		f.dweight, f.dx1n, f.dscore = a.take(t*c.TopK), a.take(t*d), a.take(t*e)
+		f.ys, f.dys = a.take(t*c.TopK*ld.d), a.take(t*c.TopK*ld.d)
+		f.dweight, f.dx1n, f.dscore = a.take(t*c.TopK), a.take(t*ld.d), a.take(t*e)
 		width = max(width, c.MoEIntermediate, c.sharedWidth())
 	}
 	for i := range p.work {
 		w := &p.work[i]
-		w.dxn, w.dh = a.take(blockRows*d), a.take(blockRows*width)
+		w.dxn, w.dh = a.take(blockRows*ld.d), a.take(blockRows*stride(width))
 		w.dcn, w.dqn = a.take(blockRows*c.KVLoraRank), a.take(blockRows*c.QLoraRank)
 		w.dqk = a.take(c.RopeDim)
 	}
 	if p.adapting != nil {
 		p.adapting.layout(a, t)
 	}
-	p.vectorParts = a.take(blocks(t) * p.vectorWidth())
+	if p.adapting == nil {
+		p.vectorParts = a.take(blocks(t) * p.vectorWidth())
+	}
 }

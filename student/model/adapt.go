@@ -98,14 +98,14 @@ func (p *Pass) adaptGrad(at site, n int, dy []float32, lddy int, dx []float32, l
 
 // addAdapterGroups plans the gradients of the adapter of the current layer at a
 // product of rows x [rows, in].
-func (p *Pass) addAdapterGroups(at site, dy []float32, lddy int, x []float32, rows int) {
+func (p *Pass) addAdapterGroups(at site, dy []float32, lddy int, x []float32, ldx, rows int) {
 	w := p.adapting
 	t, g := &w.layer[p.layer][at], &w.g[p.layer][at]
 	if len(t.parts) == 0 {
 		return
 	}
 	rank, r := w.rank(t), w.lora.Rank
-	p.addGroup(g.a, rank, w.du[at], rank, x, t.in, rows)
+	p.addGroup(g.a, rank, w.du[at], rank, t.in, x, ldx, rows)
 	for i, part := range t.parts {
 		p.groups = append(p.groups, kernel.Group{M: part.width, N: r, K: rows, A: dy[part.at:], LDA: lddy, B: w.u[p.layer][at][i*r:], LDB: rank, C: g.parts[i].b, LDC: r, Precision: p.precision})
 	}

@@ -199,6 +199,9 @@ func (a *Adapter) rank(t *adapterSite) int { return len(t.parts) * a.lora.Rank }
 
 func (a *Adapter) scale() float32 { return float32(a.lora.Alpha / float64(a.lora.Rank)) }
 
+// Config is that of the models that the adapter is for.
+func (a *Adapter) Config() Config { return a.config }
+
 // LoRA is what the adapter changes and how.
 func (a *Adapter) LoRA() LoRA { return a.lora }
 

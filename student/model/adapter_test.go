@@ -28,7 +28,11 @@ func testAdapter(t testing.TB, c Config, l LoRA) *Adapter {
 
 func adapterPass(t testing.TB, precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, tokens int) *Pass {
 	t.Helper()
-	p, err := NewAdapterPass(precision, m, a, pool, tokens)
+	f, err := NewFrozen(precision, m, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewAdapterPass(f, a, pool, tokens)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +222,11 @@ func TestImpossibleAdaptersAreRefused(t *testing.T) {
 	if err := a.Merge(testModel(t, odd(grouped), 1)); err == nil || !strings.Contains(err.Error(), "another configuration") {
 		t.Errorf("merging into another model gives %v", err)
 	}
-	if _, err := NewAdapterPass(kernel.F32, testModel(t, odd(grouped), 1), a, testPool(t, 1), 10); err == nil {
+	f, err := NewFrozen(kernel.F32, testModel(t, odd(grouped), 1), testPool(t, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewAdapterPass(f, a, testPool(t, 1), 10); err == nil {
 		t.Error("a pass takes an adapter of another model")
 	}
 }

@@ -9,8 +9,12 @@ func (p *Pass) vectorWidth() int {
 }
 
 // vectorPart is where a block of rows adds its part of the gradients of a layer's
-// vectors, so that blocks can run in any order and be summed in theirs.
+// vectors, so that blocks can run in any order and be summed in theirs; of frozen
+// vectors it is empty.
 func (p *Pass) vectorPart(layer, part int) layerVectors[float32] {
+	if p.adapting != nil {
+		return layerVectors[float32]{}
+	}
 	_, n := carveVectors[float32](&p.config, nil)
 	v, _ := carveVectors(&p.config, p.vectorParts[part*p.vectorWidth()+layer*n:])
 	return v
@@ -18,6 +22,9 @@ func (p *Pass) vectorPart(layer, part int) layerVectors[float32] {
 
 // finalPart is the same for the final norm.
 func (p *Pass) finalPart(part int) []float32 {
+	if p.adapting != nil {
+		return nil
+	}
 	end := (part + 1) * p.vectorWidth()
 	return p.vectorParts[end-p.config.Hidden : end]
 }
@@ -27,10 +34,13 @@ func (p *Pass) finalPart(part int) []float32 {
 func (p *Pass) mlpGrad(part, worker int) {
 	from, to := p.rows(part)
 	c, x, m, work := &p.config, &p.act[p.layer], &p.backward.layer[p.layer], &p.work[worker]
-	d := c.Hidden
+	d := p.ld.d
 	if c.isMoE(p.layer) {
 		p.mlpBackward(&x.shared, m.shared, p.flow.dx[from*d:], p.flow.dx1n[from*d:], work.dh, from, to, p.pool.Scratch(worker))
 		return
+	}
+	if p.adapting != nil {
+		normRows(x.x1n, d, x.x1, d, p.w.layer[p.layer].ffnNorm, x.rstd1, from, to, float32(c.NormEps))
 	}
 	p.mlpBackward(&x.dense, m.dense, p.flow.dx[from*d:], work.dxn, work.dh, from, to, p.pool.Scratch(worker))
 	p.outGrad(part, work.dxn, p.pool.Scratch(worker))
@@ -40,16 +50,19 @@ func (p *Pass) mlpGrad(part, worker int) {
 // that of the input; dy and dx begin at row from. Only models without experts are
 // adapted.
 func (p *Pass) mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, from, to int, s *kernel.Scratch) {
-	d, n, w := p.config.Hidden, to-from, a.width
-	gateUp := a.gateUp[from*2*w:]
-	kernel.GemmPackedSerial(n, dy, d, m.down, dh, w, false, s)
-	p.adaptGrad(siteDown, n, dy, d, dh, w, from, s)
+	d, n, w := p.ld.d, to-from, a.width
+	gateUp := a.gateUp[from*a.ld:]
+	p.back(n, dy, d, m.down, dh, a.ldh, s)
+	p.adaptGrad(siteDown, n, dy, d, dh, a.ldh, from, s)
 	for i := range n {
-		row := gateUp[i*2*w : (i+1)*2*w]
-		kernel.SwiGLUGrad(row[:w], row[w:], dh[i*w:][:w], row[:w], row[w:])
+		row := gateUp[i*a.ld:][:2*w]
+		if p.adapting != nil {
+			kernel.SwiGLU(a.h[(from+i)*a.ldh:][:w], row[:w], row[w:])
+		}
+		kernel.SwiGLUGrad(row[:w], row[w:], dh[i*a.ldh:][:w], row[:w], row[w:])
 	}
-	kernel.GemmPackedSerial(n, gateUp, 2*w, m.gateUp, dx, d, false, s)
-	p.adaptGrad(siteGateUp, n, gateUp, 2*w, dx, d, from, s)
+	p.back(n, gateUp, a.ld, m.gateUp, dx, d, s)
+	p.adaptGrad(siteGateUp, n, gateUp, a.ld, dx, d, from, s)
 }
 
 // outGrad takes the gradient of the MLP's normed input (dxn, which begins at the
@@ -57,12 +70,12 @@ func (p *Pass) mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32,
 func (p *Pass) outGrad(part int, dxn []float32, s *kernel.Scratch) {
 	from, to := p.rows(part)
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
-	d, o := c.Hidden, c.oWidth()
+	d, o, n := p.ld.d, p.ld.o, c.Hidden
 	dw := p.vectorPart(p.layer, part).ffnNorm
 	for i := from; i < to; i++ {
-		kernel.RMSNormGradFrom(f.dx1[i*d:(i+1)*d], f.dx[i*d:(i+1)*d], dw, dxn[(i-from)*d:][:d], x.x1[i*d:(i+1)*d], p.model.w.layer[p.layer].ffnNorm, x.rstd1[i])
+		p.normGradFrom(f.dx1[i*d:][:n], f.dx[i*d:][:n], dw, dxn[(i-from)*d:][:n], x.x1[i*d:][:n], p.w.layer[p.layer].ffnNorm, x.rstd1[i])
 	}
-	kernel.GemmPackedSerial(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, false, s)
+	p.back(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, s)
 	p.adaptGrad(siteOut, to-from, f.dx1[from*d:], d, f.dout[from*o:], o, from, s)
 }
 
@@ -71,13 +84,13 @@ func (p *Pass) attentionGrad(part, worker int) {
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
 	s, h := part/c.Heads, part%c.Heads
 	from, to := p.batch.bounds(s)
-	qk, qw, kvw, o := h*c.qkDim(), c.qWidth(), c.kvWidth(), from*c.oWidth()+h*c.VDim
+	qk, qw, kvw, o := h*c.qkDim(), p.ld.q, p.ld.kv, from*p.ld.o+h*c.VDim
 	value := from*kvw + h*(c.NopeDim+c.VDim) + c.NopeDim
 	k, v := x.keys(c, h, from)
 	kernel.AttentionBackward(to-from, c.qkDim(), c.VDim,
 		x.q[from*x.ldq+qk:], x.ldq, k, x.ldk, v, x.ldv,
-		x.out[o:], c.oWidth(), x.lse[h*p.maxTokens+from:],
-		f.dout[o:], c.oWidth(),
+		x.out[o:], p.ld.o, x.lse[h*p.maxTokens+from:],
+		f.dout[o:], p.ld.o,
 		f.dq[from*f.lddq+qk:], f.lddq, f.dk[from*qw+qk:], qw, f.dkv[value:], kvw,
 		p.scale, p.precision, p.pool.Scratch(worker))
 }
@@ -87,8 +100,8 @@ func (p *Pass) attentionGrad(part, worker int) {
 func (p *Pass) inputGrad(part, worker int) {
 	from, to := p.rows(part)
 	c, x, f, work, s := &p.config, &p.act[p.layer], &p.flow, &p.work[worker], p.pool.Scratch(worker)
-	w, m, vectors := &p.model.w.layer[p.layer], &p.backward.layer[p.layer], p.vectorPart(p.layer, part)
-	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
+	w, m, vectors := &p.w.layer[p.layer], &p.backward.layer[p.layer], p.vectorPart(p.layer, part)
+	d, in, kv, qIn, latent, n := p.ld.d, p.ld.in, p.ld.kv, c.qIn(), c.KVLoraRank, to-from
 	if c.grouped() {
 		for i := from; i < to; i++ {
 			p.groupGrad(i, &vectors, work.dqk)
@@ -97,19 +110,23 @@ func (p *Pass) inputGrad(part, worker int) {
 		for i := from; i < to; i++ {
 			p.keyGrad(i)
 		}
-		kernel.GemmPackedSerial(n, f.dkv[from*c.kvWidth():], c.kvWidth(), m.kvB, work.dcn, latent, false, s)
-		p.adaptGrad(siteKVB, n, f.dkv[from*c.kvWidth():], c.kvWidth(), work.dcn, latent, from, s)
-		normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, vectors.kvNorm, x.cRstd, latent, from, to)
+		p.back(n, f.dkv[from*kv:], kv, m.kvB, work.dcn, latent, s)
+		p.adaptGrad(siteKVB, n, f.dkv[from*kv:], kv, work.dcn, latent, from, s)
+		p.normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, vectors.kvNorm, x.cRstd, latent, from, to)
 	}
 	if c.QLoraRank > 0 {
-		kernel.GemmPackedSerial(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, false, s)
+		p.back(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, s)
 		p.adaptGrad(siteQB, n, f.dq[from*f.lddq:], f.lddq, work.dqn, qIn, from, s)
-		normGradRows(f.din, x.in, in, work.dqn, w.qNorm, vectors.qNorm, x.qRstd, qIn, from, to)
+		p.normGradRows(f.din, x.in, in, work.dqn, w.qNorm, vectors.qNorm, x.qRstd, qIn, from, to)
 	}
-	kernel.GemmPackedSerial(n, f.din[from*in:], in, m.in, work.dxn, d, false, s)
+	if p.adapting != nil {
+		normRows(x.xn, d, x.x, d, w.attnNorm, x.rstd, from, to, float32(c.NormEps))
+	}
+	p.back(n, f.din[from*in:], in, m.in, work.dxn, d, s)
 	p.adaptGrad(siteIn, n, f.din[from*in:], in, work.dxn, d, from, s)
 	for i := from; i < to; i++ {
-		kernel.RMSNormGradFrom(f.dx[i*d:(i+1)*d], f.dx1[i*d:(i+1)*d], vectors.attnNorm, work.dxn[(i-from)*d:][:d], x.x[i*d:(i+1)*d], w.attnNorm, x.rstd[i])
+		at, n := i*d, c.Hidden
+		p.normGradFrom(f.dx[at:][:n], f.dx1[at:][:n], vectors.attnNorm, work.dxn[(i-from)*d:][:n], x.x[at:][:n], w.attnNorm, x.rstd[i])
 	}
 }
 
@@ -119,9 +136,9 @@ func (p *Pass) inputGrad(part, worker int) {
 func (p *Pass) keyGrad(i int) {
 	c, f := &p.config, &p.flow
 	cos, sin := p.rope.at(int(p.position[i]))
-	shared := f.din[i*c.inWidth()+c.qIn()+c.KVLoraRank:][:c.RopeDim]
+	shared := f.din[i*p.ld.in+c.qIn()+c.KVLoraRank:][:c.RopeDim]
 	clear(shared)
-	q, k, kv := f.dq[i*f.lddq:], f.dk[i*c.qWidth():], f.dkv[i*c.kvWidth():]
+	q, k, kv := f.dq[i*f.lddq:], f.dk[i*p.ld.q:], f.dkv[i*p.ld.kv:]
 	for h := range c.Heads {
 		at := h * c.qkDim()
 		kernel.RotaryInterleaved(q[at+c.NopeDim:][:c.RopeDim], cos, sin, true)
@@ -131,43 +148,64 @@ func (p *Pass) keyGrad(i int) {
 	kernel.RotaryInterleaved(shared, cos, sin, true)
 }
 
+// back is the product of the gradients of n rows with a matrix that the forward pass
+// multiplied with.
+func (p *Pass) back(n int, dy []float32, lddy int, m *kernel.PackedB, dx []float32, lddx int, s *kernel.Scratch) {
+	if p.backward == p.forward {
+		kernel.GemmPackedBackSerial(n, dy, lddy, m, dx, lddx, s)
+		return
+	}
+	kernel.GemmPackedSerial(n, dy, lddy, m, dx, lddx, false, s)
+}
+
+// normGradFrom sets dx to the sum of from and the gradient of the norm of x, and adds to
+// dw unless the norm is frozen. It leaves anything in dy.
+func (p *Pass) normGradFrom(dx, from, dw, dy, x, w []float32, rstd float32) {
+	if p.adapting != nil {
+		kernel.RMSNormInputGradFrom(dx, from, dy, x, w, rstd)
+		return
+	}
+	kernel.RMSNormGradFrom(dx, from, dw, dy, x, w, rstd)
+}
+
 // normGradRows sets rows [from, to) of dx to the gradient of the norm of x (both
 // with rows ld apart) and adds to dw; dy begins at row from.
-func normGradRows(dx, x []float32, ld int, dy, w, dw, rstd []float32, n, from, to int) {
+func (p *Pass) normGradRows(dx, x []float32, ld int, dy, w, dw, rstd []float32, n, from, to int) {
 	for i := from; i < to; i++ {
 		row := dx[i*ld : i*ld+n]
 		clear(row)
-		kernel.RMSNormGrad(row, dw, dy[(i-from)*n:][:n], x[i*ld:i*ld+n], w, rstd[i])
+		p.normGradFrom(row, row, dw, dy[(i-from)*n:][:n], x[i*ld:i*ld+n], w, rstd[i])
 	}
 }
 
 // addGroup plans dw += dyᵀ·x over rows: dw [out, in], dy [rows, out], x [rows, in].
-func (p *Pass) addGroup(dw []float32, out int, dy []float32, lddy int, x []float32, in, rows int) {
-	p.groups = append(p.groups, kernel.Group{M: out, N: in, K: rows, A: dy, LDA: lddy, B: x, LDB: in, C: dw, LDC: in, Precision: p.precision})
+func (p *Pass) addGroup(dw []float32, out int, dy []float32, lddy, in int, x []float32, ldx, rows int) {
+	p.groups = append(p.groups, kernel.Group{M: out, N: in, K: rows, A: dy, LDA: lddy, B: x, LDB: ldx, C: dw, LDC: in, Precision: p.precision})
 }
 
 func (p *Pass) addMLPGroup(g mlpWeights[float32], a *mlpActivations, dy, x []float32, from, rows int) {
-	d, w := p.config.Hidden, a.width
-	p.addGroup(g.gateUp, 2*w, a.gateUp[from*2*w:], 2*w, x[from*d:], d, rows)
-	p.addGroup(g.down, d, dy[from*d:], d, a.h[from*w:], w, rows)
+	d, ld, w := p.config.Hidden, p.ld.d, a.width
+	p.addGroup(g.gateUp, 2*w, a.gateUp[from*a.ld:], a.ld, d, x[from*ld:], ld, rows)
+	p.addGroup(g.down, d, dy[from*ld:], ld, w, a.h[from*a.ldh:], a.ldh, rows)
 }
 
 // addMLPGroups plans the gradients of a layer's MLP and output projection.
 func (p *Pass) addMLPGroups() {
-	c, x, g, f := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow
+	c, x, f, ld := &p.config, &p.act[p.layer], &p.flow, &p.ld
 	t := len(p.batch.Tokens)
 	if p.adapting != nil {
-		p.addAdapterGroups(siteOut, f.dx1, c.Hidden, x.out, t)
-		p.addAdapterGroups(siteGateUp, x.dense.gateUp, 2*x.dense.width, x.x1n, t)
-		p.addAdapterGroups(siteDown, f.dx, c.Hidden, x.dense.h, t)
+		p.addAdapterGroups(siteOut, f.dx1, ld.d, x.out, ld.o, t)
+		p.addAdapterGroups(siteGateUp, x.dense.gateUp, x.dense.ld, x.x1n, ld.d, t)
+		p.addAdapterGroups(siteDown, f.dx, ld.d, x.dense.h, x.dense.ldh, t)
 		return
 	}
-	p.addGroup(g.out, c.Hidden, f.dx1, c.Hidden, x.out, c.oWidth(), t)
+	g := &p.g.layer[p.layer]
+	p.addGroup(g.out, c.Hidden, f.dx1, ld.d, c.oWidth(), x.out, ld.o, t)
 	if !c.isMoE(p.layer) {
 		p.addMLPGroup(g.dense, &x.dense, f.dx, x.x1n, 0, t)
 		return
 	}
-	p.addGroup(g.router, c.RoutedExperts, f.dscore, c.RoutedExperts, x.x1n, c.Hidden, t)
+	p.addGroup(g.router, c.RoutedExperts, f.dscore, c.RoutedExperts, c.Hidden, x.x1n, ld.d, t)
 	p.groups[len(p.groups)-1].Precision = kernel.F32
 	p.addMLPGroup(g.shared, &x.shared, f.dx, x.x1n, 0, t)
 	for e := range g.expert {
@@ -178,20 +216,21 @@ func (p *Pass) addMLPGroups() {
 
 // addInputGroups plans the gradients of the projections into attention.
 func (p *Pass) addInputGroups() {
-	c, x, g, f := &p.config, &p.act[p.layer], &p.g.layer[p.layer], &p.flow
-	t := len(p.batch.Tokens)
+	c, x, f, ld := &p.config, &p.act[p.layer], &p.flow, &p.ld
+	t, latent := len(p.batch.Tokens), c.KVLoraRank
 	if p.adapting != nil {
-		p.addAdapterGroups(siteIn, f.din, c.inWidth(), x.xn, t)
-		p.addAdapterGroups(siteQB, f.dq, f.lddq, x.qn, t)
-		p.addAdapterGroups(siteKVB, f.dkv, c.kvWidth(), x.cn, t)
+		p.addAdapterGroups(siteIn, f.din, ld.in, x.xn, ld.d, t)
+		p.addAdapterGroups(siteQB, f.dq, f.lddq, x.qn, c.QLoraRank, t)
+		p.addAdapterGroups(siteKVB, f.dkv, ld.kv, x.cn, latent, t)
 		return
 	}
-	p.addGroup(g.in, c.inWidth(), f.din, c.inWidth(), x.xn, c.Hidden, t)
+	g := &p.g.layer[p.layer]
+	p.addGroup(g.in, c.inWidth(), f.din, ld.in, c.Hidden, x.xn, ld.d, t)
 	if c.QLoraRank > 0 {
-		p.addGroup(g.qB, c.qWidth(), f.dq, f.lddq, x.qn, c.QLoraRank, t)
+		p.addGroup(g.qB, c.qWidth(), f.dq, f.lddq, c.QLoraRank, x.qn, c.QLoraRank, t)
 	}
 	if !c.grouped() {
-		p.addGroup(g.kvB, c.kvWidth(), f.dkv, c.kvWidth(), x.cn, c.KVLoraRank, t)
+		p.addGroup(g.kvB, c.kvWidth(), f.dkv, ld.kv, latent, x.cn, latent, t)
 	}
 }
 
@@ -228,7 +267,7 @@ func (p *Pass) embedGrad(part, _ int) {
 	from, to := part*embedColumns, min((part+1)*embedColumns, d)
 	for i, t := range p.batch.Tokens {
 		row := p.g.embed[int(t)*d:]
-		kernel.Add(row[from:to], row[from:to], p.flow.dx[i*d:][from:to])
+		kernel.Add(row[from:to], row[from:to], p.flow.dx[i*p.ld.d:][from:to])
 	}
 }
 

@@ -23,7 +23,7 @@ type cache struct {
 	idle int
 
 	known  map[pageKey]int32
-	serial uint64 // of the last known page
+	serial uint64 // of the last known page; those of adapters come first
 	held   int    // pages that slots were promised and have not taken
 }
 
@@ -34,15 +34,16 @@ type page struct {
 	next, last int32   // in the idle list
 }
 
-// pageKey is a page's content: the page before it (0: none) and its tokens.
+// pageKey is a page's content: the page before it, of a first page the sequence's
+// adapter (0: none), and its tokens.
 type pageKey struct {
 	before uint64
 	tokens [pageTokens]int32
 }
 
 // newCache makes an empty one, of which halves holds keys and values in binary16.
-func newCache(m *Config, halves bool, pages int) *cache {
-	c := &cache{width: m.cacheWidth(), bytes: 4, pages: make([]page, pages+1), free: make([]int32, pages), known: make(map[pageKey]int32, pages)}
+func newCache(m *Config, halves bool, pages, adapters int) *cache {
+	c := &cache{serial: uint64(adapters), width: m.cacheWidth(), bytes: 4, pages: make([]page, pages+1), free: make([]int32, pages), known: make(map[pageKey]int32, pages)}
 	if halves && m.grouped() {
 		c.bytes = 2
 	}
@@ -139,18 +140,19 @@ func (c *cache) know(p int32, key pageKey) uint64 {
 
 // slot is one sequence.
 type slot struct {
+	adapter  int
 	length   int     // tokens read
 	pages    []int32 // that hold them
 	promised int     // pages that it may yet take
 	prompt   int     // tokens of its beginning that were read as prompt
-	before   uint64  // the last full page, if all before it is prompt
+	before   uint64  // the last full page, if all before it is prompt; at the beginning the adapter
 	tail     pageKey // what stands in the page being filled, as far as it is prompt
 }
 
 // match finds the known pages that a prompt begins with, leaving at least one
 // token to be read, and calls found with each.
-func (c *cache) match(prompt []int32, found func(p int32, id uint64)) {
-	var key pageKey
+func (c *cache) match(adapter int, prompt []int32, found func(p int32, id uint64)) {
+	key := pageKey{before: uint64(adapter)}
 	for len(prompt) > pageTokens {
 		copy(key.tokens[:], prompt)
 		p, ok := c.known[key]
@@ -165,9 +167,9 @@ func (c *cache) match(prompt []int32, found func(p int32, id uint64)) {
 
 // begin promises an empty slot pages for so many tokens and gives it those that
 // its prompt shares. It changes nothing if there is no room.
-func (c *cache) begin(s *slot, prompt []int32, room int) bool {
+func (c *cache) begin(s *slot, adapter int, prompt []int32, room int) bool {
 	shared, idle := 0, 0
-	c.match(prompt, func(p int32, _ uint64) {
+	c.match(adapter, prompt, func(p int32, _ uint64) {
 		shared++
 		if c.pages[p].users == 0 {
 			idle++
@@ -177,7 +179,8 @@ func (c *cache) begin(s *slot, prompt []int32, room int) bool {
 	if need > c.available()-idle {
 		return false
 	}
-	c.match(prompt, func(p int32, id uint64) {
+	s.adapter, s.before = adapter, uint64(adapter)
+	c.match(adapter, prompt, func(p int32, id uint64) {
 		c.share(p)
 		s.pages = append(s.pages, p)
 		s.before = id

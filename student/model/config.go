@@ -243,5 +243,8 @@ func (c Config) cacheWidth() int {
 	return c.KVLoraRank + c.RopeDim
 }
 
+// CacheValues is the number of values that a decoder caches of a token, in all layers.
+func (c Config) CacheValues() int { return c.Layers * c.cacheWidth() }
+
 func (c Config) isMoE(layer int) bool { return layer >= c.DenseLayers }
 func (c Config) sharedWidth() int     { return c.SharedExperts * c.MoEIntermediate }

@@ -13,6 +13,7 @@ func (d *Decoder) run() {
 	for d.layer = range c.Layers {
 		l := &d.w.layer[d.layer]
 		d.byRows(r.n, d.regions.norm)
+		d.prepare(addIn, addIn, r.xn)
 		d.byColumns(r.n, c.inWidth(), d.regions.in)
 		if c.QLoraRank > 0 {
 			d.byColumns(r.n, c.qWidth(), d.regions.qB)
@@ -23,6 +24,7 @@ func (d *Decoder) run() {
 			d.groups = min(c.keyHeads(), max(1, d.pool.Threads()/(n+len(d.pieces))))
 		}
 		d.pool.Run(len(d.pieces)*c.keyHeads()+len(d.steps)*d.groups, d.regions.attention)
+		d.prepare(addOut, addOut, r.out)
 		d.byColumns(r.n, c.Hidden, d.regions.out)
 		d.byRows(r.n, d.regions.second)
 		d.experts = d.experts[:0]
@@ -35,8 +37,10 @@ func (d *Decoder) run() {
 			}
 			d.byRows(r.n, d.regions.gather)
 		}
+		d.prepare(addGate, addUp, r.xn)
 		d.cutColumns(r.n, l.mlp.width)
 		d.pool.Run(blocks(r.n)*d.cut.columns+len(d.experts)*d.cut.columns, d.regions.up)
+		d.prepare(addDown, addDown, r.h)
 		d.byColumns(r.n, c.Hidden, d.regions.down)
 	}
 	n := len(d.judged)
@@ -96,11 +100,12 @@ func (d *Decoder) tile(part, rows int, w *kernel.Weights) (r0, r1, c0, c1 int) {
 	return r0, r1, c0, c1
 }
 
-// times sets a part of y, or adds to it, to x·Wᵀ.
-func (d *Decoder) times(part, worker, rows int, x []float32, w *kernel.Weights, y []float32, accumulate bool) {
+// times sets a part of y, or adds to it, to x·Wᵀ. It returns which part.
+func (d *Decoder) times(part, worker, rows int, x []float32, w *kernel.Weights, y []float32, accumulate bool) (r0, r1, c0, c1 int) {
 	n, k := w.Shape()
-	r0, r1, c0, c1 := d.tile(part, rows, w)
+	r0, r1, c0, c1 = d.tile(part, rows, w)
 	w.Multiply(r1-r0, x[r0*k:], k, c0, c1, y[r0*n:], n, accumulate, d.pool.Scratch(worker))
+	return r0, r1, c0, c1
 }
 
 func (d *Decoder) normRows(part int, w []float32) (from, to int) {
@@ -139,10 +144,11 @@ func (d *Decoder) qBPart(part, worker int) {
 
 // queriesPart rotates and scales queries, and puts into the cache latents and keys, or
 // keys and values.
-func (d *Decoder) queriesPart(part, _ int) {
+func (d *Decoder) queriesPart(part, worker int) {
 	c, r, l := &d.config, &d.rows, &d.w.layer[d.layer]
 	in, qIn, qw, latent := c.inWidth(), c.qIn(), c.qWidth(), c.KVLoraRank
 	from, to := d.block(part, r.n)
+	d.adapt(addIn, from, to, 0, in, r.in, worker)
 	for i := from; i < to; i++ {
 		row, q := r.in[i*in:(i+1)*in], r.q[i*qw:(i+1)*qw]
 		pos := r.pos[i]
@@ -237,7 +243,8 @@ func (d *Decoder) readPiece(p piece, head, worker int) {
 }
 
 func (d *Decoder) outPart(part, worker int) {
-	d.times(part, worker, d.rows.n, d.rows.out, d.w.layer[d.layer].out, d.rows.x, true)
+	r0, r1, c0, c1 := d.times(part, worker, d.rows.n, d.rows.out, d.w.layer[d.layer].out, d.rows.x, true)
+	d.adapt(addOut, r0, r1, c0, c1, d.rows.x, worker)
 }
 
 // secondPart norms what goes into the MLP and chooses experts.
@@ -274,22 +281,31 @@ func (d *Decoder) upPart(part, worker int) {
 		t := &d.experts[part/d.cut.columns]
 		x := &l.expert[t.expert]
 		c0, c1 := x.up.Columns(part%d.cut.columns, d.cut.columns)
-		x.hidden(t.to-t.from, c0, c1, r.xs[t.from*c.Hidden:], r.ups[t.from*x.width:], r.hs[t.from*x.width:], s)
+		ups, hs := r.ups[t.from*x.width:], r.hs[t.from*x.width:]
+		x.gateUp(t.to-t.from, c0, c1, r.xs[t.from*c.Hidden:], ups, hs, s)
+		x.join(t.to-t.from, c0, c1, ups, hs)
 		return
 	}
 	r0, r1, c0, c1 := d.tile(part, r.n, l.mlp.up)
-	l.mlp.hidden(r1-r0, c0, c1, r.xn[r0*c.Hidden:], r.up[r0*l.mlp.width:], r.h[r0*l.mlp.width:], s)
+	m := &l.mlp
+	m.gateUp(r1-r0, c0, c1, r.xn[r0*c.Hidden:], r.up[r0*m.width:], r.h[r0*m.width:], s)
+	d.adapt(addGate, r0, r1, c0, c1, r.h, worker)
+	d.adapt(addUp, r0, r1, c0, c1, r.up, worker)
+	m.join(r1-r0, c0, c1, r.up[r0*m.width:], r.h[r0*m.width:])
 }
 
-// hidden sets columns of rows of h to silu(gate·x) ⊙ up·x.
-func (m *decodeMLP) hidden(rows, c0, c1 int, x, up, h []float32, s *kernel.Scratch) {
+// gateUp sets columns of rows of h to gate·x, and of up to up·x.
+func (m *decodeMLP) gateUp(rows, c0, c1 int, x, up, h []float32, s *kernel.Scratch) {
 	_, n := m.gate.Shape()
-	w := m.width
-	m.gate.Multiply(rows, x, n, c0, c1, h, w, false, s)
-	m.up.Multiply(rows, x, n, c0, c1, up, w, false, s)
+	m.gate.Multiply(rows, x, n, c0, c1, h, m.width, false, s)
+	m.up.Multiply(rows, x, n, c0, c1, up, m.width, false, s)
+}
+
+// join sets columns of rows of h to silu(h) ⊙ up.
+func (m *decodeMLP) join(rows, c0, c1 int, up, h []float32) {
 	for i := range rows {
-		row := h[i*w+c0 : i*w+c1]
-		kernel.SwiGLU(row, row, up[i*w+c0:i*w+c1])
+		row := h[i*m.width+c0 : i*m.width+c1]
+		kernel.SwiGLU(row, row, up[i*m.width+c0:i*m.width+c1])
 	}
 }
 
@@ -299,6 +315,7 @@ func (d *Decoder) downPart(part, worker int) {
 	n := c.Hidden
 	r0, r1, c0, c1 := d.tile(part, r.n, l.mlp.down)
 	l.mlp.down.Multiply(r1-r0, r.h[r0*l.mlp.width:], l.mlp.width, c0, c1, r.x[r0*n:], n, true, s)
+	d.adapt(addDown, r0, r1, c0, c1, r.x, worker)
 	if !c.isMoE(d.layer) {
 		return
 	}

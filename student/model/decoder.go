@@ -21,6 +21,9 @@ type DecoderOptions struct {
 	// is held in float32, and what makes keys and values of latents in bfloat16. Keys
 	// and values of grouped-query attention are then cached in binary16.
 	Format kernel.Format
+	// Adapters, of the model's configuration, are beside the model's own weights for
+	// sequences that begin with one. A model of latent attention takes none.
+	Adapters []*Adapter
 }
 
 // Decoder continues up to a fixed number of sequences, its slots. Of a token it
@@ -63,8 +66,10 @@ type Decoder struct {
 	cut     cut          // of the region
 	groups  int          // of heads, for steps
 	experts []expertTask // of the layer, those that have rows
-	regions struct {
-		norm, in, qB, queries, attention, out, second, gather, up, down, final, head func(part, worker int)
+
+	adapting decodeAdapting
+	regions  struct {
+		norm, low, in, qB, queries, attention, out, second, gather, up, down, final, head func(part, worker int)
 	}
 }
 
@@ -142,7 +147,7 @@ func LoadDecoder(src Source, pool *kernel.Pool, opt DecoderOptions) (*Decoder, e
 		scale: float32(1 / math.Sqrt(float64(c.qkDim()))),
 		rope:  newRopeTable(c, w.rope, opt.MaxContext),
 		w:     w,
-		cache: newCache(&c, opt.Format == kernel.FormatBlocks, pagesOf(opt.CacheTokens)),
+		cache: newCache(&c, opt.Format == kernel.FormatBlocks, pagesOf(opt.CacheTokens), len(opt.Adapters)),
 		slots: make([]slot, opt.Slots),
 		seen:  make([]bool, opt.Slots),
 		work:  make([]decodeWork, pool.Threads()),
@@ -153,6 +158,7 @@ func LoadDecoder(src Source, pool *kernel.Pool, opt DecoderOptions) (*Decoder, e
 	rows := opt.Slots + maxRows
 	d.rows = newDecodeRows(c, rows)
 	d.experts = make([]expertTask, 0, c.RoutedExperts)
+	d.setAdapters(opt.Adapters, rows)
 	d.steps, d.pieces, d.judged = make([]int, 0, rows), make([]piece, 0, opt.Slots), make([]int, 0, rows)
 	for i := range d.work {
 		d.work[i] = decodeWork{
@@ -162,7 +168,7 @@ func LoadDecoder(src Source, pool *kernel.Pool, opt DecoderOptions) (*Decoder, e
 		}
 	}
 	r := &d.regions
-	r.norm, r.in, r.qB, r.queries, r.attention, r.out = d.normPart, d.inPart, d.qBPart, d.queriesPart, d.attentionPart, d.outPart
+	r.norm, r.low, r.in, r.qB, r.queries, r.attention, r.out = d.normPart, d.lowPart, d.inPart, d.qBPart, d.queriesPart, d.attentionPart, d.outPart
 	r.second, r.gather, r.up, r.down, r.final, r.head = d.secondPart, d.gatherPart, d.upPart, d.downPart, d.finalPart, d.headPart
 	return d, nil
 }
@@ -229,13 +235,17 @@ func (d *Decoder) CacheUse() CacheUse {
 // all. It returns how many of the prompt's tokens need not be read, because the
 // cache knows them: never all. If the cache has no room now it returns false and
 // changes nothing; room may come when other slots are reset. A slot that did not
-// begin takes room as it goes.
-func (d *Decoder) Begin(slot int, prompt []int32, room int) (shared int, ok bool) {
+// begin takes room as it goes. adapter is the place of an adapter among
+// DecoderOptions.Adapters, from 1, or 0 for none.
+func (d *Decoder) Begin(slot, adapter int, prompt []int32, room int) (shared int, ok bool) {
+	if adapter < 0 || adapter > len(d.adapting.all) {
+		panic(fmt.Sprintf("model: adapter %d of %d", adapter, len(d.adapting.all)))
+	}
 	s := &d.slots[slot]
 	if s.length > 0 || s.promised > 0 {
 		panic(fmt.Sprintf("model: slot %d begins while it holds %d tokens", slot, s.length))
 	}
-	if !d.cache.begin(s, prompt, min(room, d.maxContext)) {
+	if !d.cache.begin(s, adapter, prompt, min(room, d.maxContext)) {
 		return 0, false
 	}
 	return s.length, true
@@ -271,8 +281,10 @@ func (d *Decoder) Read(chunks []Chunk) ([]float32, error) {
 	}
 	r := &d.rows
 	r.n, d.steps, d.pieces, d.judged = 0, d.steps[:0], d.pieces[:0], d.judged[:0]
+	d.adapting.used = false
 	for _, ch := range chunks {
 		from, s := r.n, &d.slots[ch.Slot]
+		d.adapting.used = d.adapting.used || s.adapter > 0
 		for i, t := range ch.Tokens {
 			if !ch.Prompt {
 				d.steps = append(d.steps, r.n)

@@ -144,7 +144,7 @@ func TestBeginningsAreShared(t *testing.T) {
 		m := testModel(t, test.config, 27)
 		tokens := testBatch(m.config, 28, 150).Tokens
 		d := NewDecoder(m, testPool(t, 2), DecoderOptions{Slots: 3, MaxContext: 200})
-		if shared, ok := d.Begin(0, tokens, 160); shared != 0 || !ok {
+		if shared, ok := d.Begin(0, 0, tokens, 160); shared != 0 || !ok {
 			t.Fatalf("the first begins with %d shared tokens, %v", shared, ok)
 		}
 		want := slices.Clone(must(t)(d.Prefill(0, tokens)))
@@ -152,7 +152,7 @@ func TestBeginningsAreShared(t *testing.T) {
 			if reset {
 				d.Reset(0)
 			}
-			shared, ok := d.Begin(1, tokens, 160)
+			shared, ok := d.Begin(1, 0, tokens, 160)
 			if shared != 4*pageTokens || !ok {
 				t.Fatalf("%d tokens are shared, want 128", shared)
 			}
@@ -160,7 +160,7 @@ func TestBeginningsAreShared(t *testing.T) {
 			d.Reset(1)
 		}
 		// Whole pages alone, never all of a prompt.
-		if shared, _ := d.Begin(1, tokens[:64], 64); shared != 32 {
+		if shared, _ := d.Begin(1, 0, tokens[:64], 64); shared != 32 {
 			t.Errorf("of 64 tokens %d are shared, want 32", shared)
 		}
 		d.Reset(1)
@@ -172,7 +172,7 @@ func TestBeginningsAreShared(t *testing.T) {
 		other := slices.Clone(tokens)
 		other[35]++
 		other[35] %= int32(m.config.VocabSize)
-		if shared, _ := d.Begin(1, other, 160); shared != 32 {
+		if shared, _ := d.Begin(1, 0, other, 160); shared != 32 {
 			t.Errorf("beside another second page %d tokens are shared, want 32", shared)
 		}
 	}
@@ -196,7 +196,7 @@ func TestTheCacheIsGivenBack(t *testing.T) {
 			continue
 		}
 		prompt := prompts[rng.IntN(len(prompts))]
-		shared, ok := d.Begin(slot, prompt, len(prompt)+20)
+		shared, ok := d.Begin(slot, 0, prompt, len(prompt)+20)
 		if !ok {
 			refused++
 			continue
@@ -273,7 +273,7 @@ func TestDecodingAllocatesNothing(t *testing.T) {
 		round := func() {
 			for i, s := range []int{2, 0, 3} {
 				d.Reset(s)
-				shared, ok := d.Begin(s, prompt, 100)
+				shared, ok := d.Begin(s, 0, prompt, 100)
 				if !ok {
 					t.Fatal("no room")
 				}

@@ -80,12 +80,12 @@ func gate(choice []int32, weight, score, bias []float32, scale float32) {
 // chooseExperts scores rows [from, to) of the layer's normed input.
 func (p *Pass) chooseExperts(from, to int, s *kernel.Scratch) {
 	c, x := &p.config, &p.act[p.layer]
-	e, k, d := c.RoutedExperts, c.TopK, c.Hidden
+	e, k, d := c.RoutedExperts, c.TopK, p.ld.d
 	kernel.GemmPackedSerial(to-from, x.x1n[from*d:], d, p.forward.layer[p.layer].router, x.score[from*e:], e, false, s)
 	score := x.score[from*e : to*e]
 	kernel.Sigmoid(score, score)
 	for i := from; i < to; i++ {
-		gate(x.choice[i*k:(i+1)*k], x.weight[i*k:(i+1)*k], x.score[i*e:(i+1)*e], p.model.w.layer[p.layer].bias, float32(c.RoutedScale))
+		gate(x.choice[i*k:(i+1)*k], x.weight[i*k:(i+1)*k], x.score[i*e:(i+1)*e], p.w.layer[p.layer].bias, float32(c.RoutedScale))
 	}
 }
 
@@ -154,10 +154,10 @@ func (p *Pass) balanceOf(s int) float64 {
 func (p *Pass) runExperts(part, worker int) {
 	t := p.tasks[part]
 	c, x := &p.config, &p.act[p.layer]
-	d := c.Hidden
+	d := p.ld.d
 	for r := t.from; r < t.to; r++ {
 		token := int(x.route.choice[r]) / c.TopK
-		copy(x.xs[r*d:(r+1)*d], x.x1n[token*d:])
+		copy(x.xs[r*d:][:c.Hidden], x.x1n[token*d:])
 	}
 	y := p.flow.ys[t.from*d : t.to*d]
 	clear(y)
@@ -169,11 +169,11 @@ func (p *Pass) runExperts(part, worker int) {
 func (p *Pass) combine(part, worker int) {
 	from, to := p.rows(part)
 	c, x := &p.config, &p.act[p.layer]
-	d := c.Hidden
+	d, n := p.ld.d, c.Hidden
 	next := p.stream(p.layer + 1)
 	for i := from; i < to; i++ {
 		for j := i * c.TopK; j < (i+1)*c.TopK; j++ {
-			kernel.Axpy(next[i*d:(i+1)*d], x.weight[j], p.flow.ys[int(x.route.row[j])*d:][:d])
+			kernel.Axpy(next[i*d:][:n], x.weight[j], p.flow.ys[int(x.route.row[j])*d:][:n])
 		}
 	}
 	if p.layer+1 < c.Layers {
@@ -187,22 +187,22 @@ func (p *Pass) expertGrad(part, worker int) {
 	t, s := p.tasks[part], p.pool.Scratch(worker)
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
 	m := p.backward.layer[p.layer].expert[t.expert]
-	d, w, n, dh := c.Hidden, c.MoEIntermediate, t.to-t.from, p.work[worker].dh
+	d, w, n, dh, a := p.ld.d, c.MoEIntermediate, t.to-t.from, p.work[worker].dh, &x.expert
 	for r := t.from; r < t.to; r++ {
 		token := int(x.route.choice[r]) / c.TopK
-		copy(f.dys[r*d:(r+1)*d], f.dx[token*d:])
+		copy(f.dys[r*d:][:c.Hidden], f.dx[token*d:])
 	}
 	// With y = weight·down·h: the gradient of weight is dy·(down·h) = (downᵀ·dy)·h.
-	kernel.GemmPackedSerial(n, f.dys[t.from*d:], d, m.down, dh, w, false, s)
+	kernel.GemmPackedSerial(n, f.dys[t.from*d:], d, m.down, dh, a.ldh, false, s)
 	for r := t.from; r < t.to; r++ {
 		weight := x.weight[x.route.choice[r]]
-		g, h, row := dh[(r-t.from)*w:][:w], x.expert.h[r*w:(r+1)*w], x.expert.gateUp[r*2*w:(r+1)*2*w]
+		g, h, row := dh[(r-t.from)*a.ldh:][:w], a.h[r*a.ldh:][:w], a.gateUp[r*a.ld:][:2*w]
 		f.dweight[r] = kernel.Dot(g, h)
 		kernel.Scale(g, weight)
 		kernel.SwiGLUGrad(row[:w], row[w:], g, row[:w], row[w:])
 		kernel.Scale(h, weight) // for the gradient of down
 	}
-	kernel.GemmPackedSerial(n, x.expert.gateUp[t.from*2*w:], 2*w, m.gateUp, f.ys[t.from*d:], d, false, s)
+	kernel.GemmPackedSerial(n, a.gateUp[t.from*a.ld:], a.ld, m.gateUp, f.ys[t.from*d:], d, false, s)
 }
 
 // moeGrad gathers what the experts and the router send back to the normed input
@@ -211,11 +211,11 @@ func (p *Pass) moeGrad(part, worker int) {
 	s := p.pool.Scratch(worker)
 	from, to := p.rows(part)
 	c, x, f := &p.config, &p.act[p.layer], &p.flow
-	d, e := c.Hidden, c.RoutedExperts
+	d, n, e := p.ld.d, c.Hidden, c.RoutedExperts
 	for i := from; i < to; i++ {
-		dxn := f.dx1n[i*d : (i+1)*d]
+		dxn := f.dx1n[i*d:][:n]
 		for j := i * c.TopK; j < (i+1)*c.TopK; j++ {
-			kernel.Add(dxn, dxn, f.ys[int(x.route.row[j])*d:][:d])
+			kernel.Add(dxn, dxn, f.ys[int(x.route.row[j])*d:][:n])
 		}
 		p.gateGrad(i)
 	}

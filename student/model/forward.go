@@ -10,18 +10,18 @@ func (p *Pass) rows(part int) (from, to int) {
 // embed starts the residual stream and prepares the first layer's attention.
 func (p *Pass) embed(part, worker int) {
 	from, to := p.rows(part)
-	d := p.config.Hidden
+	d, ld := p.config.Hidden, p.ld.d
 	for i := from; i < to; i++ {
-		copy(p.act[0].x[i*d:(i+1)*d], p.model.w.embed[int(p.batch.Tokens[i])*d:])
+		copy(p.act[0].x[i*ld:][:d], p.w.embed[int(p.batch.Tokens[i])*d:])
 	}
 	p.beforeAttention(0, from, to, p.pool.Scratch(worker))
 }
 
 // beforeAttention computes queries, keys and values of rows [from, to).
 func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
-	c, x, w, m := &p.config, &p.act[layer], &p.model.w.layer[layer], &p.forward.layer[layer]
-	d, in, qIn, latent, n := c.Hidden, c.inWidth(), c.qIn(), c.KVLoraRank, to-from
-	normRows(x.xn, x.x, w.attnNorm, x.rstd, d, d, from, to, float32(c.NormEps))
+	c, x, w, m := &p.config, &p.act[layer], &p.w.layer[layer], &p.forward.layer[layer]
+	d, in, kv, qIn, latent, n := p.ld.d, p.ld.in, p.ld.kv, c.qIn(), c.KVLoraRank, to-from
+	normRows(x.xn, d, x.x, d, w.attnNorm, x.rstd, from, to, float32(c.NormEps))
 	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false, s)
 	p.adapt(layer, siteIn, n, x.xn[from*d:], d, x.in[from*in:], in, from, s)
 	if c.grouped() {
@@ -31,18 +31,18 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 		return
 	}
 	if c.QLoraRank > 0 {
-		normRows(x.qn, x.in, w.qNorm, x.qRstd, in, qIn, from, to, latentEps)
+		normRows(x.qn, qIn, x.in, in, w.qNorm, x.qRstd, from, to, latentEps)
 		kernel.GemmPackedSerial(n, x.qn[from*qIn:], qIn, m.qB, x.q[from*x.ldq:], x.ldq, false, s)
 		p.adapt(layer, siteQB, n, x.qn[from*qIn:], qIn, x.q[from*x.ldq:], x.ldq, from, s)
 	}
-	normRows(x.cn, x.in[qIn:], w.kvNorm, x.cRstd, in, latent, from, to, latentEps)
-	kernel.GemmPackedSerial(n, x.cn[from*latent:], latent, m.kvB, x.kv[from*c.kvWidth():], c.kvWidth(), false, s)
-	p.adapt(layer, siteKVB, n, x.cn[from*latent:], latent, x.kv[from*c.kvWidth():], c.kvWidth(), from, s)
+	normRows(x.cn, latent, x.in[qIn:], in, w.kvNorm, x.cRstd, from, to, latentEps)
+	kernel.GemmPackedSerial(n, x.cn[from*latent:], latent, m.kvB, x.kv[from*kv:], kv, false, s)
+	p.adapt(layer, siteKVB, n, x.cn[from*latent:], latent, x.kv[from*kv:], kv, from, s)
 	for i := from; i < to; i++ {
 		cos, sin := p.rope.at(int(p.position[i]))
 		shared := x.in[i*in+qIn+latent:][:c.RopeDim]
 		kernel.RotaryInterleaved(shared, cos, sin, false)
-		q, k, kv := x.q[i*x.ldq:], x.k[i*c.qWidth():], x.kv[i*c.kvWidth():]
+		q, k, kv := x.q[i*x.ldq:], x.k[i*x.ldk:], x.kv[i*kv:]
 		for h := range c.Heads {
 			at := h * c.qkDim()
 			kernel.RotaryInterleaved(q[at+c.NopeDim:][:c.RopeDim], cos, sin, false)
@@ -52,11 +52,11 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	}
 }
 
-// normRows sets rows [from, to) of dst [·, n] to the RMS norm of those of x,
-// whose rows are ldx apart, and keeps what the gradient needs.
-func normRows(dst, x, w, rstd []float32, ldx, n, from, to int, eps float32) {
+// normRows sets rows [from, to) of dst to the RMS norm of those of x and keeps what the
+// gradient needs.
+func normRows(dst []float32, ldd int, x []float32, ldx int, w, rstd []float32, from, to int, eps float32) {
 	for i := from; i < to; i++ {
-		rstd[i] = kernel.RMSNorm(dst[i*n:(i+1)*n], x[i*ldx:i*ldx+n], w, eps)
+		rstd[i] = kernel.RMSNorm(dst[i*ldd:][:len(w)], x[i*ldx:][:len(w)], w, eps)
 	}
 }
 
@@ -68,7 +68,7 @@ func (p *Pass) attend(part, worker int) {
 	k, v := x.keys(c, h, from)
 	kernel.AttentionForward(to-from, c.qkDim(), c.VDim,
 		x.q[from*x.ldq+h*c.qkDim():], x.ldq, k, x.ldk, v, x.ldv,
-		x.out[from*c.oWidth()+h*c.VDim:], c.oWidth(),
+		x.out[from*p.ld.o+h*c.VDim:], p.ld.o,
 		x.lse[h*p.maxTokens+from:], p.scale, p.precision, p.pool.Scratch(worker))
 }
 
@@ -83,12 +83,12 @@ func (x *activations) keys(c *Config, h, from int) (k, v []float32) {
 func (p *Pass) afterAttention(part, worker int) {
 	s := p.pool.Scratch(worker)
 	from, to := p.rows(part)
-	c, x, w, m := &p.config, &p.act[p.layer], &p.model.w.layer[p.layer], &p.forward.layer[p.layer]
-	d, n := c.Hidden, to-from
+	c, x, w, m := &p.config, &p.act[p.layer], &p.w.layer[p.layer], &p.forward.layer[p.layer]
+	d, o, n := p.ld.d, p.ld.o, to-from
 	x1, next := x.x1[from*d:to*d], p.stream(p.layer + 1)[from*d:to*d]
-	kernel.GemmPackedSerialFrom(n, x.out[from*c.oWidth():], c.oWidth(), m.out, x.x[from*d:to*d], x1, d, s)
-	p.adapt(p.layer, siteOut, n, x.out[from*c.oWidth():], c.oWidth(), x1, d, from, s)
-	normRows(x.x1n, x.x1, w.ffnNorm, x.rstd1, d, d, from, to, float32(c.NormEps))
+	kernel.GemmPackedSerialFrom(n, x.out[from*o:], o, m.out, x.x[from*d:to*d], x1, d, s)
+	p.adapt(p.layer, siteOut, n, x.out[from*o:], o, x1, d, from, s)
+	normRows(x.x1n, d, x.x1, d, w.ffnNorm, x.rstd1, from, to, float32(c.NormEps))
 	if c.isMoE(p.layer) {
 		p.chooseExperts(from, to, s)
 		p.mlpForwardFrom(&x.shared, m.shared, x.x1n, x1, next, from, to, s)
@@ -117,14 +117,14 @@ func (p *Pass) mlpForward(a *mlpActivations, m packedMLP, x, y []float32, from, 
 // mlpForwardFrom is mlpForward with the sum of base, which begins at row from too,
 // and the SwiGLU in y. Only models without experts are adapted.
 func (p *Pass) mlpForwardFrom(a *mlpActivations, m packedMLP, x, base, y []float32, from, to int, s *kernel.Scratch) {
-	d, n, w := p.config.Hidden, to-from, a.width
-	gateUp, h := a.gateUp[from*2*w:], a.h[from*w:]
-	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, gateUp, 2*w, false, s)
-	p.adapt(p.layer, siteGateUp, n, x[from*d:], d, gateUp, 2*w, from, s)
+	d, n, w := p.ld.d, to-from, a.width
+	gateUp, h := a.gateUp[from*a.ld:], a.h[from*a.ldh:]
+	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, gateUp, a.ld, false, s)
+	p.adapt(p.layer, siteGateUp, n, x[from*d:], d, gateUp, a.ld, from, s)
 	for i := range n {
-		row := gateUp[i*2*w : (i+1)*2*w]
-		kernel.SwiGLU(h[i*w:(i+1)*w], row[:w], row[w:])
+		row := gateUp[i*a.ld:][:2*w]
+		kernel.SwiGLU(h[i*a.ldh:][:w], row[:w], row[w:])
 	}
-	kernel.GemmPackedSerialFrom(n, h, w, m.down, base, y, d, s)
-	p.adapt(p.layer, siteDown, n, h, w, y, d, from, s)
+	kernel.GemmPackedSerialFrom(n, h, a.ldh, m.down, base, y, d, s)
+	p.adapt(p.layer, siteDown, n, h, a.ldh, y, d, from, s)
 }

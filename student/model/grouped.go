@@ -7,8 +7,8 @@ import "retort/internal/kernel"
 
 // group makes one token's queries and keys of what was projected.
 func (p *Pass) group(layer, i int) {
-	c, x, w := &p.config, &p.act[layer], &p.model.w.layer[layer]
-	in, n, heads := x.in[i*c.inWidth():(i+1)*c.inWidth()], c.RopeDim, c.Heads+c.KVHeads
+	c, x, w := &p.config, &p.act[layer], &p.w.layer[layer]
+	in, n, heads := x.in[i*p.ld.in:][:c.inWidth()], c.RopeDim, c.Heads+c.KVHeads
 	if c.QKVBias {
 		kernel.Add(in, in, w.inBias)
 	}
@@ -34,16 +34,17 @@ func (v *layerVectors[F]) headNorm(queries bool) []F {
 // summed over the heads that read them, back to the projections. dy is scratch for a
 // head.
 func (p *Pass) groupGrad(i int, vectors *layerVectors[float32], dy []float32) {
-	c, f, x, w := &p.config, &p.flow, &p.act[p.layer], &p.model.w.layer[p.layer]
+	c, f, x, w := &p.config, &p.flow, &p.act[p.layer], &p.w.layer[p.layer]
 	cos, sin := p.rope.at(int(p.position[i]))
 	n, keys, heads := c.VDim, c.KVHeads*c.VDim, c.Heads+c.KVHeads
-	row := f.din[i*c.inWidth() : (i+1)*c.inWidth()]
-	clear(row[c.qWidth():])
+	queries, each := c.qWidth(), c.queriesOf()
+	row := f.din[i*p.ld.in:][:c.inWidth()]
+	clear(row[queries:])
 	for h := range c.Heads {
-		g := h / c.queriesOf() * n
-		dk, dv := row[c.qWidth()+g:][:n], row[c.qWidth()+keys+g:][:n]
-		kernel.Add(dk, dk, f.dk[i*c.qWidth()+h*n:][:n])
-		kernel.Add(dv, dv, f.dkv[i*c.kvWidth()+h*n:][:n])
+		g := h / each * n
+		dk, dv := row[queries+g:][:n], row[queries+keys+g:][:n]
+		kernel.Add(dk, dk, f.dk[i*p.ld.q+h*n:][:n])
+		kernel.Add(dv, dv, f.dkv[i*p.ld.kv+h*n:][:n])
 	}
 	for h := range heads {
 		d := row[h*n:][:n]
@@ -51,10 +52,10 @@ func (p *Pass) groupGrad(i int, vectors *layerVectors[float32], dy []float32) {
 		if c.QKNorm {
 			copy(dy, d)
 			clear(d)
-			kernel.RMSNormGrad(d, vectors.headNorm(h < c.Heads), dy, x.in[i*c.inWidth()+h*n:][:n], w.headNorm(h < c.Heads), x.hRstd[i*heads+h])
+			p.normGradFrom(d, d, vectors.headNorm(h < c.Heads), dy, x.in[i*p.ld.in+h*n:][:n], w.headNorm(h < c.Heads), x.hRstd[i*heads+h])
 		}
 	}
-	if c.QKVBias {
+	if c.QKVBias && p.adapting == nil {
 		kernel.Add(vectors.inBias, vectors.inBias, row)
 	}
 }

@@ -7,6 +7,7 @@ import "retort/internal/kernel"
 // time, of which loss and gradient are taken before the next one.
 type head struct {
 	rows     int       // of the longest stretch
+	ld       int       // how far apart they lie
 	logits   []float32 // [rows, vocab], then their gradient
 	from, to int       // loss positions of the current stretch
 	step     int       // positions of each stretch of this batch but the last
@@ -47,19 +48,19 @@ func (h *head) next() bool {
 
 func (h *head) blocks() int { return blocks(h.to - h.from) }
 
-// logitsOf computes the logits of a block of the stretch, [to-from, vocab].
+// logitsOf computes the logits of a block of the stretch.
 func (p *Pass) logitsOf(part, worker int) { p.headBlock(part, worker) }
 
 func (p *Pass) headBlock(part, worker int) (from, to int, logits []float32) {
-	d, v := p.config.Hidden, p.config.VocabSize
+	d, n, ld := p.ld.d, p.config.Hidden, p.head.ld
 	from = p.head.from + part*blockRows
 	to = min(from+blockRows, p.head.to)
 	for i := from; i < to; i++ {
-		x := p.last[int(p.lossAt[i])*d:][:d]
-		p.finalRstd[i] = kernel.RMSNorm(p.final[i*d:(i+1)*d], x, p.model.w.norm, float32(p.config.NormEps))
+		x := p.last[int(p.lossAt[i])*d:][:n]
+		p.finalRstd[i] = kernel.RMSNorm(p.final[i*d:][:n], x, p.w.norm, float32(p.config.NormEps))
 	}
-	logits = p.head.logits[(from-p.head.from)*v:][:(to-from)*v]
-	kernel.GemmPackedSerial(to-from, p.final[from*d:], d, p.forward.head, logits, v, false, p.pool.Scratch(worker))
+	logits = p.head.logits[(from-p.head.from)*ld:]
+	kernel.GemmPackedSerial(to-from, p.final[from*d:], d, p.forward.head, logits, ld, false, p.pool.Scratch(worker))
 	return from, to, logits
 }
 
@@ -68,12 +69,11 @@ func (p *Pass) headBlock(part, worker int) (from, to int, logits []float32) {
 func (p *Pass) lossOf(part, worker int) { p.lossBlock(part, worker) }
 
 func (p *Pass) lossBlock(part, worker int) (from, to int, grad []float32) {
-	v := p.config.VocabSize
 	from, to, grad = p.headBlock(part, worker)
 	weight := 1 / float32(len(p.lossAt))
 	for i := from; i < to; i++ {
 		target := p.batch.Targets[p.lossAt[i]]
-		p.losses[i] = kernel.CrossEntropy(grad[(i-from)*v:][:v], int(target), weight)
+		p.losses[i] = kernel.CrossEntropy(grad[(i-from)*p.head.ld:][:p.config.VocabSize], int(target), weight)
 	}
 	return from, to, grad
 }
@@ -81,19 +81,19 @@ func (p *Pass) lossBlock(part, worker int) (from, to int, grad []float32) {
 // lossGradOf is lossOf that takes the gradient on to the residual stream.
 func (p *Pass) lossGradOf(part, worker int) {
 	from, to, grad := p.lossBlock(part, worker)
-	d, v := p.config.Hidden, p.config.VocabSize
+	d, n := p.ld.d, p.config.Hidden
 	dxn := p.work[worker].dxn
-	kernel.GemmPackedSerial(to-from, grad, v, p.backward.head, dxn, d, false, p.pool.Scratch(worker))
+	p.back(to-from, grad, p.head.ld, p.backward.head, dxn, d, p.pool.Scratch(worker))
 	dw := p.finalPart(from / blockRows)
 	for i := from; i < to; i++ {
 		at := int(p.lossAt[i]) * d
-		dy := dxn[(i-from)*d:][:d]
-		kernel.RMSNormGrad(p.flow.dx[at:at+d], dw, dy, p.last[at:at+d], p.model.w.norm, p.finalRstd[i])
+		dx := p.flow.dx[at:][:n]
+		p.normGradFrom(dx, dx, dw, dxn[(i-from)*d:][:n], p.last[at:][:n], p.w.norm, p.finalRstd[i])
 	}
 }
 
 // addHeadGroup plans the gradient of the head over the stretch.
 func (p *Pass) addHeadGroup() {
-	d, v, h := p.config.Hidden, p.config.VocabSize, &p.head
-	p.addGroup(p.g.head, v, h.logits, v, p.final[h.from*d:], d, h.to-h.from)
+	d, h := p.config.Hidden, &p.head
+	p.addGroup(p.g.head, p.config.VocabSize, h.logits, h.ld, d, p.final[h.from*p.ld.d:], p.ld.d, h.to-h.from)
 }

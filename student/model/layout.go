@@ -68,6 +68,16 @@ func (v *layerVectors[F]) all() [7][]F {
 	return [...][]F{v.attnNorm, v.ffnNorm, v.qNorm, v.kvNorm, v.inBias, v.qHead, v.kHead}
 }
 
+// clone copies the vectors.
+func (v *layerVectors[F]) clone(c *Config) layerVectors[F] {
+	_, n := carveVectors[F](c, nil)
+	to, _ := carveVectors(c, make([]F, n))
+	for i, x := range to.all() {
+		copy(x, v.all()[i])
+	}
+	return to
+}
+
 // carveVectors lays a layer's vectors out in x, which may be nil to learn its length.
 func carveVectors[F number](c *Config, x []F) (v layerVectors[F], n int) {
 	take := func(to *[]F, width int) {
@@ -174,25 +184,34 @@ const RopeFactorsName = "rope_freqs.weight"
 // length and the tensors' places.
 func carve[F number](c Config, arena []F) (w weights[F], specs []spec, length int) {
 	a := &carver[F]{arena: arena}
-	d := c.Hidden
-	w.embed = a.take(KindEmbedding, "model.embed_tokens.weight", c.VocabSize, d)
-	if c.RopeFactors {
-		a.align()
-		w.rope = a.take(kindFixed, RopeFactorsName, c.RopeDim/2)
-	}
+	w.carveInput(a, c)
 	w.layer = make([]layerWeights[F], c.Layers)
 	for i := range w.layer {
 		w.layer[i] = carveLayer(a, c, i)
 	}
+	w.carveOutput(a, c)
 	a.align()
-	w.norm = a.take(KindNorm, "model.norm.weight", d)
+	return w, a.specs, a.at
+}
+
+// carveInput lays out what comes before the layers.
+func (w *weights[F]) carveInput(a *carver[F], c Config) {
+	w.embed = a.take(KindEmbedding, "model.embed_tokens.weight", c.VocabSize, c.Hidden)
+	if c.RopeFactors {
+		a.align()
+		w.rope = a.take(kindFixed, RopeFactorsName, c.RopeDim/2)
+	}
+}
+
+// carveOutput lays out what comes after them. A head that is tied is the embedding.
+func (w *weights[F]) carveOutput(a *carver[F], c Config) {
+	a.align()
+	w.norm = a.take(KindNorm, "model.norm.weight", c.Hidden)
 	w.head = w.embed
 	if !c.TieEmbeddings {
 		a.align()
-		w.head = a.take(KindHead, "lm_head.weight", c.VocabSize, d)
+		w.head = a.take(KindHead, "lm_head.weight", c.VocabSize, c.Hidden)
 	}
-	a.align()
-	return w, a.specs, a.at
 }
 
 func carveLayer[F number](a *carver[F], c Config, i int) (l layerWeights[F]) {

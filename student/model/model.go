@@ -127,7 +127,7 @@ func (m *Model) Clone() *Model {
 // Hash names the model by its content: SHA-256, in hexadecimal, of the
 // configuration as JSON and of every tensor's name, shape and float32 values in
 // little-endian order.
-func (m *Model) Hash() string { return hashOf("retort model 1", m.config, m.Tensors()) }
+func (m *Model) Hash() string { return hashOf(modelHash, m.config, m.Tensors()) }
 
 func hashOf(kind string, config any, all []Tensor) string {
 	h := newHash(kind, config)

@@ -6,6 +6,7 @@ import "retort/internal/kernel"
 // y = x·Wᵀ (NT: forward) or dx = dy·W (NN: backward). It copies: after the
 // weights have changed it must be refreshed.
 type packing struct {
+	config    Config
 	op        kernel.Op
 	precision kernel.Precision
 	pool      *kernel.Pool // that packs
@@ -31,36 +32,48 @@ type packJob struct {
 	to      *kernel.PackedB
 }
 
-// newPacking prepares a model's matrices for products in the given precision,
-// routers in float32 always: a choice of experts is not to hang on rounding.
+// newPacking prepares a model's matrices for products in the given precision.
 func newPacking(m *Model, op kernel.Op, precision kernel.Precision) *packing {
-	c := m.config
-	p := &packing{layer: make([]packedLayer, c.Layers)}
-	p.init(op, precision)
+	p := emptyPacking(m.config, op, precision)
 	for i := range p.layer {
-		w, l := &m.w.layer[i], &p.layer[i]
-		l.in = p.add(w.in, c.inWidth(), c.Hidden)
-		if c.QLoraRank > 0 {
-			l.qB = p.add(w.qB, c.qWidth(), c.QLoraRank)
-		}
-		if !c.grouped() {
-			l.kvB = p.add(w.kvB, c.kvWidth(), c.KVLoraRank)
-		}
-		l.out = p.add(w.out, c.Hidden, c.oWidth())
-		if !c.isMoE(i) {
-			l.dense = p.addMLP(w.dense, c.Hidden)
-			continue
-		}
-		l.router = p.addIn(kernel.F32, w.router, c.RoutedExperts, c.Hidden)
-		l.expert = make([]packedMLP, c.RoutedExperts)
-		for e := range l.expert {
-			l.expert[e] = p.addMLP(w.expert[e], c.Hidden)
-		}
-		l.shared = p.addMLP(w.shared, c.Hidden)
+		p.addLayer(i, &m.w.layer[i])
 	}
-	p.head = p.add(m.w.head, c.VocabSize, c.Hidden)
+	p.addHead(m.w.head)
 	return p
 }
+
+// emptyPacking has no matrices yet.
+func emptyPacking(c Config, op kernel.Op, precision kernel.Precision) *packing {
+	p := &packing{config: c, layer: make([]packedLayer, c.Layers)}
+	p.init(op, precision)
+	return p
+}
+
+// addLayer takes in the matrices of layer i, routers in float32 always: a choice of
+// experts is not to hang on rounding.
+func (p *packing) addLayer(i int, w *layerWeights[float32]) {
+	c, l := &p.config, &p.layer[i]
+	l.in = p.add(w.in, c.inWidth(), c.Hidden)
+	if c.QLoraRank > 0 {
+		l.qB = p.add(w.qB, c.qWidth(), c.QLoraRank)
+	}
+	if !c.grouped() {
+		l.kvB = p.add(w.kvB, c.kvWidth(), c.KVLoraRank)
+	}
+	l.out = p.add(w.out, c.Hidden, c.oWidth())
+	if !c.isMoE(i) {
+		l.dense = p.addMLP(w.dense, c.Hidden)
+		return
+	}
+	l.router = p.addIn(kernel.F32, w.router, c.RoutedExperts, c.Hidden)
+	l.expert = make([]packedMLP, c.RoutedExperts)
+	for e := range l.expert {
+		l.expert[e] = p.addMLP(w.expert[e], c.Hidden)
+	}
+	l.shared = p.addMLP(w.shared, c.Hidden)
+}
+
+func (p *packing) addHead(w []float32) { p.head = p.add(w, p.config.VocabSize, p.config.Hidden) }
 
 func (p *packing) init(op kernel.Op, precision kernel.Precision) {
 	p.op, p.precision = op, precision
@@ -92,4 +105,10 @@ func (p *packing) addMLP(w mlpWeights[float32], d int) packedMLP {
 func (p *packing) refresh(pool *kernel.Pool) {
 	p.pool = pool
 	pool.Run(len(p.jobs), p.one)
+}
+
+// settle packs the weights for good and lets go of them.
+func (p *packing) settle(pool *kernel.Pool) {
+	p.refresh(pool)
+	p.jobs = nil
 }

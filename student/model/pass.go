@@ -18,18 +18,21 @@ import (
 // A layer with experts adds a region for them, in blocks of tokens sorted by
 // expert.
 type Pass struct {
-	model     *Model
 	pool      *kernel.Pool
 	config    Config
 	maxTokens int
+	ld        strides
 	scale     float32 // of attention scores
 	rope      ropeTable
 	balance   float64 // weight of the balance loss
 	precision kernel.Precision
 
+	w                 *weights[float32] // of what is frozen, no matrices
 	forward, backward *packing
-	grad              []float32 // arena of the gradients, laid out as the weights
-	g                 weights[float32]
+
+	specs []spec    // of the weights, where they are trained themselves
+	grad  []float32 // arena of their gradients, laid out alike
+	g     weights[float32]
 
 	*adapting                                      // nil: the model itself is trained
 	changing  struct{ forward, backward *packing } // packed anew for each pass: all weights, or the adapter's
@@ -83,49 +86,43 @@ func NewPass(m *Model, pool *kernel.Pool, maxTokens int) *Pass {
 // given precision, weights and gradients themselves being float32. Routers,
 // norms and attention's own products keep float32.
 func NewPassIn(precision kernel.Precision, m *Model, pool *kernel.Pool, maxTokens int) *Pass {
-	return newPass(precision, m, nil, pool, maxTokens)
+	p := &Pass{
+		w: &m.w, forward: newPacking(m, kernel.NT, precision), backward: newPacking(m, kernel.NN, precision),
+		specs: m.specs, grad: make([]float32, len(m.arena)),
+	}
+	p.changing.forward, p.changing.backward = p.forward, p.backward
+	kernel.HugePages(p.grad)
+	kernel.HugePages(m.arena)
+	p.g, _, _ = carve(m.config, p.grad)
+	p.init(precision, m.config, pool, maxTokens)
+	return p
 }
 
-// NewAdapterPass is NewPassIn of the model with an adapter, whose gradients it
-// computes; the model's weights must not change.
-func NewAdapterPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, maxTokens int) (*Pass, error) {
-	if a.config != m.config {
+// NewAdapterPass makes a pass over a frozen model with an adapter, whose gradients it
+// computes.
+func NewAdapterPass(f *Frozen, a *Adapter, pool *kernel.Pool, maxTokens int) (*Pass, error) {
+	if a.config != f.config {
 		return nil, errOtherModel
 	}
-	return newPass(precision, m, a, pool, maxTokens), nil
+	p := &Pass{w: &f.w, forward: f.forward, backward: f.backward, adapting: newAdapting(a, f.precision)}
+	p.changing.forward, p.changing.backward = &p.adapting.forward.packing, &p.adapting.backward.packing
+	p.init(f.precision, f.config, pool, maxTokens)
+	return p, nil
 }
 
-func newPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool, maxTokens int) *Pass {
-	c := m.config
+func (p *Pass) init(precision kernel.Precision, c Config, pool *kernel.Pool, maxTokens int) {
 	if maxTokens < 1 {
 		panic(fmt.Sprintf("model: a pass for %d tokens", maxTokens))
 	}
-	p := &Pass{
-		model: m, pool: pool, config: c, maxTokens: maxTokens, balance: balanceWeight, precision: precision,
-		scale:      float32(1 / math.Sqrt(float64(c.qkDim()))),
-		rope:       newRopeTable(c, m.w.rope, min(maxTokens, c.MaxPositions)),
-		forward:    newPacking(m, kernel.NT, precision),
-		backward:   newPacking(m, kernel.NN, precision),
-		act:        make([]activations, c.Layers),
-		work:       make([]workspace, pool.Threads()),
-		lossAt:     make([]int32, 0, maxTokens),
-		position:   make([]int32, maxTokens),
-		sequence:   make([]int32, maxTokens),
-		loads:      make([][]int, c.Layers),
-		favourites: make([]int32, c.TopK),
-	}
-	if a != nil {
-		p.adapting = newAdapting(a, precision)
-		p.forward.refresh(pool) // once: they are frozen
-		p.backward.refresh(pool)
-		p.changing.forward, p.changing.backward = &p.adapting.forward.packing, &p.adapting.backward.packing
-	} else {
-		p.changing.forward, p.changing.backward = p.forward, p.backward
-		p.grad = make([]float32, len(m.arena))
-		kernel.HugePages(p.grad)
-		kernel.HugePages(m.arena)
-	}
-	p.g, _, _ = carve(c, p.grad)
+	p.pool, p.config, p.maxTokens, p.ld, p.balance, p.precision = pool, c, maxTokens, stridesOf(c), balanceWeight, precision
+	p.scale = float32(1 / math.Sqrt(float64(c.qkDim())))
+	p.rope = newRopeTable(c, p.w.rope, min(maxTokens, c.MaxPositions))
+	p.act = make([]activations, c.Layers)
+	p.work = make([]workspace, pool.Threads())
+	p.lossAt = make([]int32, 0, maxTokens)
+	p.position, p.sequence = make([]int32, maxTokens), make([]int32, maxTokens)
+	p.loads = make([][]int, c.Layers)
+	p.favourites = make([]int32, c.TopK)
 	var count arena
 	p.layout(&count)
 	mem := make([]float32, count.at)
@@ -143,7 +140,6 @@ func newPass(precision kernel.Precision, m *Model, a *Adapter, pool *kernel.Pool
 		mlpGrad: p.mlpGrad, expertGrad: p.expertGrad, moeGrad: p.moeGrad,
 		attentionGrad: p.attentionGrad, inputGrad: p.inputGrad, embedGrad: p.embedGrad, vectorGrad: p.vectorGrad,
 	}
-	return p
 }
 
 // Forward computes the mean cross-entropy, in nats, over the positions of b that
@@ -167,7 +163,9 @@ func (p *Pass) Logits(b Batch) ([]float32, error) {
 	all := make([]float32, 0, len(p.lossAt)*p.config.VocabSize)
 	for p.head.begin(len(p.lossAt)); p.head.next(); {
 		p.pool.Run(p.head.blocks(), p.regions.logits)
-		all = append(all, p.head.logits[:(p.head.to-p.head.from)*p.config.VocabSize]...)
+		for i := range p.head.to - p.head.from {
+			all = append(all, p.head.logits[i*p.head.ld:][:p.config.VocabSize]...)
+		}
 	}
 	return all, nil
 }
@@ -208,7 +206,7 @@ func (p *Pass) ExpertChoices() [][]int32 {
 // Grads are the gradients, one for each of the Parameters of the model, or of the
 // adapter, in order.
 func (p *Pass) Grads() []Tensor {
-	specs, grad := p.model.specs, p.grad
+	specs, grad := p.specs, p.grad
 	if p.adapting != nil {
 		specs, grad = p.adapting.specs, p.adapting.grad
 	}
@@ -267,7 +265,7 @@ func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
 	p.changing.backward.refresh(p.pool)
 	n := blocks(len(p.batch.Tokens))
 	clear(p.vectorParts)
-	clear(p.flow.dx[:len(p.batch.Tokens)*p.config.Hidden])
+	clear(p.flow.dx[:len(p.batch.Tokens)*p.ld.d])
 	if !add {
 		p.clearGrads()
 	}

@@ -45,9 +45,12 @@ func (m *Model) Load(name string, shape []int, dst []float32) error {
 	return nil
 }
 
-// HashOf is Model.Hash of the model that src hands out.
+// HashOf is Model.Hash of the model that src hands out, all of which it reads.
 func HashOf(src Source) (string, error) {
-	h := newHash("retort model 1", src.Config())
+	if m, ok := src.(*Model); ok {
+		return m.Hash(), nil
+	}
+	h := newHash(modelHash, src.Config())
 	var buf []float32
 	for _, t := range src.Config().Tensors() {
 		n := elements(t.Shape)
@@ -73,6 +76,9 @@ func load(from func(name string, shape []int, dst []float32) error, t Tensor) er
 	}
 	return nil
 }
+
+// modelHash is what hashes of models begin with.
+const modelHash = "retort model 1"
 
 // contentHash is SHA-256 of what a model or an adapter is, and of its tensors one after
 // the other.

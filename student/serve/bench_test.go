@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"retort/internal/kernel"
+	"retort/student/chat"
 	"retort/student/model"
 )
 
@@ -25,7 +26,7 @@ func BenchmarkServe(b *testing.B) {
 	}
 	pool := kernel.NewPool(0)
 	defer pool.Close()
-	e, err := NewEngine(m, vocabulary(), pool, Options{Slots: 32})
+	e, err := NewEngine(m, chat.Own(vocabulary()), pool, Options{Slots: 32})
 	if err != nil {
 		b.Fatal(err)
 	}

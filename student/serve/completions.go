@@ -45,10 +45,11 @@ func (e *Engine) serveCompletions(w http.ResponseWriter, r *http.Request) {
 // newCompletionJob reads a request as what the engine is to do, without a
 // context.
 func (e *Engine) newCompletionJob(req *openai.CompletionRequest) (*job, *openai.APIError) {
-	if bad := e.checkModel(req.Model); bad != nil {
+	which, bad := e.modelOf(req.Model)
+	if bad != nil {
 		return nil, bad
 	}
-	j := &job{inline: true, stops: req.Stop, echo: req.Echo, maxTokens: openai.DefaultCompletionTokens, ready: make(chan struct{}, 1)}
+	j := &job{model: which, inline: true, stops: req.Stop, echo: req.Echo, maxTokens: openai.DefaultCompletionTokens, ready: make(chan struct{}, 1)}
 	if req.MaxTokens != nil {
 		j.maxTokens = *req.MaxTokens
 	}
@@ -136,8 +137,8 @@ func (e *Engine) newCompletion(j *job) *completion {
 
 // response is a response without choices, or an event of a streamed one.
 func (c *completion) response() *openai.CompletionResponse {
-	return &openai.CompletionResponse{ID: c.shared.id, Object: "text_completion", Created: c.shared.created, Model: c.e.opt.Model,
-		SystemFingerprint: c.e.fingerprint, Choices: []openai.CompletionChoice{}}
+	return &openai.CompletionResponse{ID: c.shared.id, Object: "text_completion", Created: c.shared.created, Model: c.e.served[c.job.model].name,
+		SystemFingerprint: c.e.served[c.job.model].fingerprint, Choices: []openai.CompletionChoice{}}
 }
 
 func (c *completion) stream(w http.ResponseWriter, r *http.Request, withUsage bool) {

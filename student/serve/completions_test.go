@@ -24,8 +24,8 @@ import (
 	"retort/exchange"
 	"retort/internal/kernel"
 	"retort/openai"
+	"retort/student/chat"
 	"retort/student/model"
-	"retort/student/tokenizer"
 )
 
 // post sends a body to path and returns the status and the body of the answer.
@@ -227,15 +227,15 @@ func TestACompletionIsWhatChatSaysOfTheSameTokens(t *testing.T) {
 	e := engine(t, Options{InlineReasoning: true})
 	c, srv := dial(t, e, "")
 	messages := []exchange.Message{{Role: "user", Content: "What is 3+4?"}}
-	ids := vocabulary().Prompt(messages)
+	ids := promptOf(t, messages)
 	for _, temperature := range []float64{0, 1} {
-		p := chat("What is 3+4?")
+		p := chatParams("What is 3+4?")
 		p.Temperature, p.MaxTokens, p.Seed = client.Float(temperature), client.Int(40), client.Int(7)
 		want, err := c.Chat.Completions.New(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, prompt := range map[string]any{"ids": ids, "text": tokenizer.Render(messages, true)} {
+		for name, prompt := range map[string]any{"ids": ids, "text": chat.Render(messages, true)} {
 			got := completeRaw(t, srv, fmt.Sprintf(`"prompt":%s,"max_tokens":40,"temperature":%v,"seed":7`, jsonOf(t, prompt), temperature))
 			if got.Choices[0].Text != want.Choices[0].Message.Content || got.Usage.PromptTokens != want.Usage.PromptTokens || got.Usage.CompletionTokens != want.Usage.CompletionTokens {
 				t.Errorf("%s at %v: %q, chat says %q", name, temperature, got.Choices[0].Text, want.Choices[0].Message.Content)
@@ -540,7 +540,7 @@ func TestManyKindsOfRequestsAtOnce(t *testing.T) {
 					t.Error(d)
 				}
 			case 2:
-				p := chat("What is 3+4?")
+				p := chatParams("What is 3+4?")
 				p.MaxTokens = client.Int(8)
 				if _, err := c.Chat.Completions.New(t.Context(), p); err != nil {
 					t.Error(err)

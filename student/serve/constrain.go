@@ -150,7 +150,7 @@ func (e *Engine) constraint(f *form, reasoning bool) (*constrain.Constraint, err
 				return nil
 			}
 			return e.tok.TokenBytes(id)
-		}, e.eos)
+		}, e.format.Spec().End)
 	}
 	k.mu.Unlock()
 	g, err := f.compile()

@@ -47,7 +47,7 @@ func TestTheRealClientAsksForASchema(t *testing.T) {
 	if err := json.Unmarshal([]byte(ticketSchema), &schema); err != nil {
 		t.Fatal(err)
 	}
-	p := chat("What is 3+4?")
+	p := chatParams("What is 3+4?")
 	p.N = client.Int(8)
 	p.ResponseFormat = client.ChatCompletionNewParamsResponseFormatUnion{OfJSONSchema: &client.ResponseFormatJSONSchemaParam{
 		JSONSchema: client.ResponseFormatJSONSchemaJSONSchemaParam{Name: "ticket", Strict: client.Bool(true), Schema: schema}}}
@@ -137,7 +137,7 @@ func TestAnyJSONObject(t *testing.T) {
 // constraint stands: the likeliest allowed token is taken.
 func TestReasoningIsFreeAndTheAnswerIsNot(t *testing.T) {
 	c, srv := dial(t, scripted(t, &script{say: func(string) string { return "<think>{not JSON</think>7" }}, Options{}), "")
-	p := chat("What is 3+4?")
+	p := chatParams("What is 3+4?")
 	p.Temperature = client.Float(0)
 	p.SetExtraFields(map[string]any{"guided_regex": "[0-9]"})
 	got, err := c.Chat.Completions.New(t.Context(), p)
@@ -187,7 +187,7 @@ func TestAFormThatTheModelCannotSpellFailsTheRequest(t *testing.T) {
 			return b
 		}
 		return nil
-	}, e.eos)
+	}, e.format.Spec().End)
 	_, srv := dial(t, e, "")
 	status, body := post(t, srv, "/v1/completions", `{"model":"student","prompt":"3","guided_choice":["ab"]}`)
 	if status != http.StatusBadRequest || !strings.Contains(string(body), `no token of the vocabulary can come next`) {

@@ -36,6 +36,7 @@ import (
 	"sync"
 
 	"retort/internal/kernel"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
@@ -53,6 +54,9 @@ type Options struct {
 	CacheTokens int
 	Weights     kernel.Format // what weights are held in (fp32)
 
+	// Adapters are served beside the model, each by a name of its own.
+	Adapters []Adapter
+
 	// InlineReasoning leaves <think>…</think> in the content.
 	InlineReasoning bool
 
@@ -62,9 +66,15 @@ type Options struct {
 	MaxBody int64 // bytes of a request (1 MiB)
 }
 
+// Adapter is an adapter of the model, and the name that clients ask for it by.
+type Adapter struct {
+	Name    string
+	Weights *model.Adapter
+}
+
 // decoder is what the engine needs of a model; see model.Decoder.
 type decoder interface {
-	Begin(slot int, prompt []int32, room int) (shared int, ok bool)
+	Begin(slot, adapter int, prompt []int32, room int) (shared int, ok bool)
 	Read(chunks []model.Chunk) ([]float32, error)
 	Reset(slot int)
 	MaxRows() int
@@ -74,11 +84,11 @@ type decoder interface {
 // Engine decodes for everybody who asks. It is safe for concurrent use.
 type Engine struct {
 	opt         Options
-	tok         *tokenizer.Tokenizer
+	format      *chat.Format
+	tok         *tokenizer.Tokenizer // the format's
 	dec         decoder
 	vocab       int
-	eos         []int32
-	fingerprint string
+	served      []served // the model, then its adapters
 	created     int64
 	metrics     *metrics
 	constraints constraints
@@ -105,12 +115,13 @@ var (
 	errClosed = errors.New("the server is shutting down")
 )
 
-// NewEngine starts an engine on a model and its tokenizer. The pool's workers
-// do the arithmetic; the engine does not close it. Close ends the engine.
-func NewEngine(m *model.Model, tok *tokenizer.Tokenizer, pool *kernel.Pool, opt Options) (*Engine, error) {
+// NewEngine starts an engine on a model that is talked with in a format. The
+// pool's workers do the arithmetic; the engine does not close it. Close ends the
+// engine.
+func NewEngine(m *model.Model, format *chat.Format, pool *kernel.Pool, opt Options) (*Engine, error) {
 	c := m.Config()
-	if tok.VocabSize() > c.VocabSize {
-		return nil, fmt.Errorf("serve: the tokenizer has %d tokens and the model only %d: they do not belong together", tok.VocabSize(), c.VocabSize)
+	if known := format.Tokenizer().VocabSize(); known > c.VocabSize {
+		return nil, fmt.Errorf("serve: the tokenizer has %d tokens and the model only %d: they do not belong together", known, c.VocabSize)
 	}
 	if opt.MaxContext <= 0 || opt.MaxContext > c.MaxPositions {
 		opt.MaxContext = c.MaxPositions
@@ -119,10 +130,47 @@ func NewEngine(m *model.Model, tok *tokenizer.Tokenizer, pool *kernel.Pool, opt 
 	if opt.CacheTokens > 0 && opt.CacheTokens < opt.MaxContext {
 		return nil, fmt.Errorf("serve: a cache of %d tokens does not hold one context of %d", opt.CacheTokens, opt.MaxContext)
 	}
-	dec := model.NewDecoder(m, pool, model.DecoderOptions{Slots: opt.Slots, MaxContext: opt.MaxContext, CacheTokens: opt.CacheTokens, Format: opt.Weights})
-	e := newEngine(dec, tok, c.VocabSize, opt)
-	e.fingerprint = "fp_" + m.Hash()[:12]
-	return e, nil
+	adapters, err := opt.adapters(c)
+	if err != nil {
+		return nil, err
+	}
+	dec := model.NewDecoder(m, pool, model.DecoderOptions{Slots: opt.Slots, MaxContext: opt.MaxContext, CacheTokens: opt.CacheTokens, Format: opt.Weights, Adapters: adapters})
+	hash := m.Hash()[:12]
+	all := []served{{opt.Model, "fp_" + hash}}
+	for _, a := range opt.Adapters {
+		all = append(all, served{a.Name, "fp_" + hash + "_" + a.Weights.Hash()[:12]})
+	}
+	return newEngine(dec, format, c.VocabSize, opt, all), nil
+}
+
+// Models are the names that clients may ask for, the model's own first.
+func (e *Engine) Models() []string {
+	var names []string
+	for _, s := range e.served {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// served is a model as clients know it.
+type served struct{ name, fingerprint string }
+
+// adapters are the adapters' weights, once they and their names are found right.
+func (o Options) adapters(c model.Config) ([]*model.Adapter, error) {
+	var all []*model.Adapter
+	names := []string{"", o.Model}
+	for _, a := range o.Adapters {
+		switch {
+		case slices.Contains(names, a.Name):
+			return nil, fmt.Errorf("serve: the adapter's name %q is empty or taken", a.Name)
+		case c.KVHeads == 0:
+			return nil, fmt.Errorf("serve: adapter %s: a model of latent attention is served with its adapter merged", a.Name)
+		case a.Weights.Config() != c:
+			return nil, fmt.Errorf("serve: adapter %s is for a model of another configuration", a.Name)
+		}
+		all, names = append(all, a.Weights), append(names, a.Name)
+	}
+	return all, nil
 }
 
 func (o Options) withDefaults() Options {
@@ -142,14 +190,9 @@ func (o Options) withDefaults() Options {
 }
 
 // newEngine starts an engine on any decoder.
-func newEngine(dec decoder, tok *tokenizer.Tokenizer, vocab int, opt Options) *Engine {
-	e := &Engine{opt: opt, tok: tok, dec: dec, vocab: vocab, created: now().Unix(), metrics: newMetrics(), done: make(chan struct{})}
+func newEngine(dec decoder, format *chat.Format, vocab int, opt Options, all []served) *Engine {
+	e := &Engine{opt: opt, format: format, tok: format.Tokenizer(), served: all, dec: dec, vocab: vocab, created: now().Unix(), metrics: newMetrics(), done: make(chan struct{})}
 	e.wake = sync.NewCond(&e.mu)
-	for _, name := range []string{"<|im_end|>", "<|endoftext|>"} {
-		if id, ok := tok.ID(name); ok {
-			e.eos = append(e.eos, id)
-		}
-	}
 	for slot := opt.Slots - 1; slot >= 0; slot-- {
 		e.free = append(e.free, slot)
 	}
@@ -251,7 +294,7 @@ func (e *Engine) take(slot int) *sequence {
 	if j.scores() {
 		known = nil // each of its tokens is to be judged, so that all are read
 	}
-	shared, ok := e.dec.Begin(slot, known, len(s.prompt)+s.maxTokens)
+	shared, ok := e.dec.Begin(slot, j.model, known, len(s.prompt)+s.maxTokens)
 	if !ok {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"retort/exchange"
 	"retort/internal/kernel"
 	"retort/openai"
+	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
 )
@@ -30,6 +31,16 @@ var vocabulary = sync.OnceValue(func() *tokenizer.Tokenizer {
 	}
 	return tok
 })
+
+// promptOf is a conversation in the vocabulary's tokens.
+func promptOf(t testing.TB, messages []exchange.Message) []int32 {
+	t.Helper()
+	ids, err := chat.Own(vocabulary()).Prompt(messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
 
 // untrained is a model with random weights: it rambles, and never twice alike.
 func untrained(t testing.TB) *model.Model {
@@ -47,7 +58,7 @@ func untrained(t testing.TB) *model.Model {
 func engine(t testing.TB, opt Options) *Engine {
 	t.Helper()
 	pool := kernel.NewPool(2)
-	e, err := NewEngine(untrained(t), vocabulary(), pool, opt)
+	e, err := NewEngine(untrained(t), chat.Own(vocabulary()), pool, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,12 +94,12 @@ func scripted(t testing.TB, s *script, opt Options) *Engine {
 	if opt.MaxContext == 0 {
 		opt.MaxContext = 500
 	}
-	e := newEngine(s, vocabulary(), vocabulary().VocabSize(), opt)
+	e := newEngine(s, chat.Own(vocabulary()), vocabulary().VocabSize(), opt, []served{{opt.Model, "fp_script"}})
 	t.Cleanup(e.Close)
 	return e
 }
 
-func (s *script) Begin(slot int, _ []int32, _ int) (int, bool) {
+func (s *script) Begin(slot, _ int, _ []int32, _ int) (int, bool) {
 	if _, busy := s.prompts[slot]; busy {
 		panic(fmt.Sprintf("slot %d is in use", slot))
 	}
@@ -183,7 +194,7 @@ func TestAskTellsWhatWasSaidAndCounts(t *testing.T) {
 	}
 	said := len(vocabulary().Encode("<think>3+4=7</think>The answer is 7."))
 	thought := len(vocabulary().Encode("<think>3+4=7</think>"))
-	prompt := len(vocabulary().Prompt(r.Messages))
+	prompt := len(promptOf(t, r.Messages))
 	if u := x.Usage; u.Source != exchange.UsageReported || int(u.Input) != prompt || int(u.Output) != said+1 || int(u.Reasoning) != thought {
 		t.Errorf("usage is %+v, want %d in, %d out, %d of them reasoning", u, prompt, said+1, thought)
 	}
@@ -263,7 +274,7 @@ func TestTheCacheKnowsBeginnings(t *testing.T) {
 func TestACacheSmallerThanOneContextIsRefused(t *testing.T) {
 	pool := kernel.NewPool(1)
 	defer pool.Close()
-	if _, err := NewEngine(untrained(t), vocabulary(), pool, Options{CacheTokens: 199}); err == nil || !strings.Contains(err.Error(), "199 tokens") {
+	if _, err := NewEngine(untrained(t), chat.Own(vocabulary()), pool, Options{CacheTokens: 199}); err == nil || !strings.Contains(err.Error(), "199 tokens") {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -506,7 +517,7 @@ func TestATokenizerOfAnotherModelIsRefused(t *testing.T) {
 	}
 	pool := kernel.NewPool(1)
 	defer pool.Close()
-	if _, err := NewEngine(m, vocabulary(), pool, Options{}); err == nil || !strings.Contains(err.Error(), "belong together") {
+	if _, err := NewEngine(m, chat.Own(vocabulary()), pool, Options{}); err == nil || !strings.Contains(err.Error(), "belong together") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -94,8 +94,8 @@ func (e *Engine) streamChat(w http.ResponseWriter, r *http.Request, req *openai.
 		if choices == nil {
 			choices = []openai.ChunkChoice{}
 		}
-		return openai.ChatChunk{ID: shared.id, Object: "chat.completion.chunk", Created: shared.created, Model: e.opt.Model,
-			SystemFingerprint: e.fingerprint, Choices: choices}
+		return openai.ChatChunk{ID: shared.id, Object: "chat.completion.chunk", Created: shared.created, Model: e.served[j.model].name,
+			SystemFingerprint: e.served[j.model].fingerprint, Choices: choices}
 	}
 	s := streamed{begin: func(send func(any) error) error {
 		for i := range j.n {
@@ -219,19 +219,24 @@ func apiError(err error) *openai.APIError {
 }
 
 func (e *Engine) serveModels(w http.ResponseWriter, _ *http.Request) {
-	openai.WriteJSON(w, http.StatusOK, openai.ModelList{Object: "list", Data: []openai.Model{e.modelEntry()}})
+	list := openai.ModelList{Object: "list"}
+	for _, s := range e.served {
+		list.Data = append(list.Data, e.modelEntry(s.name))
+	}
+	openai.WriteJSON(w, http.StatusOK, list)
 }
 
 func (e *Engine) serveModel(w http.ResponseWriter, r *http.Request) {
-	if name := r.PathValue("model"); name != e.opt.Model {
-		openai.WriteError(w, http.StatusNotFound, "invalid_request_error", "model_not_found", "the model "+name+" does not exist here; this server has "+e.opt.Model)
+	name := r.PathValue("model")
+	if _, bad := e.modelOf(name); bad != nil {
+		openai.WriteAPIError(w, bad)
 		return
 	}
-	openai.WriteJSON(w, http.StatusOK, e.modelEntry())
+	openai.WriteJSON(w, http.StatusOK, e.modelEntry(name))
 }
 
-func (e *Engine) modelEntry() openai.Model {
-	return openai.Model{ID: e.opt.Model, Object: "model", Created: openai.Unix(e.created), OwnedBy: "retort"}
+func (e *Engine) modelEntry(name string) openai.Model {
+	return openai.Model{ID: name, Object: "model", Created: openai.Unix(e.created), OwnedBy: "retort"}
 }
 
 func (e *Engine) serveHealth(w http.ResponseWriter, _ *http.Request) {

@@ -26,7 +26,7 @@ func dial(t *testing.T, e *Engine, key string) (client.Client, *httptest.Server)
 	return client.NewClient(option.WithBaseURL(srv.URL+"/v1"), option.WithAPIKey(key), option.WithMaxRetries(0), option.WithHTTPClient(srv.Client())), srv
 }
 
-func chat(text string) client.ChatCompletionNewParams {
+func chatParams(text string) client.ChatCompletionNewParams {
 	return client.ChatCompletionNewParams{Model: "student", Messages: []client.ChatCompletionMessageParamUnion{client.UserMessage(text)}}
 }
 
@@ -35,7 +35,7 @@ func sums(string) string { return "<think>3+4=7\n4+4=8</think>The answer is 7." 
 
 func TestTheRealClientGetsAnAnswer(t *testing.T) {
 	c, _ := dial(t, scripted(t, &script{say: sums}, Options{}), "")
-	p := chat("What is 3+4?")
+	p := chatParams("What is 3+4?")
 	p.N = client.Int(2)
 	got, err := c.Chat.Completions.New(t.Context(), p)
 	if err != nil {
@@ -61,7 +61,7 @@ func TestTheRealClientGetsAnAnswer(t *testing.T) {
 
 func TestTheRealClientStreams(t *testing.T) {
 	c, _ := dial(t, scripted(t, &script{say: sums}, Options{}), "")
-	p := chat("What is 3+4?")
+	p := chatParams("What is 3+4?")
 	p.N = client.Int(2)
 	p.StreamOptions = client.ChatCompletionStreamOptionsParam{IncludeUsage: client.Bool(true)}
 	stream := c.Chat.Completions.NewStreaming(t.Context(), p)
@@ -108,7 +108,7 @@ func TestTheRealClientStreams(t *testing.T) {
 func TestStreamedAndWholeAnswersAreTheSame(t *testing.T) {
 	c, _ := dial(t, engine(t, Options{Slots: 3}), "")
 	for _, temperature := range []float64{0, 1} {
-		p := chat("What is 3+4?")
+		p := chatParams("What is 3+4?")
 		p.Temperature, p.Seed, p.MaxTokens = client.Float(temperature), client.Int(5), client.Int(30)
 		whole, err := c.Chat.Completions.New(t.Context(), p)
 		if err != nil {
@@ -132,14 +132,14 @@ func TestStreamedAndWholeAnswersAreTheSame(t *testing.T) {
 
 func TestStopStringsAndInlineReasoning(t *testing.T) {
 	c, _ := dial(t, scripted(t, &script{say: sums}, Options{}), "")
-	p := chat("What is 3+4?")
+	p := chatParams("What is 3+4?")
 	p.Stop = client.ChatCompletionNewParamsStopUnion{OfStringArray: []string{" is", "4"}}
 	got, err := c.Chat.Completions.New(t.Context(), p)
 	if err != nil || got.Choices[0].Message.Content != "The answer" || got.Choices[0].FinishReason != "stop" {
 		t.Errorf("stopped at %+v, %v", got, err)
 	}
 	c, _ = dial(t, scripted(t, &script{say: sums}, Options{InlineReasoning: true}), "")
-	got, err = c.Chat.Completions.New(t.Context(), chat("What is 3+4?"))
+	got, err = c.Chat.Completions.New(t.Context(), chatParams("What is 3+4?"))
 	if err != nil || got.Choices[0].Message.Content != sums("") {
 		t.Errorf("inline came %+v, %v", got, err)
 	}
@@ -147,7 +147,7 @@ func TestStopStringsAndInlineReasoning(t *testing.T) {
 
 func TestLogprobsAreThoseOfTheTokens(t *testing.T) {
 	c, _ := dial(t, engine(t, Options{}), "")
-	p := chat("What is 3+4?")
+	p := chatParams("What is 3+4?")
 	p.Temperature, p.MaxTokens, p.Logprobs, p.TopLogprobs = client.Float(0), client.Int(6), client.Bool(true), client.Int(3)
 	got, err := c.Chat.Completions.New(t.Context(), p)
 	if err != nil {
@@ -202,7 +202,7 @@ func TestTheRealClientUnderstandsErrors(t *testing.T) {
 	} {
 		for _, streamed := range []bool{false, true} {
 			cl, _ := dial(t, e, c.key)
-			p := chat("What is 3+4?")
+			p := chatParams("What is 3+4?")
 			c.change(&p)
 			var err error
 			if streamed {
@@ -225,7 +225,7 @@ func TestAFullQueueIsA429WithRetryAfter(t *testing.T) {
 	pace := make(chan struct{})
 	e := scripted(t, &script{pace: pace, say: sums}, Options{Slots: 1, Queue: 1})
 	c, _ := dial(t, e, "")
-	first := c.Chat.Completions.NewStreaming(t.Context(), chat("first"))
+	first := c.Chat.Completions.NewStreaming(t.Context(), chatParams("first"))
 	if !first.Next() { // it has the slot
 		t.Fatal(first.Err())
 	}
@@ -235,11 +235,11 @@ func TestAFullQueueIsA429WithRetryAfter(t *testing.T) {
 	}
 	ask := map[string]func() error{
 		"chat": func() error {
-			_, err := c.Chat.Completions.New(t.Context(), chat("third"))
+			_, err := c.Chat.Completions.New(t.Context(), chatParams("third"))
 			return err
 		},
 		"streamed": func() error {
-			s := c.Chat.Completions.NewStreaming(t.Context(), chat("third"))
+			s := c.Chat.Completions.NewStreaming(t.Context(), chatParams("third"))
 			for s.Next() {
 			}
 			return s.Err()
@@ -278,21 +278,21 @@ func TestAClientThatGoesAwayFreesItsSlot(t *testing.T) {
 	}}, Options{Slots: 1})
 	c, _ := dial(t, e, "")
 	ctx, cancel := context.WithCancel(t.Context())
-	stream := c.Chat.Completions.NewStreaming(ctx, chat("forever"))
+	stream := c.Chat.Completions.NewStreaming(ctx, chatParams("forever"))
 	if !stream.Next() {
 		t.Fatal(stream.Err())
 	}
 	cancel()
 	stream.Close()
 	close(pace)
-	if got, err := c.Chat.Completions.New(t.Context(), chat("next")); err != nil || got.Choices[0].Message.Content != "done" {
+	if got, err := c.Chat.Completions.New(t.Context(), chatParams("next")); err != nil || got.Choices[0].Message.Content != "done" {
 		t.Errorf("the next client: %+v, %v", got, err)
 	}
 }
 
 func TestAFailureInMidStreamIsAnErrorEvent(t *testing.T) {
 	c, _ := dial(t, scripted(t, &script{say: sums, fail: errors.New("the decoder broke"), failFrom: 3}, Options{}), "")
-	stream := c.Chat.Completions.NewStreaming(t.Context(), chat("hello"))
+	stream := c.Chat.Completions.NewStreaming(t.Context(), chatParams("hello"))
 	chunks := 0
 	for stream.Next() {
 		chunks++
@@ -348,7 +348,7 @@ func TestServeEndsGracefully(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	c := client.NewClient(option.WithBaseURL("http://"+l.Addr().String()+"/v1"), option.WithAPIKey(""), option.WithMaxRetries(0), option.WithHTTPClient(&http.Client{Transport: transport}))
-	stream := c.Chat.Completions.NewStreaming(t.Context(), chat("under way"))
+	stream := c.Chat.Completions.NewStreaming(t.Context(), chatParams("under way"))
 	if !stream.Next() {
 		t.Fatal(stream.Err())
 	}
@@ -434,7 +434,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {
-			p := chat("What is 3+4?")
+			p := chatParams("What is 3+4?")
 			p.MaxTokens = client.Int(int64(1 + i%7))
 			switch i % 3 {
 			case 0:

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ var now = time.Now
 // those of one prompt side by side.
 type job struct {
 	ctx       context.Context
+	model     int // place among Engine.served
 	prompts   [][]int32
 	n         int
 	maxTokens int // of each sequence, and no more than the context has room for; 0: the prompt alone
@@ -176,7 +176,7 @@ func (e *Engine) draw(s *sequence, logits []float32) bool {
 	if s.job.logprobs {
 		ev.logprobs = append(ev.logprobs, s.info(logits, s.last[0]))
 	}
-	if slices.Contains(e.eos, s.last[0]) {
+	if e.format.Ends(s.last[0]) {
 		ev.finish = "stop"
 	} else {
 		thinking := s.text.reasoning()

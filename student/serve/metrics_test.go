@@ -91,7 +91,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	e := scripted(t, &script{pace: pace, counts: true, say: func(string) string { return "333" }}, Options{Slots: 2, Queue: 3, APIKeys: []string{"sesame"}})
 	c, srv := dial(t, e, "sesame")
 
-	first := c.Chat.Completions.NewStreaming(t.Context(), chat("a secret question"))
+	first := c.Chat.Completions.NewStreaming(t.Context(), chatParams("a secret question"))
 	if !first.Next() { // it has a slot, and waits for the pace
 		t.Fatal(first.Err())
 	}
@@ -99,7 +99,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	if err := e.submit(full, false); err != nil { // more than the queue holds, and so taken when it is empty
 		t.Fatal(err)
 	}
-	if _, err := c.Chat.Completions.New(t.Context(), chat("too many")); err == nil {
+	if _, err := c.Chat.Completions.New(t.Context(), chatParams("too many")); err == nil {
 		t.Fatal("the queue is not full")
 	}
 	got, _ := scrape(t, srv, "sesame")
@@ -139,7 +139,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	e.mu.Unlock()
 	got, page := scrape(t, srv, "sesame")
 	said := len(vocabulary().Encode("333")) + 1
-	prompt := len(vocabulary().Prompt(question("a secret question").Messages))
+	prompt := len(promptOf(t, question("a secret question").Messages))
 	for name, want := range map[string]float64{
 		"retort_sequences_running": 0, "retort_sequences_waiting": 0, "retort_requests_refused_total": 1,
 		"retort_prompt_tokens_total":                                          float64(prompt + 2 + 3 + 2),

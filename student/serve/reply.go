@@ -87,8 +87,8 @@ func (e *Engine) complete(ctx context.Context, j *job, wait bool) (*openai.ChatR
 	if err != nil {
 		return nil, err
 	}
-	resp := &openai.ChatResponse{ID: r.id, Object: "chat.completion", Created: r.created, Model: e.opt.Model,
-		SystemFingerprint: e.fingerprint, Usage: usage(j, tokens, reasoning)}
+	resp := &openai.ChatResponse{ID: r.id, Object: "chat.completion", Created: r.created, Model: e.served[j.model].name,
+		SystemFingerprint: e.served[j.model].fingerprint, Usage: usage(j, tokens, reasoning)}
 	for i, a := range answers {
 		m := openai.Message{Role: "assistant", Content: openai.Text(a.content)}
 		if a.reasoning != "" {

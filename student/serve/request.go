@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 
 	"retort/exchange"
 	"retort/openai"
@@ -14,10 +15,11 @@ import (
 
 // newJob reads a request as what the engine is to do, without a context.
 func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
-	if bad := e.checkModel(req.Model); bad != nil {
+	which, bad := e.modelOf(req.Model)
+	if bad != nil {
 		return nil, bad
 	}
-	j := &job{n: 1, inline: e.opt.InlineReasoning, stops: req.Stop, ready: make(chan struct{}, 1)}
+	j := &job{model: which, n: 1, inline: e.opt.InlineReasoning, stops: req.Stop, ready: make(chan struct{}, 1)}
 	if req.N != nil {
 		j.n = *req.N
 	}
@@ -34,7 +36,10 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 	if bad != nil {
 		return nil, bad
 	}
-	prompt := e.tok.Prompt(messages)
+	prompt, err := e.format.Prompt(messages)
+	if err != nil {
+		return nil, invalid("messages", "%v", err)
+	}
 	j.prompts = [][]int32{prompt}
 	room := e.opt.MaxContext - len(prompt)
 	if room < 1 {
@@ -48,12 +53,13 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 	return j, nil
 }
 
-func (e *Engine) checkModel(name string) *openai.APIError {
-	if name == e.opt.Model {
-		return nil
+// modelOf is the place of the model that a client asks for.
+func (e *Engine) modelOf(name string) (int, *openai.APIError) {
+	if i := slices.IndexFunc(e.served, func(s served) bool { return s.name == name }); i >= 0 {
+		return i, nil
 	}
-	return &openai.APIError{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
-		Message: fmt.Sprintf("the model %q does not exist here; this server has %q", name, e.opt.Model)}
+	return 0, &openai.APIError{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
+		Message: fmt.Sprintf("the model %q does not exist here; this server has %s", name, strings.Join(e.Models(), ", "))}
 }
 
 // invalid is a refusal of one parameter.

@@ -13,6 +13,7 @@ type Vocabulary struct {
 	Tokens []string // by id, bytes in GPT-2's alphabet but for added tokens
 	Types  []int32  // of each token
 	Merges []string // "left right", by rank
+	BOS    string   // the token that is put before text; "": none
 }
 
 // GGUF's types of tokens that are not cut out of text by merging.
@@ -64,7 +65,7 @@ func (v *Vocabulary) Tokenizer() (*Tokenizer, error) {
 		return nil, err
 	}
 	t.rule, t.wholeWords = rule, rule == Llama3
-	return t, nil
+	return t, t.begin(v.BOS)
 }
 
 // errNoToken says that a merge has parts that are no tokens.

@@ -119,6 +119,12 @@ type (
 		AddPrefixSpace   *bool        `json:"add_prefix_space,omitempty"`
 		TrimOffsets      *bool        `json:"trim_offsets,omitempty"`
 		UseRegex         *bool        `json:"use_regex,omitempty"`
+
+		// Of a post-processor.
+		Processors    []stepJSON             `json:"processors,omitempty"`
+		Single        []pieceJSON            `json:"single,omitempty"`
+		Pair          []pieceJSON            `json:"pair,omitempty"`
+		SpecialTokens map[string]specialJSON `json:"special_tokens,omitempty"`
 	}
 	patternJSON struct {
 		Regex string `json:"Regex"`
@@ -200,7 +206,7 @@ func (t *Tokenizer) JSON() []byte {
 	f := fileJSON{
 		Version:       "1.0",
 		PreTokenizer:  cut[t.rule],
-		PostProcessor: byteLevel(&no),
+		PostProcessor: t.postProcessor(byteLevel(&no)),
 		Decoder:       byteLevel(&yes),
 		Model: modelJSON{
 			Type: "BPE", ContinuingSubwordPrefix: &empty, EndOfWordSuffix: &empty, IgnoreMerges: t.wholeWords,
@@ -226,22 +232,21 @@ func (t *Tokenizer) JSON() []byte {
 	return b.Bytes()
 }
 
-// vocabJSON writes the vocabulary in the order of ids, which a map would lose.
+// vocabJSON writes the vocabulary in the order of ids, which a map would lose. Added
+// tokens behind all others are left out; one that stands before others must be in,
+// since readers number what is not from the vocabulary's size on.
 func (t *Tokenizer) vocabJSON() json.RawMessage {
-	isAdded := map[int32]bool{}
-	for _, a := range t.added {
-		isAdded[a.id] = true
+	behind := len(t.tokens)
+	for i := len(t.added) - 1; i >= 0 && int(t.added[i].id) == behind-1; i-- {
+		behind--
 	}
 	var b bytes.Buffer
 	b.WriteByte('{')
-	for id, token := range t.tokens {
-		if isAdded[int32(id)] {
-			continue
-		}
+	for id, token := range t.VisibleTokens()[:behind] {
 		if b.Len() > 1 {
 			b.WriteByte(',')
 		}
-		key, _ := marshalPlain(visible(token)) // a string
+		key, _ := marshalPlain(token) // a string
 		fmt.Fprintf(&b, "%s:%d", key, id)
 	}
 	b.WriteByte('}')
@@ -270,7 +275,14 @@ func Parse(data []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse tokenizer.json: %w: %w", ErrUnsupported, err)
 	}
+	bos, err := f.begins()
+	if err != nil {
+		return nil, fmt.Errorf("parse tokenizer.json: %w: %w", ErrUnsupported, err)
+	}
 	t, err := f.build()
+	if err == nil {
+		err = t.begin(bos)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("parse tokenizer.json: %w", err)
 	}
@@ -292,8 +304,6 @@ func (f *fileJSON) supported() (Rule, error) {
 		return 0, errors.New("model sets a prefix or suffix of subwords")
 	case f.Normalizer != nil && f.Normalizer.Type != "NFC":
 		return 0, fmt.Errorf("normalizer is %s, want NFC or none", f.Normalizer.Type)
-	case f.PostProcessor != nil && f.PostProcessor.Type != "ByteLevel":
-		return 0, fmt.Errorf("post_processor is %s, want ByteLevel", f.PostProcessor.Type)
 	case f.Decoder == nil || f.Decoder.Type != "ByteLevel":
 		return 0, errors.New("decoder is not ByteLevel")
 	}
@@ -338,6 +348,14 @@ func (f *fileJSON) build() (*Tokenizer, error) {
 	var vocab map[string]int32
 	if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
 		return nil, fmt.Errorf("vocab: %w", err)
+	}
+	for _, a := range f.AddedTokens {
+		if id, ok := vocab[a.Content]; ok {
+			if id != a.ID {
+				return nil, fmt.Errorf("added token %q has id %d, and id %d in the vocabulary", a.Content, a.ID, id)
+			}
+			delete(vocab, a.Content) // it is in both; no merge makes it
+		}
 	}
 	size := len(vocab) + len(f.AddedTokens)
 	if size > maxVocab || len(f.Model.Merges) > maxVocab {

@@ -28,6 +28,9 @@ func (r Rule) String() string {
 	return ruleNames[r]
 }
 
+// Rule is how the tokenizer cuts text.
+func (t *Tokenizer) Rule() Rule { return t.rule }
+
 // ruleOf is the rule that llama.cpp calls by a name.
 func ruleOf(name string) (Rule, error) {
 	for r, n := range ruleNames {

@@ -2,7 +2,7 @@
 // byte-pair encoding, trained on the dataset's text with Qwen2's word pattern and
 // single digits, or read from tokenizer.json or GGUF's metadata; written as
 // tokenizer.json, and encoding exactly as Hugging Face tokenizers does on that
-// file. It also renders conversations (ChatML).
+// file. Conversations are student/chat's.
 //
 // It is not a reader of every tokenizer in the world: it follows the rules of Rule
 // and refuses others by name. What Train makes has no normaliser, so that
@@ -20,11 +20,9 @@ import (
 	"sort"
 	"strings"
 	"sync"
-
-	"golang.org/x/text/unicode/norm"
 )
 
-// The added tokens that the chat template uses.
+// The added tokens that our own chat template uses.
 const (
 	EndOfText  = "<|endoftext|>" // padding
 	ImStart    = "<|im_start|>"  // opens a turn
@@ -36,8 +34,9 @@ const (
 // Tokenizer encodes and decodes text.
 type Tokenizer struct {
 	rule       Rule
-	compose    bool // text is put into Unicode's NFC first
-	wholeWords bool // a word that is a token is not merged from parts
+	compose    bool  // text is put into Unicode's NFC first
+	wholeWords bool  // a word that is a token is not merged from parts
+	bos        int32 // see BOS; -1: none
 
 	tokens [][]byte         // bytes of each id; for an added token, its content
 	ids    map[string]int32 // bytes → id, added tokens not included
@@ -74,6 +73,7 @@ func newTokenizer(tokens [][]byte, merges []merge, added []addedToken) (*Tokeniz
 		added:  added,
 		byText: make(map[string]int32, len(added)),
 		byHead: map[byte][]int{},
+		bos:    -1,
 	}
 	isAdded := make(map[int32]bool, len(added))
 	for i, a := range added {
@@ -152,12 +152,19 @@ func (t *Tokenizer) IsSpecial(id int32) bool {
 
 // Encode returns the tokens of text, in which the text of an added token is
 // that token. Use it on text that is trusted; see EncodeOrdinary.
-func (t *Tokenizer) Encode(text string) []int32 {
+func (t *Tokenizer) Encode(text string) []int32 { return t.encode(text, nil) }
+
+// encode cuts text at added tokens, but at none that goes across one of the
+// offsets in within, which ascend.
+func (t *Tokenizer) encode(text string, within []int) []int32 {
 	out := make([]int32, 0, len(text)/3+1)
 	start := 0
 	for i := 0; i < len(text); {
+		for len(within) > 0 && within[0] <= i {
+			within = within[1:]
+		}
 		a := t.addedAt(text, i)
-		if a == nil {
+		if a == nil || len(within) > 0 && within[0] < i+len(a.content) {
 			i++
 			continue
 		}
@@ -187,8 +194,8 @@ func (t *Tokenizer) EncodeOrdinary(text string) []int32 {
 }
 
 func (t *Tokenizer) appendOrdinary(out []int32, text string) []int32 {
-	if t.compose && !norm.NFC.IsNormalString(text) {
-		text = norm.NFC.String(text)
+	if t.compose {
+		text = composed(text)
 	}
 	for text != "" {
 		piece := text[:t.rule.piece(text)]

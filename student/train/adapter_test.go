@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"retort/student/model"
@@ -84,5 +85,30 @@ func TestAnAdapterGoesOnWhereItWasInterrupted(t *testing.T) {
 	}
 	if got.Resumed != 5 || got.Hash != want.Hash {
 		t.Errorf("resumed at %d it ends as %s, undisturbed as %s", got.Resumed, got.Hash, want.Hash)
+	}
+}
+
+// handedOut is a base that is no *model.Model.
+type handedOut struct{ model.Source }
+
+func TestABaseThatOnlyHandsOutItsWeights(t *testing.T) {
+	m, data := small(t, false), copies(100, 1)
+	opt := Options{Adapter: newAdapter(t, m, 1), Epochs: 1, BatchTokens: 200, Dir: t.TempDir()}
+	want, err := SFT(t.Context(), m, pool(t, 2), data, opt, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.Adapter = newAdapter(t, m, 1)
+	got, err := SFT(t.Context(), handedOut{m}, pool(t, 2), data, opt, nil) // ends at once: it is the same run
+	if err != nil || got.Hash != want.Hash || got.Resumed != want.Steps {
+		t.Errorf("resumed at %d of %d it ends as %s (%v), want %s", got.Resumed, want.Steps, got.Hash, err, want.Hash)
+	}
+	opt.Adapter, opt.Dir = newAdapter(t, m, 1), ""
+	if got, err = SFT(t.Context(), handedOut{m}, pool(t, 1), data, opt, nil); err != nil || got.Hash != want.Hash {
+		t.Errorf("it ends as %s (%v), want %s", got.Hash, err, want.Hash)
+	}
+	opt.Adapter = nil
+	if _, err := SFT(t.Context(), handedOut{m}, pool(t, 1), data, opt, nil); err == nil || !strings.Contains(err.Error(), "trained in place") {
+		t.Errorf("without an adapter the error is %v", err)
 	}
 }

@@ -324,10 +324,10 @@ func checkpoints(dir string) ([]int, error) {
 }
 
 // identity hashes all that decides the weights: the model before the first
-// step, the data and the options.
-func identity(m *model.Model, data []Sequence, o Options) string {
+// step, by its hash, the data and the options.
+func identity(base string, data []Sequence, o Options) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "retort training 2\nmodel %s\nepochs %d tokens %d batch %d optimizer %s precision %s\n", m.Hash(), o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer, o.Precision)
+	fmt.Fprintf(h, "retort training 2\nmodel %s\nepochs %d tokens %d batch %d optimizer %s precision %s\n", base, o.Epochs, o.Tokens, o.BatchTokens, o.Optimizer, o.Precision)
 	fmt.Fprintf(h, "rates %x %x %x %x shares %x %x clip %x decay %x seed %d\n", o.LR, o.MuonLR, o.EmbedLR, o.HeadLR, o.WarmupShare, o.DecayShare, o.ClipNorm, o.WeightDecay, o.Seed)
 	if o.Adapter != nil {
 		fmt.Fprintf(h, "adapter %s\n", o.Adapter.Hash())

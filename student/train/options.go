@@ -45,6 +45,11 @@ type Options struct {
 
 	BatchTokens int // tokens of one step, about (2,048)
 
+	// Context is the most tokens of a sequence; longer ones are left out (as many as
+	// the model has positions). Together with BatchTokens and Accumulate it bounds the
+	// memory of a step.
+	Context int
+
 	// Accumulate is in how many parts a step is computed, one after the other,
 	// each of whole sequences (1). The gradients add up to those of the step in
 	// one part but for rounding, in about that fraction of its memory; the
@@ -100,6 +105,7 @@ func (o Options) WithDefaults() (Options, error) {
 	check(o.Epochs >= 0 && o.Tokens >= 0, "epochs %d and tokens %d must not be negative", o.Epochs, o.Tokens)
 	check((o.Epochs > 0) != (o.Tokens > 0), "exactly one of epochs (%d) and tokens (%d) must be given", o.Epochs, o.Tokens)
 	check(o.BatchTokens >= 0, "batch tokens %d must not be negative", o.BatchTokens)
+	check(o.Context >= 0, "a context of %d tokens must not be negative", o.Context)
 	check(o.Accumulate >= 0, "a step cannot be accumulated from %d parts", o.Accumulate)
 	check(o.HeldoutEvery >= 0 && o.CheckpointEvery >= 0, "intervals %d and %d must not be negative", o.HeldoutEvery, o.CheckpointEvery)
 	finite("learning rate", o.LR)

@@ -66,7 +66,7 @@ type Result struct {
 	Precision   string  // of products with weights: fp32 or bf16
 
 	Sequences  int // that were trained on; with the next two, all that were given
-	TooLong    int // left out: longer than the model's context
+	TooLong    int // left out: longer than the context
 	NoResponse int // left out: nothing in them to learn
 
 	Resumed int      // the step of the checkpoint that the run went on from; 0 if from the start
@@ -75,13 +75,14 @@ type Result struct {
 	Joules  float64  // of the same; 0 where the processor does not tell
 }
 
-// SFT teaches m, in place, to give the responses of data. It calls on, which
-// may be nil, after every step. With Options.Dir it goes on from the newest
-// whole checkpoint there, provided that m, data and opt are those of the run
-// that wrote it; interrupted through ctx it leaves a checkpoint and returns the
-// context's error.
-func SFT(ctx context.Context, m *model.Model, pool *kernel.Pool, data []Sequence, opt Options, on func(Progress)) (Result, error) {
-	r, err := newRun(m, pool, data, opt)
+// SFT teaches a model to give the responses of data: base itself, in place, which
+// then must be a *model.Model; or Options.Adapter, for which base is read once,
+// tensor by tensor, and stays as it is. It calls on, which may be nil, after every
+// step. With Options.Dir it goes on from the newest whole checkpoint there,
+// provided that base, data and opt are those of the run that wrote it; interrupted
+// through ctx it leaves a checkpoint and returns the context's error.
+func SFT(ctx context.Context, base model.Source, pool *kernel.Pool, data []Sequence, opt Options, on func(Progress)) (Result, error) {
+	r, err := newRun(base, pool, data, opt)
 	if err != nil {
 		return Result{}, fmt.Errorf("train: %w", err)
 	}
@@ -112,7 +113,8 @@ func SFT(ctx context.Context, m *model.Model, pool *kernel.Pool, data []Sequence
 // run is a training in progress.
 type run struct {
 	opt      Options
-	model    *model.Model
+	config   model.Config
+	model    *model.Model // that is taught; nil where an adapter is
 	taught   taught
 	pool     *kernel.Pool
 	pass     *model.Pass
@@ -155,18 +157,25 @@ type state struct {
 	seconds, joules float64
 }
 
-func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*run, error) {
+func newRun(base model.Source, pool *kernel.Pool, data []Sequence, opt Options) (*run, error) {
 	opt, err := opt.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
-	r := &run{opt: opt, model: m, taught: m, pool: pool, state: state{heldout: math.NaN()}}
+	positions := base.Config().MaxPositions
+	if opt.Context > positions {
+		return nil, fmt.Errorf("a context of %d tokens is more than the model's %d positions", opt.Context, positions)
+	}
+	if opt.Context == 0 {
+		opt.Context = positions
+	}
+	r := &run{opt: opt, config: base.Config(), pool: pool, state: state{heldout: math.NaN()}}
 	if r.data, err = r.usable("sequence", data, &r.result); err != nil {
 		return nil, err
 	}
 	if r.result.Sequences = len(r.data); len(r.data) == 0 {
 		return nil, fmt.Errorf("nothing to train on: of %d sequences %d are longer than the context of %d tokens and %d have no response",
-			len(data), r.result.TooLong, m.Config().MaxPositions, r.result.NoResponse)
+			len(data), r.result.TooLong, opt.Context, r.result.NoResponse)
 	}
 	lengths := make([]int, len(r.data))
 	for i, s := range r.data {
@@ -184,21 +193,16 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	}
 	largest = max(largest, r.span.largest)
 	r.batch = model.Batch{Tokens: make([]int32, 0, largest), Targets: make([]int32, 0, largest), Starts: make([]int, 0, len(r.data)+1)}
-	precision := precisions[opt.Precision]
-	if opt.Adapter != nil {
-		r.taught = opt.Adapter
-		if r.pass, err = model.NewAdapterPass(precision, m, opt.Adapter, pool, largest); err != nil {
-			return nil, err
-		}
-	} else {
-		r.pass = model.NewPassIn(precision, m, pool, largest)
+	hash, err := r.teach(base, largest)
+	if err != nil {
+		return nil, err
 	}
 	r.grads = r.pass.Grads()
 	r.scale = func(part, _ int) { kernel.Scale(r.grads[part].Data, r.factor) }
-	if r.optim, err = newOptimizer(r.taught.Parameters(), r.grads, opt, precision, pool); err != nil {
+	if r.optim, err = newOptimizer(r.taught.Parameters(), r.grads, opt, precisions[opt.Precision], pool); err != nil {
 		return nil, err
 	}
-	c := m.Config()
+	c := r.config
 	for range c.Layers - c.DenseLayers {
 		r.load = append(r.load, make([]float64, c.RoutedExperts))
 	}
@@ -206,10 +210,30 @@ func newRun(m *model.Model, pool *kernel.Pool, data []Sequence, opt Options) (*r
 	for i := c.DenseLayers; i < c.Layers; i++ {
 		r.tokensOf[i] = make([]int, c.RoutedExperts)
 	}
-	r.identity = identity(m, r.data, r.opt)
+	r.identity = identity(hash, r.data, r.opt)
 	r.energy = openEnergy(raplRoot)
 	r.look = func() (model.Batch, [][]int32) { return r.batch, r.pass.ExpertChoices() }
 	return r, nil
+}
+
+// teach decides what is taught, makes the pass that does it and returns base's hash.
+func (r *run) teach(base model.Source, largest int) (hash string, err error) {
+	precision := precisions[r.opt.Precision]
+	if r.opt.Adapter == nil {
+		m, ok := base.(*model.Model)
+		if !ok {
+			return "", fmt.Errorf("without an adapter all weights are trained in place, and a %T only hands them out", base)
+		}
+		r.model, r.taught, r.pass = m, m, model.NewPassIn(precision, m, r.pool, largest)
+		return m.Hash(), nil
+	}
+	frozen, err := model.NewFrozen(precision, base, r.pool)
+	if err != nil {
+		return "", err
+	}
+	r.taught = r.opt.Adapter
+	r.pass, err = model.NewAdapterPass(frozen, r.opt.Adapter, r.pool, largest)
+	return frozen.Hash(), err
 }
 
 // usable returns the sequences that can be trained on and counts the others.
@@ -220,15 +244,15 @@ func (r *run) usable(what string, all []Sequence, count *Result) ([]Sequence, er
 			return nil, fmt.Errorf("%s %d: its response starts at %d", what, i, s.ResponseFrom)
 		}
 		for j, t := range s.Tokens {
-			if t < 0 || int(t) >= r.model.Config().VocabSize {
+			if t < 0 || int(t) >= r.config.VocabSize {
 				return nil, fmt.Errorf("%s %d: token %d is %d, outside of the model's vocabulary of %d: was it made with another tokenizer?",
-					what, i, j, t, r.model.Config().VocabSize)
+					what, i, j, t, r.config.VocabSize)
 			}
 		}
 		switch {
 		case len(s.Tokens) < 2 || s.ResponseFrom >= len(s.Tokens):
 			count.NoResponse++
-		case len(s.Tokens) > r.model.Config().MaxPositions:
+		case len(s.Tokens) > r.opt.Context:
 			count.TooLong++
 		default:
 			out = append(out, s)

@@ -440,6 +440,10 @@ func TestSequencesThatCannotBeTrainedOnAreCounted(t *testing.T) {
 	if res.Sequences != 21 || res.TooLong != 1 || res.NoResponse != 3 {
 		t.Errorf("trained on %d, %d too long, %d without response; want 21, 1, 3", res.Sequences, res.TooLong, res.NoResponse)
 	}
+	res, err = SFT(t.Context(), small(t, false), pool(t, 1), data, Options{Epochs: 1, Context: 39, Heldout: []Sequence{long, data[0]}}, nil)
+	if err != nil || res.Sequences != 20 || res.TooLong != 2 || res.NoResponse != 3 {
+		t.Errorf("with a context of 39 tokens %d were trained on, %d too long, %d without response (%v); want 20, 2, 3", res.Sequences, res.TooLong, res.NoResponse, err)
+	}
 	_, err = SFT(t.Context(), small(t, false), pool(t, 1), []Sequence{long}, Options{Epochs: 1}, nil)
 	if err == nil || !strings.Contains(err.Error(), "nothing to train on") || !strings.Contains(err.Error(), "40") {
 		t.Errorf("error is %v, want one that says why nothing is left", err)
@@ -460,6 +464,8 @@ func TestImpossibleOptionsAreRefused(t *testing.T) {
 		"NaN":         {Epochs: 1, LR: math.NaN()},
 		"shares":      {Epochs: 1, DecayShare: 1.5},
 		"parts":       {Epochs: 1, Accumulate: -2},
+		"-3 tokens":   {Epochs: 1, Context: -3},
+		"41 tokens":   {Epochs: 1, Context: 41},
 	} {
 		_, err := SFT(t.Context(), small(t, false), pool(t, 1), copies(5, 1), o, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {

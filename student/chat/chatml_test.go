@@ -1,4 +1,4 @@
-package tokenizer
+package chat
 
 import (
 	"testing"
@@ -25,7 +25,7 @@ func conversations() [][]exchange.Message {
 }
 
 func TestJinjaTemplateRendersTheConversation(t *testing.T) {
-	tmpl, err := gonja.FromString(ChatTemplate)
+	tmpl, err := gonja.FromString(ChatML)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,21 +18,23 @@ const (
 	Q6_K                      // d·s·(q-32), q of 6 bits, s of 8 bits, signed, for each 16
 )
 
-// blockTypes have the size of a block, what its kernels are, and what reads its rows.
+// blockTypes have the size of a block, where its binary16 lie, what its kernels are, and
+// what reads its rows.
 var blockTypes = [...]struct {
 	name            string
 	elements, bytes int
+	halves          []int
 	kind            blockKind
 	read            func(to []blockRow, b []byte)
 }{
-	Q4_0: {"Q4_0", 32, 18, nibbleBlocks, readQ4_0},
-	Q4_1: {"Q4_1", 32, 20, nibbleShiftBlocks, readQ4_1},
-	Q5_0: {"Q5_0", 32, 22, byteBlocks, readQ5_0},
-	Q5_1: {"Q5_1", 32, 24, byteShiftBlocks, readQ5_1},
-	Q8_0: {"Q8_0", 32, 34, byteBlocks, readQ8_0},
-	Q4_K: {"Q4_K", 256, 144, superNibbleBlocks, readQ4_K},
-	Q5_K: {"Q5_K", 256, 176, superByteBlocks, readQ5_K},
-	Q6_K: {"Q6_K", 256, 210, superTwiceBlocks, readQ6_K},
+	Q4_0: {"Q4_0", 32, 18, []int{0}, nibbleBlocks, readQ4_0},
+	Q4_1: {"Q4_1", 32, 20, []int{0, 2}, nibbleShiftBlocks, readQ4_1},
+	Q5_0: {"Q5_0", 32, 22, []int{0}, byteBlocks, readQ5_0},
+	Q5_1: {"Q5_1", 32, 24, []int{0, 2}, byteShiftBlocks, readQ5_1},
+	Q8_0: {"Q8_0", 32, 34, []int{0}, byteBlocks, readQ8_0},
+	Q4_K: {"Q4_K", 256, 144, []int{0, 2}, superNibbleBlocks, readQ4_K},
+	Q5_K: {"Q5_K", 256, 176, []int{0, 2}, superByteBlocks, readQ5_K},
+	Q6_K: {"Q6_K", 256, 210, []int{208}, superTwiceBlocks, readQ6_K},
 }
 
 // ParseBlockType is the type of that name, as GGUF has it, and whether there is one.
@@ -53,6 +55,19 @@ func (t BlockType) String() string { return blockTypes[t].name }
 func (t BlockType) RowBytes(n int) (int, bool) {
 	b := &blockTypes[t]
 	return n / b.elements * b.bytes, n%b.elements == 0
+}
+
+// Finite reports whether all scales of rows of blocks are, and so all elements.
+func (t BlockType) Finite(rows []byte) bool {
+	b := &blockTypes[t]
+	for ; len(rows) >= b.bytes; rows = rows[b.bytes:] {
+		for _, at := range b.halves {
+			if binary.LittleEndian.Uint16(rows[at:])&0x7c00 == 0x7c00 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // blockRow is what a row has in 32 columns.
@@ -145,6 +160,3 @@ func readQ6_K(to []blockRow, b []byte) {
 		}
 	}
 }
-
-// finiteHalf reports whether a binary16 is neither infinite nor NaN.
-func finiteHalf(h uint16) bool { return h&0x7c00 != 0x7c00 }

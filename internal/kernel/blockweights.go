@@ -21,16 +21,12 @@ func NewBlockWeights(t BlockType, n, k int, rows []byte) *Weights {
 			b.read(read, row)
 			row = row[b.bytes:]
 			for j := range read {
-				w.infinite = w.infinite || !finiteHalf(read[j].scale) || !finiteHalf(read[j].shift)
 				w.kind.put(panel, at+j, i%blockRows, &read[j])
 			}
 		}
 	}
 	return w
 }
-
-// Finite reports whether the scales of all blocks are, and so all elements.
-func (w *Weights) Finite() bool { return !w.infinite }
 
 func (w *Weights) blockPanel(p int) []byte { return w.blocks[p*w.step : (p+1)*w.step] }
 

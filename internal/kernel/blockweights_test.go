@@ -16,6 +16,9 @@ func randomHalf(rng *rand.Rand, size float64) uint16 {
 	return h | uint16(rng.IntN(2))<<15
 }
 
+// halvesOf are where the binary16 of a block lie.
+var halvesOf = map[BlockType][]int{Q4_0: {0}, Q4_1: {0, 2}, Q5_0: {0}, Q5_1: {0, 2}, Q8_0: {0}, Q4_K: {0, 2}, Q5_K: {0, 2}, Q6_K: {208}}
+
 // randomBlocks are rows of a type as they could lie in a file: any codes, and scales
 // that make elements of about the size of one.
 func randomBlocks(rng *rand.Rand, t BlockType, n, k int) []byte {
@@ -24,7 +27,7 @@ func randomBlocks(rng *rand.Rand, t BlockType, n, k int) []byte {
 	for i := range x {
 		x[i] = byte(rng.Uint32())
 	}
-	halves := map[BlockType][]int{Q4_0: {0}, Q4_1: {0, 2}, Q5_0: {0}, Q5_1: {0, 2}, Q8_0: {0}, Q4_K: {0, 2}, Q5_K: {0, 2}, Q6_K: {208}}[t]
+	halves := halvesOf[t]
 	for at := 0; at < len(x); at += b.bytes {
 		for _, h := range halves {
 			binary.LittleEndian.PutUint16(x[at+h:], randomHalf(rng, 0.01))
@@ -234,16 +237,6 @@ func TestBlockProductsDoNotDependOnRowsPartsAndMachine(t *testing.T) {
 func TestBlocksThatDoNotFitAreRefused(t *testing.T) {
 	panics(t, "a row that is no whole block", func() { NewBlockWeights(Q4_0, 2, 48, make([]byte, 54)) })
 	panics(t, "too few bytes", func() { NewBlockWeights(Q4_0, 2, 64, make([]byte, 71)) })
-	for _, at := range []int{0, 2, 20, 22} { // scale and shift of either row
-		x := randomBlocks(rand.New(rand.NewPCG(1, 2)), Q4_1, 2, 32)
-		if !NewBlockWeights(Q4_1, 2, 32, x).Finite() {
-			t.Error("finite blocks are called infinite")
-		}
-		binary.LittleEndian.PutUint16(x[at:], 0x7c00)
-		if NewBlockWeights(Q4_1, 2, 32, x).Finite() {
-			t.Errorf("with an infinite half at byte %d they are called finite", at)
-		}
-	}
 	for _, name := range []string{"", "F16", "Q4_0 ", "Q2_K"} {
 		if _, ok := ParseBlockType(name); ok {
 			t.Errorf("%q is a block type", name)
@@ -251,6 +244,28 @@ func TestBlocksThatDoNotFitAreRefused(t *testing.T) {
 	}
 	if kind, ok := ParseBlockType("Q6_K"); kind != Q6_K || !ok {
 		t.Errorf("Q6_K is %v, %v", kind, ok)
+	}
+}
+
+func TestInfiniteBlocksAreKnown(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for kind := Q4_0; kind <= Q6_K; kind++ {
+		size := blockTypes[kind].bytes
+		x := randomBlocks(rng, kind, 3, blockTypes[kind].elements)
+		if !kind.Finite(x) {
+			t.Errorf("%v: finite blocks are called infinite", kind)
+		}
+		for i := range 3 {
+			for _, at := range halvesOf[kind] {
+				for _, h := range []uint16{0x7c00, 0xfc00, 0x7e00} {
+					y := slices.Clone(x)
+					binary.LittleEndian.PutUint16(y[i*size+at:], h)
+					if kind.Finite(y) {
+						t.Errorf("%v: with %#x at byte %d of block %d they are called finite", kind, h, at, i)
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -48,10 +48,9 @@ type Weights struct {
 	i8     []int8
 	scale  []float32 // of each column of the product, int8
 
-	kind     blockKind
-	blocks   []byte // panels that lie step bytes apart
-	step     int
-	infinite bool // or NaN: a scale of some block
+	kind   blockKind
+	blocks []byte // panels that lie step bytes apart
+	step   int
 }
 
 // NewWeights packs the right operand of a product x·B: [k, n] for NN, or its

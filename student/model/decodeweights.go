@@ -244,25 +244,20 @@ func (l *weightLoader) stack(parts []rowsOf, k int) (all []*kernel.Weights, err 
 	var n int
 	var rows []byte
 	var numbers []float32
-	flush := func() error {
+	flush := func() {
 		switch {
 		case n == 0:
 		case form != 0:
-			w, err := l.packBlocks(form, n, k, rows)
-			if err != nil {
-				return err
-			}
-			all = append(all, w)
+			all = append(all, l.made(kernel.NewBlockWeights(form, n, k, rows)))
 		default:
 			all = append(all, l.pack(l.format, kernel.NT, n, k, numbers))
 		}
 		n, rows, numbers = 0, nil, nil
-		return nil
 	}
 	for _, p := range parts {
 		t, some, err := l.rows(p.name, p.n, k)
-		if err == nil && t != form {
-			err = flush()
+		if t != form {
+			flush()
 		}
 		if err == nil && t == 0 {
 			numbers = append(numbers, make([]float32, p.n*k)...)
@@ -271,9 +266,15 @@ func (l *weightLoader) stack(parts []rowsOf, k int) (all []*kernel.Weights, err 
 		if err != nil {
 			return nil, err
 		}
-		form, n, rows = t, n+p.n, append(rows, some...)
+		form, n = t, n+p.n
+		if rows == nil {
+			rows = some
+		} else {
+			rows = append(rows, some...)
+		}
 	}
-	return all, flush()
+	flush()
+	return all, nil
 }
 
 // inBlocks is a matrix if it lies in blocks.
@@ -282,11 +283,7 @@ func (l *weightLoader) inBlocks(name string, n, k int) (*kernel.Weights, error) 
 	if t == 0 || err != nil {
 		return nil, err
 	}
-	w, err := l.packBlocks(t, n, k, rows)
-	if err != nil {
-		err = fmt.Errorf("loading tensor %s: %w", name, err)
-	}
-	return w, err
+	return l.made(kernel.NewBlockWeights(t, n, k, rows)), nil
 }
 
 // rows are a matrix's rows if they lie in blocks.
@@ -295,6 +292,9 @@ func (l *weightLoader) rows(name string, n, k int) (kernel.BlockType, []byte, er
 		return 0, nil, nil
 	}
 	t, rows, err := l.blocks.Blocks(name, []int{n, k})
+	if err == nil && t != 0 && !t.Finite(rows) {
+		err = fmt.Errorf("a scale of its %v blocks is infinite or NaN, want finite numbers", t)
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("loading tensor %s: %w", name, err)
 	}
@@ -316,14 +316,6 @@ func (l *weightLoader) pack(f kernel.Format, op kernel.Op, n, k int, x []float32
 		ld = n
 	}
 	return l.made(kernel.NewWeights(f, op, n, k, x, ld))
-}
-
-func (l *weightLoader) packBlocks(t kernel.BlockType, n, k int, rows []byte) (*kernel.Weights, error) {
-	w := l.made(kernel.NewBlockWeights(t, n, k, rows))
-	if !w.Finite() {
-		return nil, fmt.Errorf("a scale of its %v blocks is infinite or NaN, want finite numbers", t)
-	}
-	return w, nil
 }
 
 // made counts what was made.

@@ -111,3 +111,43 @@ func blockSuperByteShiftAVX2(m int, panels int, blocks int, a *roundedBlock, lda
 //
 //go:noescape
 func blockSuperByteTwiceAVX2(m int, panels int, blocks int, a *roundedBlock, lda int, w *byte, step int, c *float32, ldc int, accumulate int)
+
+// unpackNibble lays a panel out for tileBlocks; blocks is positive.
+//
+//go:noescape
+func unpackNibble(codes *byte, scales *float32, w *byte, blocks int)
+
+// unpackNibbleShift lays a panel out for tileBlocks; blocks is positive.
+//
+//go:noescape
+func unpackNibbleShift(codes *byte, scales *float32, w *byte, blocks int)
+
+// unpackByte lays a panel out for tileBlocks; blocks is positive.
+//
+//go:noescape
+func unpackByte(codes *byte, scales *float32, w *byte, blocks int)
+
+// unpackByteShift lays a panel out for tileBlocks; blocks is positive.
+//
+//go:noescape
+func unpackByteShift(codes *byte, scales *float32, w *byte, blocks int)
+
+// unpackSuperNibbleShift lays a panel out for tileBlocks; blocks is positive.
+//
+//go:noescape
+func unpackSuperNibbleShift(codes *byte, scales *float32, w *byte, blocks int)
+
+// unpackSuperByteShift lays a panel out for tileBlocks; blocks is positive.
+//
+//go:noescape
+func unpackSuperByteShift(codes *byte, scales *float32, w *byte, blocks int)
+
+// tileBlocks sets (accumulate 0) or adds to C [m, 16] the product of m rounded rows, lda bytes apart, and a panel as unpack lays it out. Rows up to a multiple of 16, and a block more than there are, are read. buffer holds 2 KiB. ldc is in elements; all counts are positive.
+//
+//go:noescape
+func tileBlocks(config *byte, m int, blocks int, a *roundedBlock, lda int, codes *byte, scales *float32, buffer *int32, c *float32, ldc int, accumulate int)
+
+// tileBlocksShift sets (accumulate 0) or adds to C [m, 16] the product of m rounded rows, lda bytes apart, and a panel as unpack lays it out. Rows up to a multiple of 16, and a block more than there are, are read. buffer holds 2 KiB. ldc is in elements; all counts are positive.
+//
+//go:noescape
+func tileBlocksShift(config *byte, m int, blocks int, a *roundedBlock, lda int, codes *byte, scales *float32, buffer *int32, c *float32, ldc int, accumulate int)

@@ -46,11 +46,11 @@ func (w *Weights) multiplyBlocks(m int, a []float32, lda int, from, to int, c []
 	rows, ld := s.roundRows(m, blocks, a, lda)
 	p, whole := from/blockRows, to/blockRows
 	if p < whole {
-		multiplyBlocks(w.kind, m, whole-p, blocks, rows, ld, w.blocks[p*w.step:whole*w.step], w.step, c[p*blockRows:], ldc, accumulate)
+		multiplyBlocks(w.kind, m, whole-p, blocks, rows, ld, w.blocks[p*w.step:whole*w.step], w.step, c[p*blockRows:], ldc, accumulate, s)
 	}
 	if n := to % blockRows; n > 0 {
 		s.edge = grow(s.edge, m*blockRows)
-		multiplyBlocks(w.kind, m, 1, blocks, rows, ld, w.blockPanel(whole), w.step, s.edge, blockRows, false)
+		multiplyBlocks(w.kind, m, 1, blocks, rows, ld, w.blockPanel(whole), w.step, s.edge, blockRows, false, s)
 		for i := range m {
 			row := c[i*ldc+whole*blockRows:][:n]
 			if accumulate {

@@ -26,7 +26,7 @@ func supported(isa ISA) bool {
 	case AVX512BF16:
 		return supported(AVX512VNNI) && x.HasAVX512BF16
 	case AMX:
-		return supported(AVX512BF16) && x.HasAMXTile && x.HasAMXBF16 && tilesPermitted()
+		return supported(AVX512BF16) && x.HasAMXTile && x.HasAMXBF16 && x.HasAMXInt8 && tilesPermitted()
 	}
 	return false
 }

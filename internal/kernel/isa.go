@@ -21,7 +21,7 @@ const (
 	AVX512                // AVX-512 F, VL, BW and DQ
 	AVX512VNNI            // the same, and products of bytes by AVX512-VNNI
 	AVX512BF16            // the same, and products of bfloat16 by AVX512-BF16
-	AMX                   // the same, and products of bfloat16 by AMX tiles
+	AMX                   // the same, and products of bfloat16 and of bytes by AMX tiles
 )
 
 // String is the name that RETORT_KERNEL uses.

@@ -45,10 +45,11 @@ func roundRowPortable(dst []roundedBlock, x []float32) {
 }
 
 // roundRows rounds m rows of whole blocks of A; the rows lie ld blocks apart, an odd
-// number, so that they do not share sets of the first-level cache.
+// number, so that they do not share sets of the first-level cache. Behind them is room
+// up to a multiple of 16 rows and a block, which tiles read and make nothing of.
 func (s *Scratch) roundRows(m, blocks int, a []float32, lda int) (rows []roundedBlock, ld int) {
 	ld = blocks | 1
-	s.rounds = grow(s.rounds, m*ld)
+	s.rounds = grow(s.rounds, (m+15)&^15*ld+1)
 	for i := range m {
 		roundRow(s.rounds[i*ld:][:blocks], a[i*lda:][:blocks*blockK32])
 	}

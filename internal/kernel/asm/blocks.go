@@ -18,7 +18,7 @@ func blocks(path, stubs string) error {
 		name string
 		bits uint32
 	}{
-		{"lowNibbles", 0x0f0f0f0f}, {"highBits", 0x80808080}, {"wordOnes", 0x00010001},
+		{"lowNibbles", 0x0f0f0f0f}, {"byteEights", 0x08080808}, {"highBits", 0x80808080}, {"wordOnes", 0x00010001},
 		{"magnitude", 0x7fffffff}, {"most", 0x42fe0000 /* 127 */}, {"least", 0x0d800000 /* 2⁻¹⁰⁰ */},
 	} {
 		t.constant(c.name, [8]uint32{c.bits, c.bits, c.bits, c.bits, c.bits, c.bits, c.bits, c.bits})
@@ -30,6 +30,7 @@ func blocks(path, stubs string) error {
 			(&blockKernel{text: t, blockSet: set, blockKind: k}).write()
 		}
 	}
+	t.tileBlocks()
 	if err := os.WriteFile(path, []byte(t.asm.String()), 0o644); err != nil {
 		return err
 	}
@@ -247,9 +248,11 @@ func (g *blockKernel) clear(reg string) { g.bitwise("VPXOR", reg, reg, reg) }
 var rowBases = []string{"R10", "R11", "R12"}
 
 // row is a place in the current block of row r.
-func row(r, at int) string {
-	index := [...]string{"", "(R8*1)", "(R8*2)"}[r%3]
-	return fmt.Sprintf("%d(%s)%s", at, rowBases[r/3], index)
+func row(r, at int) string { return rowAt(rowBases[r/3], r%3, at) }
+
+// rowAt is a place r rows, at most two, below base.
+func rowAt(base string, r, at int) string {
+	return fmt.Sprintf("%d(%s)%s", at, base, [...]string{"", "(R8*1)", "(R8*2)"}[r])
 }
 
 // write goes through the panels, each in tiles of rows.

@@ -118,7 +118,7 @@ func lines[T any](answer func(T) any) error {
 
 // makeModels exports a dense model, a mixture with a query latent whose sizes
 // are no powers of two, one of them with tied embeddings, each with a GGUF in
-// both layouts, and a half-precision GGUF.
+// both layouts, one in half precision and one in blocks.
 func makeModels(dir string) error {
 	tok, err := tokenizer.Train(slices.Values(trainingTexts()), tokenizer.Options{VocabSize: 640})
 	if err != nil {
@@ -151,6 +151,7 @@ func makeModels(dir string) error {
 			"":        func(*export.Options) {},
 			"-legacy": func(o *export.Options) { o.GGUFLayout = export.Legacy },
 			"-f16":    func(o *export.Options) { o.GGUFType = modelfile.F16 },
+			"-q8_0":   func(o *export.Options) { o.GGUFType = modelfile.Q8_0 },
 		} {
 			o := opt
 			change(&o)

@@ -287,7 +287,7 @@ def check_model(binary, model, label, args, extras):
     del server
     few = 8 if args.quick else 32
     check_llama_cpp(model, gguf_path, f"{label}.llama_cpp_defaults", ref, False, exact=False, limit=few)
-    for suffix, judged in (("-legacy", True), ("-f16", False)):
+    for suffix, judged in (("-legacy", True), ("-f16", False), ("-q8_0", False)):
         other = os.path.join(model + suffix, "model.gguf")
         if os.path.exists(other):
             check_llama_cpp(model, other, f"{label}.llama_cpp{suffix.replace('-', '_')}", ref, judged, limit=few)

@@ -9,7 +9,7 @@ func journey() []step {
 			name: "init", line: []string{"init"},
 			answers: []answer{
 				{"What will the model be for", ""}, {"leave your organisation", "perhaps"}, {"yes or no", ""}, {"Who is the teacher", "1"},
-				{"What is it asked", "mulitply"}, {"there is neither", "multiply,chain,list"}, {"How many examples", "600"}, {"What budget", "1"}, {"What is it called", ""},
+				{"What is it asked", "mulitply"}, {"there is neither", "multiply,chain,list"}, {"How many examples", "600"}, {"What budget", "1"}, {"What is it called", ""}, {"Which model is taught", ""},
 			},
 			want: []string{"first.yaml", "Next:", "retort doctor first.yaml"},
 		},

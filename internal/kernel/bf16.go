@@ -102,27 +102,101 @@ func pairPanel(panel []uint32, b []float32, ldb, n, k int) {
 	pairRows(panel, panelN, b, ldb, k, n)
 }
 
+// link is one of the products that have one C: of A [rows, 32·k32], rows lda apart, with
+// panels of pairs that lie step apart.
+type link struct {
+	a     []uint16
+	lda   int
+	b     []uint16
+	step  int
+	k32   int
+	fetch int // lines of the next panel that are fetched with each tile of k
+}
+
+// chainBF16 is a sum of products. An element of C is one chain of multiply-adds through all
+// of its links.
+type chainBF16 struct {
+	links [chainK/blockK + 1]link
+	n     int
+}
+
+// chainK is how much of k is multiplied in one chain: so many columns of the rows of A are
+// at hand in the second-level cache.
+const chainK = 4 * blockK
+
+func (c *chainBF16) add(l link) {
+	c.links[c.n] = l
+	c.n++
+}
+
+// addPacked adds k [k0, k0+kc) of a packed B of n columns, from panel p on, for rows of A
+// that begin with it. k0 is a multiple of blockK.
+func (c *chainBF16) addPacked(a []uint16, lda int, packed []uint16, n, k0, kc, p, fetch int) {
+	width := panels(n) * panelN
+	for at := 0; at < kc; at += blockK {
+		kp := padK(min(blockK, kc-at))
+		c.add(link{a: a[at:], lda: lda, b: packed[(k0+at)*width+p*kp*panelN:], step: kp * panelN, k32: kp / tileK, fetch: fetch})
+	}
+}
+
+// from is the chain for what begins so many rows and panels further on.
+func (c chainBF16) from(rows, panels int) chainBF16 {
+	for i := range c.n {
+		l := &c.links[i]
+		l.a, l.b = l.a[rows*l.lda:], l.b[panels*l.step:]
+	}
+	return c
+}
+
+// rowStride is how far apart rows of A of kp elements are laid: an odd number of lines.
+func rowStride(kp int) int { return (kp/tileK | 1) * tileK }
+
 // multiplyPackedBF16 is multiplyPacked for bfloat16: it rounds A as it goes.
 func multiplyPackedBF16(g *Group, packed []uint16, s span, accumulate bool, scratch *Scratch) {
-	rows := s.r1 - s.r0
-	width := panels(g.N) * panelN
-	for k0 := 0; k0 < g.K; k0 += blockK {
-		kc := min(blockK, g.K-k0)
-		kp := padK(kc)
-		lda := kp + rowSlack
+	rows, from := s.r1-s.r0, g.start(accumulate)
+	for k0 := 0; k0 < g.K; k0 += chainK {
+		kc := min(chainK, g.K-k0)
+		lda := rowStride(padK(kc))
 		a := scratch.rowsBF16(rows, lda)
 		convertRows(a, lda, g.A[s.r0*g.LDA+k0:], g.LDA, rows, kc)
-		if !s.lower {
-			multiplyPanelsBF16(rows, g.N, kp, s.p0, s.p1, a, lda, packed[k0*width:], kp*panelN,
-				g.C[s.r0*g.LDC:], g.LDC, accumulate || k0 > 0, scratch)
-			continue
+		step := s.p1 - s.p0
+		if s.lower {
+			step = 1
 		}
-		for p := s.p0; p < s.p1; p++ {
+		for p := s.p0; p < s.p1; p += step {
 			r0 := s.first(p, tileRows)
-			multiplyPanelsBF16(s.r1-r0, g.N, kp, p, p+1, a[r0*lda:], lda, packed[k0*width:], kp*panelN,
-				g.C[r0*g.LDC:], g.LDC, accumulate || k0 > 0, scratch)
+			var all chainBF16
+			all.addPacked(a[(r0-s.r0)*lda:], lda, packed, g.N, k0, kc, p, fetchLines(s.r1-r0))
+			all.multiply(s.r1-r0, g.N, p, p+step, rowsFrom(from, r0*g.LDC), g.C[r0*g.LDC:], g.LDC, scratch)
 		}
+		from = g.C
 	}
+}
+
+// fetchLines is how many lines of the next panel are fetched with each tile of k of each
+// block of rows, so that all are: a row of tiles of a panel has 32.
+func fetchLines(rows int) int {
+	blocks := max(1, rows/tileRows)
+	return (tileRows + blocks - 1) / blocks
+}
+
+// start is what the product is added to: nothing, what C holds, or something else.
+func (g *Group) start(accumulate bool) []float32 {
+	switch {
+	case !accumulate:
+		return nil
+	case g.from != nil:
+		return g.from
+	}
+	return g.C
+}
+
+// rowsFrom is what of from begins at an element; nothing stays nothing.
+func rowsFrom(from []float32, at int) []float32 {
+	if from == nil {
+		return nil
+	}
+	return from[at:]
 }
 
 // multiplyTNBF16 is multiplyTN for bfloat16: both operands have k as rows, so
@@ -153,24 +227,45 @@ func multiplyTNBF16(g *Group, s span, accumulate bool, scratch *Scratch) {
 // rowsBF16 is room for so many rows of A and for those that fill the last tile,
 // which hold anything: what comes of them is not stored.
 func (s *Scratch) rowsBF16(rows, lda int) []uint16 {
-	s.rows16 = grow(s.rows16, (rows+tileRows-1)/tileRows*tileRows*lda)
+	s.rows16 = grow(s.rows16, wholeTiles(rows)*lda)
 	return s.rows16
 }
+
+// wholeTiles is rows rounded up to whole tiles.
+func wholeTiles(rows int) int { return (rows + tileRows - 1) / tileRows * tileRows }
 
 // multiplyPanelsBF16 sets or adds to C [m, n], of which columns of panels
 // [p0, p1) are meant, the product of A [m, kp] and panels that lie step elements
 // apart.
 func multiplyPanelsBF16(m, n, kp, p0, p1 int, a []uint16, lda int, packed []uint16, step int, c []float32, ldc int, accumulate bool, s *Scratch) {
+	var one chainBF16
+	one.add(link{a: a, lda: lda, b: packed[p0*step:], step: step, k32: kp / tileK})
+	var from []float32
+	if accumulate {
+		from = c
+	}
+	one.multiply(m, n, p0, p1, from, c, ldc, s)
+}
+
+// multiply sets columns of panels [p0, p1) of C [m, n] to the sum of from, if it is not
+// nil, whose rows are ldc apart too, and of the chain, whose panels begin with p0.
+func (c *chainBF16) multiply(m, n, p0, p1 int, from, to []float32, ldc int, s *Scratch) {
 	if active == AVX512BF16 {
-		for p := p0; p < p1; p++ {
-			j := p * panelN
-			multiplyPairs(m, min(panelN, n-j), kp/2, a, lda, packed[p*step:], c[j:], ldc, accumulate)
+		if from != nil {
+			copyRows(to[p0*panelN:], from[p0*panelN:], ldc, m, min(n, p1*panelN)-p0*panelN)
+		}
+		for i := range c.n {
+			l := &c.links[i]
+			for p := p0; p < p1; p++ {
+				j := p * panelN
+				multiplyPairs(m, min(panelN, n-j), l.k32*tileK/2, l.a, l.lda, l.b[(p-p0)*l.step:], to[j:], ldc, from != nil || i > 0)
+			}
 		}
 		return
 	}
 	blocks, full := m/tileRows, min(p1, n/panelN)
 	if blocks > 0 && full > p0 {
-		multiplyTiles(blocks, full-p0, kp/tileK, a, lda, packed[p0*step:], step, c[p0*panelN:], ldc, accumulate)
+		multiplyTiles(blocks, full-p0, c, rowsFrom(from, p0*panelN), to[p0*panelN:], ldc)
 	}
 	// What does not fill a tile goes through one that is apart.
 	for p := p0; p < p1; p++ {
@@ -181,22 +276,25 @@ func multiplyPanelsBF16(m, n, kp, p0, p1 int, a []uint16, lda int, packed []uint
 			i = 0
 		}
 		for ; i < m; i += tileRows {
-			edge(min(tileRows, m-i), cols, kp/tileK, a[i*lda:], lda, packed[p*step:], step, c[i*ldc+j:], ldc, accumulate, s)
+			at, part := i*ldc+j, c.from(i, p-p0)
+			part.edge(min(tileRows, m-i), cols, rowsFrom(from, at), to[at:], ldc, s)
 		}
 	}
 }
 
 // edge is the product of at most a tile's rows and columns, with the sums of a
 // whole tile: what an element comes to does not depend on where it lies.
-func edge(m, n, k32 int, a []uint16, lda int, b []uint16, step int, c []float32, ldc int, accumulate bool, s *Scratch) {
+func (c *chainBF16) edge(m, n int, from, to []float32, ldc int, s *Scratch) {
 	s.edge = grow(s.edge, tileRows*panelN)
-	if accumulate {
+	var start []float32
+	if from != nil {
 		for i := range m {
-			copy(s.edge[i*panelN:], c[i*ldc:i*ldc+n])
+			copy(s.edge[i*panelN:], from[i*ldc:i*ldc+n])
 		}
+		start = s.edge
 	}
-	multiplyTiles(1, 1, k32, a, lda, b, step, s.edge, panelN, accumulate)
+	multiplyTiles(1, 1, c, start, s.edge, panelN)
 	for i := range m {
-		copy(c[i*ldc:i*ldc+n], s.edge[i*panelN:])
+		copy(to[i*ldc:i*ldc+n], s.edge[i*panelN:])
 	}
 }

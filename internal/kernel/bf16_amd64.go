@@ -40,10 +40,6 @@ func multiplyPairs(m, n, k2 int, a []uint16, lda int, b []uint16, c []float32, l
 	panelBF16(m, n, k2, unsafe.SliceData(a), lda, unsafe.SliceData(b), first(c), ldc, add)
 }
 
-func multiplyTiles(blocks, panels, k32 int, a []uint16, lda int, b []uint16, step int, c []float32, ldc int, accumulate bool) {
-	add := 0
-	if accumulate {
-		add = 1
-	}
-	panelsAMX(&tileConfig[0], blocks, panels, k32, unsafe.SliceData(a), 2*lda, unsafe.SliceData(b), 2*step, first(c), 4*ldc, add)
+func multiplyTiles(blocks, panels int, c *chainBF16, from, to []float32, ldc int) {
+	panelsAMX(&tileConfig[0], blocks, panels, &c.links[0], c.n, first(from), first(to), 4*ldc, 0)
 }

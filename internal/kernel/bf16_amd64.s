@@ -1512,39 +1512,59 @@ set1:
 	VZEROUPPER
 	RET
 
-// func panelsAMX(config *byte, blocks int, panels int, k32 int, a *uint16, lda int, b *uint16, bstep int, c *float32, ldc int, accumulate int)
-TEXT ·panelsAMX(SB), NOSPLIT, $0-88
+// func panelsAMX(config *byte, blocks int, panels int, links *link, count int, from *float32, c *float32, ldc int, panel int)
+TEXT ·panelsAMX(SB), NOSPLIT, $0-72
 	MOVQ config+0(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // LDTILECFG (AX)
-	MOVQ lda+40(FP), R8
-	MOVQ ldc+72(FP), R9
+	MOVQ ldc+56(FP), R9
 	MOVQ $128, R10
 panel:
-	MOVQ blocks+8(FP), CX
-	MOVQ a+32(FP), SI
-	MOVQ c+64(FP), DX
+	XORQ SI, SI
+	MOVQ c+48(FP), DX
 block:
-	MOVQ b+48(FP), DI
-	MOVQ k32+24(FP), AX
-	MOVQ R8, R11
-	SHLQ $4, R11
-	ADDQ SI, R11
+	MOVQ from+40(FP), R13
+	TESTQ R13, R13
+	JZ zero
+	MOVQ SI, AX
+	IMULQ R9, AX
+	ADDQ AX, R13
 	MOVQ R9, R12
 	SHLQ $4, R12
-	ADDQ DX, R12
-	MOVQ SI, BX
-	CMPQ accumulate+80(FP), $0
-	JEQ zero
-	BYTE $0xc4; BYTE $0xa2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x0a // TILELOADD 0(DX)(R9*1), TMM0
-	BYTE $0xc4; BYTE $0xa2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x0a; BYTE $0x40 // TILELOADD 64(DX)(R9*1), TMM1
+	ADDQ R13, R12
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x44; BYTE $0x0d; BYTE $0x00 // TILELOADD 0(R13)(R9*1), TMM0
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x0d; BYTE $0x40 // TILELOADD 64(R13)(R9*1), TMM1
 	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x14; BYTE $0x0c // TILELOADD 0(R12)(R9*1), TMM2
 	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x5c; BYTE $0x0c; BYTE $0x40 // TILELOADD 64(R12)(R9*1), TMM3
-	JMP k
+	JMP sum
 zero:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO TMM0
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO TMM1
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0 // TILEZERO TMM2
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // TILEZERO TMM3
+sum:
+	MOVQ links+24(FP), R14
+	MOVQ count+32(FP), CX
+link:
+	MOVQ 24(R14), R8
+	SHLQ $1, R8
+	MOVQ SI, BX
+	IMULQ R8, BX
+	ADDQ 0(R14), BX
+	MOVQ R8, R11
+	SHLQ $4, R11
+	ADDQ BX, R11
+	MOVQ 56(R14), R12
+	MOVQ panel+64(FP), DI
+	IMULQ R12, DI
+	SHLQ $1, DI
+	ADDQ 32(R14), DI
+	MOVQ 64(R14), AX
+	MOVQ SI, R13
+	IMULQ AX, R13
+	IMULQ 72(R14), R13
+	ADDQ R12, R13
+	SHLQ $1, R13
+	ADDQ DI, R13
 k:
 	BYTE $0xc4; BYTE $0xa2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x03 // TILELOADD 0(BX)(R8*1), TMM4
 	BYTE $0xc4; BYTE $0xa2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x17 // TILELOADD 0(DI)(R10*1), TMM6
@@ -1557,24 +1577,41 @@ k:
 	ADDQ $64, BX
 	ADDQ $64, R11
 	ADDQ $2048, DI
+	MOVQ 72(R14), R12
+	TESTQ R12, R12
+	JZ fetched
+fetch:
+	PREFETCHT1 (R13)
+	ADDQ $64, R13
+	DECQ R12
+	JNZ fetch
+fetched:
 	DECQ AX
 	JNZ k
+	ADDQ $80, R14
+	DECQ CX
+	JNZ link
+	MOVQ R9, R12
+	SHLQ $4, R12
+	ADDQ DX, R12
 	BYTE $0xc4; BYTE $0xa2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x0a // TILESTORED 0(DX)(R9*1), TMM0
 	BYTE $0xc4; BYTE $0xa2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x0a; BYTE $0x40 // TILESTORED 64(DX)(R9*1), TMM1
 	BYTE $0xc4; BYTE $0x82; BYTE $0x7a; BYTE $0x4b; BYTE $0x14; BYTE $0x0c // TILESTORED 0(R12)(R9*1), TMM2
 	BYTE $0xc4; BYTE $0x82; BYTE $0x7a; BYTE $0x4b; BYTE $0x5c; BYTE $0x0c; BYTE $0x40 // TILESTORED 64(R12)(R9*1), TMM3
-	MOVQ R8, R11
-	SHLQ $5, R11
-	ADDQ R11, SI
 	MOVQ R9, R12
 	SHLQ $5, R12
 	ADDQ R12, DX
-	DECQ CX
-	JNZ block
-	MOVQ b+48(FP), DI
-	ADDQ bstep+56(FP), DI
-	MOVQ DI, b+48(FP)
-	ADDQ $128, c+64(FP)
+	ADDQ $32, SI
+	MOVQ SI, AX
+	SHRQ $5, AX
+	CMPQ AX, blocks+8(FP)
+	JNE block
+	INCQ panel+64(FP)
+	ADDQ $128, c+48(FP)
+	CMPQ from+40(FP), $0
+	JEQ set
+	ADDQ $128, from+40(FP)
+set:
 	DECQ panels+16(FP)
 	JNZ panel
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE

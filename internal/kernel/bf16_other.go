@@ -13,6 +13,6 @@ func multiplyPairs(m, n, k2 int, a []uint16, lda int, b []uint16, c []float32, l
 	panic("kernel: no bfloat16")
 }
 
-func multiplyTiles(blocks, panels, k32 int, a []uint16, lda int, b []uint16, step int, c []float32, ldc int, accumulate bool) {
+func multiplyTiles(blocks, panels int, c *chainBF16, from, to []float32, ldc int) {
 	panic("kernel: no bfloat16")
 }

@@ -22,7 +22,7 @@ func transposePairs(dst *uint32, lddst int, src *uint32, ldsrc int, blocks int, 
 //go:noescape
 func panelBF16(m int, n int, k2 int, a *uint16, lda int, b *uint16, c *float32, ldc int, accumulate int)
 
-// panelsAMX sets (accumulate 0) or adds to C [32·blocks, 32·panels] the product of A [32·blocks, 32·k32] and panels of pairs B, bstep bytes apart. lda and ldc are in bytes; all counts are positive. config is a tile configuration of eight tiles of 16 rows of 64 bytes.
+// panelsAMX sets C [32·blocks, 32·panels] to the sum of from, which is laid out as C and may be C or nil, and the products of all links. ldc is in bytes; panel is 0; counts are positive. config is a tile configuration of eight tiles of 16 rows of 64 bytes.
 //
 //go:noescape
-func panelsAMX(config *byte, blocks int, panels int, k32 int, a *uint16, lda int, b *uint16, bstep int, c *float32, ldc int, accumulate int)
+func panelsAMX(config *byte, blocks int, panels int, links *link, count int, from *float32, c *float32, ldc int, panel int)

@@ -121,7 +121,7 @@ func multiplySerial(op Op, g *Group, all span, accumulate bool, s *Scratch) {
 }
 
 // GemmPackedSerial is GemmPacked on the calling goroutine. s may be nil where b
-// is float32.
+// is float32 and no Transpose.
 func GemmPackedSerial(m int, a []float32, lda int, b *PackedB, c []float32, ldc int, accumulate bool, s *Scratch) {
 	g := Group{M: m, N: b.n, K: b.k, A: a, LDA: lda, C: c, LDC: ldc}
 	b.check()
@@ -136,72 +136,31 @@ func GemmPackedSerialFrom(m int, a []float32, lda int, b *PackedB, from, c []flo
 	g := Group{M: m, N: b.n, K: b.k, A: a, LDA: lda, C: c, LDC: ldc, from: from}
 	b.check()
 	checkMatrix("from", from, m, b.n, ldc)
-	if b.precision != F32 || b.k == 0 {
+	if b.k == 0 {
 		copyRows(c, from, ldc, m, b.n)
-		g.from = nil
 	}
 	if prepare(NN, &g, true, true) {
 		b.multiply(&g, span{r1: g.M, p1: panels(g.N)}, true, s)
 	}
 }
 
-// GemmPackedBackSerial sets C [m, k] to A·Bᵀ for a packed B [k, n], which the gradient of
-// GemmPackedSerial's A is: weights that were packed as NT serve both directions. Panels
-// are transposed as they are needed, which costs about a twelfth of the product of 96
-// rows. The bits are those of GemmPackedSerial with a B that was packed as NN. It is not
-// for what FastBF16 packs.
-func GemmPackedBackSerial(m int, a []float32, lda int, b *PackedB, c []float32, ldc int, s *Scratch) {
-	b.check()
-	if b.data16 != nil {
-		panic("kernel: B is packed in bfloat16 and cannot be transposed")
-	}
-	g := Group{M: m, N: b.k, K: b.n, A: a, LDA: lda, C: c, LDC: ldc}
-	if !prepare(NN, &g, false, true) {
-		return
-	}
-	if b.precision == BF16 {
-		g.A, g.LDA = s.roundedRows(a, lda, m, g.K), g.K
-	}
-	s.panel = grow(s.panel, blockK*tile.nr)
-	for k0 := 0; k0 < g.K; k0 += blockK {
-		kc, panel := min(blockK, g.K-k0), s.panel
-		for j := 0; j < g.N; j += tile.nr {
-			b.transposePanel(panel, j, k0, kc)
-			to := c[j:]
-			multiplyPanelFrom(m, min(tile.nr, g.N-j), kc, g.A[k0:], tile.mr*g.LDA, g.LDA, 1, panel, to, to, ldc, k0 > 0, panel, 0)
-		}
-	}
-}
-
-// transposePanel lays rows [j, j+tile.nr) of p, and of them the panels of columns that
-// cover [n0, n0+nc), out as a panel [nc, tile.nr] of the transpose, with zeros to the
-// right.
-func (p *PackedB) transposePanel(panel []float32, j, n0, nc int) {
-	nr := tile.nr
-	k0 := j / blockK * blockK
-	kc, rows := min(blockK, p.k-k0), min(nr, p.k-j)
-	at := k0*panels(p.n)*nr + n0*kc + (j-k0)*nr
-	if rows < nr {
-		clear(panel)
-	}
-	for c := 0; c < nc; c += nr {
-		transposeRows(panel[c*nr:], nr, p.data[at+c*kc:], nr, rows, nr)
-	}
-}
-
 // multiply computes the part of C that s covers.
 func (p *PackedB) multiply(g *Group, s span, accumulate bool, scratch *Scratch) {
-	switch {
-	case p.precision == F32:
-		multiplyPacked(g, p.data, s, accumulate)
-	case FastBF16():
+	if p.precision == BF16 && FastBF16() {
 		multiplyPackedBF16(g, p.data16, s, accumulate, scratch)
-	default:
-		part := *g
-		part.A, part.LDA = scratch.roundedRows(g.A[s.r0*g.LDA:], g.LDA, s.r1-s.r0, g.K), g.K
-		part.C = g.C[s.r0*g.LDC:]
-		multiplyPacked(&part, p.data, span{0, s.r1 - s.r0, s.p0, s.p1, s.lower}, accumulate)
+		return
 	}
+	part := *g
+	if p.precision == BF16 {
+		part.A, part.LDA = scratch.roundedRows(g.A[s.r0*g.LDA:], g.LDA, s.r1-s.r0, g.K), g.K
+		part.C, part.from = g.C[s.r0*g.LDC:], rowsFrom(g.from, s.r0*g.LDC)
+		s = span{0, s.r1 - s.r0, s.p0, s.p1, s.lower}
+	}
+	if p.of != nil {
+		p.of.multiplyTransposed(&part, s, accumulate, scratch)
+		return
+	}
+	multiplyPacked(&part, p.data, s, accumulate)
 }
 
 // PackedB is a right-hand operand laid out for the kernels: blocks of at most
@@ -213,6 +172,7 @@ type PackedB struct {
 	precision Precision
 	data      []float32 // also of a bfloat16 that is emulated
 	data16    []uint16
+	of        *PackedB // what this is the transpose of, and whose memory it shares
 }
 
 // NewPackedB makes an empty one for products in the given precision, which
@@ -237,6 +197,9 @@ func (p *PackedB) Repack(op Op, n, k int, b []float32, ldb int, s *Scratch) {
 		rows, cols = n, k
 	default:
 		panic(fmt.Sprintf("kernel: PackB of %v: B is packed for NN or NT", op))
+	}
+	if p.of != nil {
+		panic("kernel: PackB into a transpose")
 	}
 	checkMatrix("B", b, rows, cols, ldb)
 	p.n, p.k, p.isa = n, k, active
@@ -592,6 +555,7 @@ type Scratch struct {
 
 	rounded []float32 // an A rounded to bfloat16, where the machine has no instructions for it
 	rows16  []uint16  // a block of A as bfloat16
+	rank16  []uint16  // and what a low-rank addition makes of it
 	narrow  []uint16  // an operand on its way to bfloat16's layout
 	panel16 []uint16  // one panel of B of a TN product of bfloat16
 	edge    []float32 // a tile that C has no room for

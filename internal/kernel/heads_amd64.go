@@ -1,7 +1,7 @@
 package kernel
 
-// whole is what of n elements the kernels for vectors take, the same for all of them.
-func whole(n int) int {
+// vectorized is what of n elements the kernels for vectors take, the same for all of them.
+func vectorized(n int) int {
 	if vectors == Portable {
 		return 0
 	}
@@ -9,7 +9,7 @@ func whole(n int) int {
 }
 
 func toHalf(dst []uint16, x []float32) {
-	n := whole(len(x))
+	n := vectorized(len(x))
 	if n > 0 && vectors == AVX512 {
 		toHalfAVX512(&dst[0], &x[0], n)
 	} else if n > 0 {
@@ -19,7 +19,7 @@ func toHalf(dst []uint16, x []float32) {
 }
 
 func fromHalf(dst []float32, x []uint16) {
-	n := whole(len(x))
+	n := vectorized(len(x))
 	if n > 0 && vectors == AVX512 {
 		fromHalfAVX512(&dst[0], &x[0], n)
 	} else if n > 0 {
@@ -30,7 +30,7 @@ func fromHalf(dst []float32, x []uint16) {
 
 func (l *PagedHeads) score(queries, rows, at int, q []float32, ldq int, scores []float32, lds int, s *Scratch) {
 	switch n := l.Dim; {
-	case whole(n) != n:
+	case vectorized(n) != n:
 		l.scorePortable(queries, rows, at, q, ldq, scores, lds, s)
 	case vectors == AVX512 && l.Halves != nil:
 		headScoresHalfAVX512(queries, rows, n, &q[0], ldq, &l.Halves[at], &scores[0], lds)
@@ -45,7 +45,7 @@ func (l *PagedHeads) score(queries, rows, at int, q []float32, ldq int, scores [
 
 func (l *PagedHeads) weigh(queries, rows, at int, p []float32, ldp int, out []float32, ldo int, accumulate bool, s *Scratch) {
 	switch n := l.Dim; {
-	case whole(n) != n:
+	case vectorized(n) != n:
 		l.weighPortable(queries, rows, at, p, ldp, out, ldo, accumulate, s)
 	case vectors == AVX512 && l.Halves != nil:
 		headValuesHalfAVX512(queries, rows, n, &p[0], ldp, &l.Halves[at], &out[0], ldo, flag(accumulate))

@@ -13,40 +13,68 @@ type adapting struct {
 	du                [sites][]float32   // [T, rank] s·dy·B
 }
 
-// adapterPacking holds the adapter's matrices as products want them.
+// adapterPacking holds the adapter's matrices as products want them: for the forward pass
+// A and then B, for the backward pass B and then A.
 type adapterPacking struct {
 	packing
-	layer [][sites]packedSite
+	layer [][sites]kernel.LowRank
 }
 
-type packedSite struct {
-	a *kernel.PackedB
-	b []*kernel.PackedB
-}
-
-func newAdapting(a *Adapter, precision kernel.Precision) *adapting {
+func newAdapting(a *Adapter, precision kernel.Precision, workers int) *adapting {
 	w := &adapting{Adapter: a, grad: make([]float32, len(a.arena)), u: make([][sites][]float32, len(a.layer))}
 	w.g, _, _ = a.carve(w.grad)
-	w.forward.pack(a, kernel.NT, precision)
-	w.backward.pack(a, kernel.NN, precision)
+	w.forward.pack(a, kernel.NT, precision, workers)
+	w.backward.pack(a, kernel.NN, precision, workers)
 	return w
 }
 
-func (p *adapterPacking) pack(a *Adapter, op kernel.Op, precision kernel.Precision) {
+func (p *adapterPacking) pack(a *Adapter, op kernel.Op, precision kernel.Precision, workers int) {
 	p.packing.init(op, precision)
-	p.layer = make([][sites]packedSite, len(a.layer))
+	p.layer = make([][sites]kernel.LowRank, len(a.layer))
+	room := 0
 	for i := range a.layer {
 		for at := range sites {
 			t, to := &a.layer[i][at], &p.layer[i][at]
 			if len(t.parts) == 0 {
 				continue
 			}
-			to.a = p.add(t.a, a.rank(t), t.in)
-			for _, part := range t.parts {
-				to.b = append(to.b, p.add(part.b, part.width, a.lora.Rank))
+			*to = kernel.LowRank{Rank: a.rank(t), Scale: a.scale(), Down: []kernel.Term{{B: p.add(t.a, a.rank(t), t.in)}}, Up: p.addParts(t, a.lora.Rank)}
+			if op == kernel.NN {
+				to.Down, to.Up = to.Up, to.Down
 			}
 		}
 	}
+	for _, j := range p.jobs {
+		if j.blocks != nil {
+			room = max(room, j.out*j.in)
+		}
+	}
+	for range workers {
+		p.room = append(p.room, make([]float32, room))
+	}
+}
+
+// addParts takes in the matrices B of a site's parts, which make columns of their own of
+// columns of their own: as one matrix where that is what products want, else part by part.
+func (p *adapterPacking) addParts(t *adapterSite, r int) []kernel.Term {
+	if p.precision != kernel.F32 && kernel.FastBF16() {
+		b := kernel.NewPackedB(p.precision)
+		j := packJob{out: t.out, in: len(t.parts) * r, to: b}
+		for i, part := range t.parts {
+			j.blocks = append(j.blocks, packBlock{from: part.b, row: part.at, col: i * r, rows: part.width, cols: r})
+		}
+		p.jobs = append(p.jobs, j)
+		return []kernel.Term{{B: b}}
+	}
+	var all []kernel.Term
+	for i, part := range t.parts {
+		term := kernel.Term{B: p.add(part.b, part.width, r), From: i * r, To: part.at}
+		if p.op == kernel.NN {
+			term.From, term.To = term.To, term.From
+		}
+		all = append(all, term)
+	}
+	return all
 }
 
 // layout gives the work its memory for so many tokens.
@@ -62,38 +90,31 @@ func (w *adapting) layout(a *arena, tokens int) {
 	}
 }
 
-// adapt adds what the adapter makes of n rows of x to those of y. Both begin at row
-// from.
-func (p *Pass) adapt(layer int, at site, n int, x []float32, ldx int, y []float32, ldy, from int, s *kernel.Scratch) {
+// multiply is the product of n rows of x with the matrix of a site, to which the adapter's
+// part is added, and base unless it is nil. x and y begin at row from, base does as y.
+func (p *Pass) multiply(layer int, at site, m *kernel.PackedB, n int, x []float32, ldx int, base, y []float32, ldy, from int, s *kernel.Scratch) {
 	w := p.adapting
-	if w == nil || len(w.layer[layer][at].parts) == 0 {
-		return
-	}
-	t, m := &w.layer[layer][at], &w.forward.layer[layer][at]
-	rank, r := w.rank(t), w.lora.Rank
-	u := w.u[layer][at][from*rank:][:n*rank]
-	kernel.GemmPackedSerial(n, x, ldx, m.a, u, rank, false, s)
-	kernel.Scale(u, w.scale())
-	for i, part := range t.parts {
-		kernel.GemmPackedSerial(n, u[i*r:], rank, m.b[i], y[part.at:], ldy, true, s)
+	switch {
+	case w != nil && len(w.layer[layer][at].parts) > 0:
+		rank := w.rank(&w.layer[layer][at])
+		kernel.GemmLowRankSerial(n, x, ldx, m, &w.forward.layer[layer][at], w.u[layer][at][from*rank:], rank, base, y, ldy, s)
+	case base != nil:
+		kernel.GemmPackedSerialFrom(n, x, ldx, m, base, y, ldy, s)
+	default:
+		kernel.GemmPackedSerial(n, x, ldx, m, y, ldy, false, s)
 	}
 }
 
-// adaptGrad adds to the gradients of n rows of x what comes to them through the
-// adapter of the current layer. dy and dx begin at row from.
-func (p *Pass) adaptGrad(at site, n int, dy []float32, lddy int, dx []float32, lddx, from int, s *kernel.Scratch) {
+// multiplyBack takes the gradient of n rows of multiply's product, in the current layer, to
+// that of x. dy and dx begin at row from.
+func (p *Pass) multiplyBack(at site, m *kernel.PackedB, n int, dy []float32, lddy int, dx []float32, lddx, from int, s *kernel.Scratch) {
 	w := p.adapting
 	if w == nil || len(w.layer[p.layer][at].parts) == 0 {
+		kernel.GemmPackedSerial(n, dy, lddy, m, dx, lddx, false, s)
 		return
 	}
-	t, m := &w.layer[p.layer][at], &w.backward.layer[p.layer][at]
-	rank, r := w.rank(t), w.lora.Rank
-	du := w.du[at][from*rank:][:n*rank]
-	for i, part := range t.parts {
-		kernel.GemmPackedSerial(n, dy[part.at:], lddy, m.b[i], du[i*r:], rank, false, s)
-	}
-	kernel.Scale(du, w.scale())
-	kernel.GemmPackedSerial(n, du, rank, m.a, dx, lddx, true, s)
+	rank := w.rank(&w.layer[p.layer][at])
+	kernel.GemmLowRankSerial(n, dy, lddy, m, &w.backward.layer[p.layer][at], w.du[at][from*rank:], rank, nil, dx, lddx, s)
 }
 
 // addAdapterGroups plans the gradients of the adapter of the current layer at a

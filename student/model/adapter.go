@@ -78,6 +78,7 @@ type Adapter struct {
 // adapterSite is what an adapter adds to one product.
 type adapterSite struct {
 	in    int
+	out   int       // of the product, whether or not all of it is adapted
 	a     []float32 // [parts·rank, in]: the parts' A one below the other
 	parts []adapterPart
 }
@@ -128,7 +129,7 @@ func emptyAdapter(c Config, l LoRA) (*Adapter, error) {
 		return nil, err
 	}
 	if c.DenseLayers < c.Layers {
-		return nil, fmt.Errorf("adapter: a mixture of experts is taught whole, not by an adapter")
+		return nil, errMixture
 	}
 	if l.Rank < 1 || l.Rank > maxDim || !(l.Alpha > 0) || math.IsInf(l.Alpha, 0) {
 		return nil, fmt.Errorf("adapter: rank %d and alpha %v must be positive", l.Rank, l.Alpha)
@@ -181,6 +182,7 @@ func (a *Adapter) carveSite(c *carver[float32], layer string, s site) (t adapter
 		}
 		at += p.width
 	}
+	t.out = at
 	c.align()
 	from := c.at
 	for _, p := range t.parts {
@@ -229,6 +231,8 @@ func parameters(specs []spec, arena []float32) []Parameter {
 	}
 	return ps
 }
+
+var errMixture = errors.New("adapter: a mixture of experts is taught whole, not by an adapter")
 
 var errOtherModel = errors.New("adapter: it is for a model of another configuration")
 

@@ -52,8 +52,7 @@ func (p *Pass) mlpGrad(part, worker int) {
 func (p *Pass) mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32, from, to int, s *kernel.Scratch) {
 	d, n, w := p.ld.d, to-from, a.width
 	gateUp := a.gateUp[from*a.ld:]
-	p.back(n, dy, d, m.down, dh, a.ldh, s)
-	p.adaptGrad(siteDown, n, dy, d, dh, a.ldh, from, s)
+	p.multiplyBack(siteDown, m.down, n, dy, d, dh, a.ldh, from, s)
 	for i := range n {
 		row := gateUp[i*a.ld:][:2*w]
 		if p.adapting != nil {
@@ -61,8 +60,7 @@ func (p *Pass) mlpBackward(a *mlpActivations, m packedMLP, dy, dx, dh []float32,
 		}
 		kernel.SwiGLUGrad(row[:w], row[w:], dh[i*a.ldh:][:w], row[:w], row[w:])
 	}
-	p.back(n, gateUp, a.ld, m.gateUp, dx, d, s)
-	p.adaptGrad(siteGateUp, n, gateUp, a.ld, dx, d, from, s)
+	p.multiplyBack(siteGateUp, m.gateUp, n, gateUp, a.ld, dx, d, from, s)
 }
 
 // outGrad takes the gradient of the MLP's normed input (dxn, which begins at the
@@ -75,8 +73,7 @@ func (p *Pass) outGrad(part int, dxn []float32, s *kernel.Scratch) {
 	for i := from; i < to; i++ {
 		p.normGradFrom(f.dx1[i*d:][:n], f.dx[i*d:][:n], dw, dxn[(i-from)*d:][:n], x.x1[i*d:][:n], p.w.layer[p.layer].ffnNorm, x.rstd1[i])
 	}
-	p.back(to-from, f.dx1[from*d:], d, p.backward.layer[p.layer].out, f.dout[from*o:], o, s)
-	p.adaptGrad(siteOut, to-from, f.dx1[from*d:], d, f.dout[from*o:], o, from, s)
+	p.multiplyBack(siteOut, p.backward.layer[p.layer].out, to-from, f.dx1[from*d:], d, f.dout[from*o:], o, from, s)
 }
 
 // attentionGrad differentiates attention of one head over one sequence.
@@ -110,20 +107,17 @@ func (p *Pass) inputGrad(part, worker int) {
 		for i := from; i < to; i++ {
 			p.keyGrad(i)
 		}
-		p.back(n, f.dkv[from*kv:], kv, m.kvB, work.dcn, latent, s)
-		p.adaptGrad(siteKVB, n, f.dkv[from*kv:], kv, work.dcn, latent, from, s)
+		p.multiplyBack(siteKVB, m.kvB, n, f.dkv[from*kv:], kv, work.dcn, latent, from, s)
 		p.normGradRows(f.din[qIn:], x.in[qIn:], in, work.dcn, w.kvNorm, vectors.kvNorm, x.cRstd, latent, from, to)
 	}
 	if c.QLoraRank > 0 {
-		p.back(n, f.dq[from*f.lddq:], f.lddq, m.qB, work.dqn, qIn, s)
-		p.adaptGrad(siteQB, n, f.dq[from*f.lddq:], f.lddq, work.dqn, qIn, from, s)
+		p.multiplyBack(siteQB, m.qB, n, f.dq[from*f.lddq:], f.lddq, work.dqn, qIn, from, s)
 		p.normGradRows(f.din, x.in, in, work.dqn, w.qNorm, vectors.qNorm, x.qRstd, qIn, from, to)
 	}
 	if p.adapting != nil {
 		normRows(x.xn, d, x.x, d, w.attnNorm, x.rstd, from, to, float32(c.NormEps))
 	}
-	p.back(n, f.din[from*in:], in, m.in, work.dxn, d, s)
-	p.adaptGrad(siteIn, n, f.din[from*in:], in, work.dxn, d, from, s)
+	p.multiplyBack(siteIn, m.in, n, f.din[from*in:], in, work.dxn, d, from, s)
 	for i := from; i < to; i++ {
 		at, n := i*d, c.Hidden
 		p.normGradFrom(f.dx[at:][:n], f.dx1[at:][:n], vectors.attnNorm, work.dxn[(i-from)*d:][:n], x.x[at:][:n], w.attnNorm, x.rstd[i])
@@ -146,16 +140,6 @@ func (p *Pass) keyGrad(i int) {
 		copy(kv[h*(c.NopeDim+c.VDim):][:c.NopeDim], k[at:])
 	}
 	kernel.RotaryInterleaved(shared, cos, sin, true)
-}
-
-// back is the product of the gradients of n rows with a matrix that the forward pass
-// multiplied with.
-func (p *Pass) back(n int, dy []float32, lddy int, m *kernel.PackedB, dx []float32, lddx int, s *kernel.Scratch) {
-	if p.backward == p.forward {
-		kernel.GemmPackedBackSerial(n, dy, lddy, m, dx, lddx, s)
-		return
-	}
-	kernel.GemmPackedSerial(n, dy, lddy, m, dx, lddx, false, s)
 }
 
 // normGradFrom sets dx to the sum of from and the gradient of the norm of x, and adds to

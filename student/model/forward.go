@@ -22,8 +22,7 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	c, x, w, m := &p.config, &p.act[layer], &p.w.layer[layer], &p.forward.layer[layer]
 	d, in, kv, qIn, latent, n := p.ld.d, p.ld.in, p.ld.kv, c.qIn(), c.KVLoraRank, to-from
 	normRows(x.xn, d, x.x, d, w.attnNorm, x.rstd, from, to, float32(c.NormEps))
-	kernel.GemmPackedSerial(n, x.xn[from*d:], d, m.in, x.in[from*in:], in, false, s)
-	p.adapt(layer, siteIn, n, x.xn[from*d:], d, x.in[from*in:], in, from, s)
+	p.multiply(layer, siteIn, m.in, n, x.xn[from*d:], d, nil, x.in[from*in:], in, from, s)
 	if c.grouped() {
 		for i := from; i < to; i++ {
 			p.group(layer, i)
@@ -32,12 +31,10 @@ func (p *Pass) beforeAttention(layer, from, to int, s *kernel.Scratch) {
 	}
 	if c.QLoraRank > 0 {
 		normRows(x.qn, qIn, x.in, in, w.qNorm, x.qRstd, from, to, latentEps)
-		kernel.GemmPackedSerial(n, x.qn[from*qIn:], qIn, m.qB, x.q[from*x.ldq:], x.ldq, false, s)
-		p.adapt(layer, siteQB, n, x.qn[from*qIn:], qIn, x.q[from*x.ldq:], x.ldq, from, s)
+		p.multiply(layer, siteQB, m.qB, n, x.qn[from*qIn:], qIn, nil, x.q[from*x.ldq:], x.ldq, from, s)
 	}
 	normRows(x.cn, latent, x.in[qIn:], in, w.kvNorm, x.cRstd, from, to, latentEps)
-	kernel.GemmPackedSerial(n, x.cn[from*latent:], latent, m.kvB, x.kv[from*kv:], kv, false, s)
-	p.adapt(layer, siteKVB, n, x.cn[from*latent:], latent, x.kv[from*kv:], kv, from, s)
+	p.multiply(layer, siteKVB, m.kvB, n, x.cn[from*latent:], latent, nil, x.kv[from*kv:], kv, from, s)
 	for i := from; i < to; i++ {
 		cos, sin := p.rope.at(int(p.position[i]))
 		shared := x.in[i*in+qIn+latent:][:c.RopeDim]
@@ -86,8 +83,7 @@ func (p *Pass) afterAttention(part, worker int) {
 	c, x, w, m := &p.config, &p.act[p.layer], &p.w.layer[p.layer], &p.forward.layer[p.layer]
 	d, o, n := p.ld.d, p.ld.o, to-from
 	x1, next := x.x1[from*d:to*d], p.stream(p.layer + 1)[from*d:to*d]
-	kernel.GemmPackedSerialFrom(n, x.out[from*o:], o, m.out, x.x[from*d:to*d], x1, d, s)
-	p.adapt(p.layer, siteOut, n, x.out[from*o:], o, x1, d, from, s)
+	p.multiply(p.layer, siteOut, m.out, n, x.out[from*o:], o, x.x[from*d:to*d], x1, d, from, s)
 	normRows(x.x1n, d, x.x1, d, w.ffnNorm, x.rstd1, from, to, float32(c.NormEps))
 	if c.isMoE(p.layer) {
 		p.chooseExperts(from, to, s)
@@ -119,12 +115,10 @@ func (p *Pass) mlpForward(a *mlpActivations, m packedMLP, x, y []float32, from, 
 func (p *Pass) mlpForwardFrom(a *mlpActivations, m packedMLP, x, base, y []float32, from, to int, s *kernel.Scratch) {
 	d, n, w := p.ld.d, to-from, a.width
 	gateUp, h := a.gateUp[from*a.ld:], a.h[from*a.ldh:]
-	kernel.GemmPackedSerial(n, x[from*d:], d, m.gateUp, gateUp, a.ld, false, s)
-	p.adapt(p.layer, siteGateUp, n, x[from*d:], d, gateUp, a.ld, from, s)
+	p.multiply(p.layer, siteGateUp, m.gateUp, n, x[from*d:], d, nil, gateUp, a.ld, from, s)
 	for i := range n {
 		row := gateUp[i*a.ld:][:2*w]
 		kernel.SwiGLU(h[i*a.ldh:][:w], row[:w], row[w:])
 	}
-	kernel.GemmPackedSerialFrom(n, h, a.ldh, m.down, base, y, d, s)
-	p.adapt(p.layer, siteDown, n, h, a.ldh, y, d, from, s)
+	p.multiply(p.layer, siteDown, m.down, n, h, a.ldh, base, y, d, from, s)
 }

@@ -16,7 +16,8 @@ type Frozen struct {
 	precision         kernel.Precision
 	hash              string
 	w                 weights[float32] // without matrices
-	forward, backward *packing         // the same one where matrices are held once
+	forward, backward *packing
+	twice             bool // matrices are held once for each
 }
 
 // NewFrozen reads the weights of src tensor by tensor, for products in the given
@@ -27,16 +28,18 @@ func NewFrozen(precision kernel.Precision, src Source, pool *kernel.Pool) (*Froz
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Frozen{config: c, precision: precision, forward: emptyPacking(c, kernel.NT, precision)}
-	f.backward = f.forward
-	if precision != kernel.F32 && kernel.FastBF16() {
-		f.backward = emptyPacking(c, kernel.NN, precision)
+	if c.DenseLayers < c.Layers {
+		return nil, errMixture
+	}
+	f := &Frozen{
+		config: c, precision: precision, twice: precision != kernel.F32 && kernel.FastBF16(),
+		forward: emptyPacking(c, kernel.NT, precision), backward: emptyPacking(c, kernel.NN, precision),
 	}
 	r := reader{src: src, hash: newHash(modelHash, c)}
 	r.read(func(a *carver[float32]) { f.w.carveInput(a, c) })
 	r.memory = nil // it is kept
 	if c.TieEmbeddings {
-		f.pack(pool, func(p *packing) { p.addHead(f.w.embed) })
+		f.packHead(pool, f.w.embed)
 	}
 	f.w.layer = make([]layerWeights[float32], c.Layers)
 	for i := range f.w.layer {
@@ -45,7 +48,7 @@ func NewFrozen(precision kernel.Precision, src Source, pool *kernel.Pool) (*Froz
 		if r.err != nil {
 			return nil, r.err
 		}
-		f.pack(pool, func(p *packing) { p.addLayer(i, &l) })
+		f.packLayer(pool, i, &l)
 		f.w.layer[i].layerVectors = l.clone(&c)
 	}
 	var last weights[float32]
@@ -55,20 +58,32 @@ func NewFrozen(precision kernel.Precision, src Source, pool *kernel.Pool) (*Froz
 	}
 	f.w.norm = slices.Clone(last.norm)
 	if !c.TieEmbeddings {
-		f.pack(pool, func(p *packing) { p.addHead(last.head) })
+		f.packHead(pool, last.head)
 	}
 	f.hash = r.hash.sum()
 	return f, nil
 }
 
-// pack packs what add names.
-func (f *Frozen) pack(pool *kernel.Pool, add func(*packing)) {
-	add(f.forward)
+func (f *Frozen) packLayer(pool *kernel.Pool, i int, w *layerWeights[float32]) {
+	f.forward.addLayer(i, w)
 	f.forward.settle(pool)
-	if f.backward != f.forward {
-		add(f.backward)
-		f.backward.settle(pool)
+	if !f.twice {
+		f.backward.layer[i] = f.forward.layer[i].transpose()
+		return
 	}
+	f.backward.addLayer(i, w)
+	f.backward.settle(pool)
+}
+
+func (f *Frozen) packHead(pool *kernel.Pool, w []float32) {
+	f.forward.addHead(w)
+	f.forward.settle(pool)
+	if !f.twice {
+		f.backward.head = f.forward.head.Transpose()
+		return
+	}
+	f.backward.addHead(w)
+	f.backward.settle(pool)
 }
 
 // Hash names the model that was read, as Model.Hash does.

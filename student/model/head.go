@@ -83,7 +83,7 @@ func (p *Pass) lossGradOf(part, worker int) {
 	from, to, grad := p.lossBlock(part, worker)
 	d, n := p.ld.d, p.config.Hidden
 	dxn := p.work[worker].dxn
-	p.back(to-from, grad, p.head.ld, p.backward.head, dxn, d, p.pool.Scratch(worker))
+	kernel.GemmPackedSerial(to-from, grad, p.head.ld, p.backward.head, dxn, d, false, p.pool.Scratch(worker))
 	dw := p.finalPart(from / blockRows)
 	for i := from; i < to; i++ {
 		at := int(p.lossAt[i]) * d

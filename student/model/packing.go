@@ -12,6 +12,7 @@ type packing struct {
 	pool      *kernel.Pool // that packs
 	jobs      []packJob
 	one       func(part, worker int)
+	room      [][]float32 // by worker, for a matrix of blocks
 	layer     []packedLayer
 	head      *kernel.PackedB
 }
@@ -26,10 +27,19 @@ type packedLayer struct {
 
 type packedMLP struct{ gateUp, down *kernel.PackedB }
 
+// packJob packs a matrix [out, in], or one that is 0 but for blocks.
 type packJob struct {
 	out, in int
 	from    []float32
+	blocks  []packBlock
 	to      *kernel.PackedB
+}
+
+// packBlock is a matrix [rows, cols] that lies somewhere in a larger one.
+type packBlock struct {
+	from       []float32
+	row, col   int
+	rows, cols int
 }
 
 // newPacking prepares a model's matrices for products in the given precision.
@@ -79,10 +89,20 @@ func (p *packing) init(op kernel.Op, precision kernel.Precision) {
 	p.op, p.precision = op, precision
 	p.one = func(part, worker int) {
 		j, s := &p.jobs[part], p.pool.Scratch(worker)
+		from := j.from
+		if j.blocks != nil {
+			from = p.room[worker][:j.out*j.in]
+			clear(from)
+			for _, b := range j.blocks {
+				for i := range b.rows {
+					copy(from[(b.row+i)*j.in+b.col:], b.from[i*b.cols:(i+1)*b.cols])
+				}
+			}
+		}
 		if n, k := j.out, j.in; op == kernel.NT {
-			j.to.Repack(op, n, k, j.from, k, s)
+			j.to.Repack(op, n, k, from, k, s)
 		} else {
-			j.to.Repack(op, k, n, j.from, k, s)
+			j.to.Repack(op, k, n, from, k, s)
 		}
 	}
 }
@@ -111,4 +131,15 @@ func (p *packing) refresh(pool *kernel.Pool) {
 func (p *packing) settle(pool *kernel.Pool) {
 	p.refresh(pool)
 	p.jobs = nil
+}
+
+// transpose is a dense layer for products the other way, in the same memory.
+func (l *packedLayer) transpose() packedLayer {
+	of := func(b *kernel.PackedB) *kernel.PackedB {
+		if b == nil {
+			return nil
+		}
+		return b.Transpose()
+	}
+	return packedLayer{in: of(l.in), qB: of(l.qB), kvB: of(l.kvB), out: of(l.out), dense: packedMLP{of(l.dense.gateUp), of(l.dense.down)}}
 }

@@ -104,7 +104,7 @@ func NewAdapterPass(f *Frozen, a *Adapter, pool *kernel.Pool, maxTokens int) (*P
 	if a.config != f.config {
 		return nil, errOtherModel
 	}
-	p := &Pass{w: &f.w, forward: f.forward, backward: f.backward, adapting: newAdapting(a, f.precision)}
+	p := &Pass{w: &f.w, forward: f.forward, backward: f.backward, adapting: newAdapting(a, f.precision, pool.Threads())}
 	p.changing.forward, p.changing.backward = &p.adapting.forward.packing, &p.adapting.backward.packing
 	p.init(f.precision, f.config, pool, maxTokens)
 	return p, nil
@@ -145,7 +145,7 @@ func (p *Pass) init(precision kernel.Precision, c Config, pool *kernel.Pool, max
 // Forward computes the mean cross-entropy, in nats, over the positions of b that
 // have a target. Of a batch without any it is 0.
 func (p *Pass) Forward(b Batch) (loss float64, err error) {
-	if err := p.hidden(b); err != nil {
+	if err := p.hidden(b, true); err != nil {
 		return 0, err
 	}
 	for p.head.begin(len(p.lossAt)); p.head.next(); {
@@ -157,7 +157,7 @@ func (p *Pass) Forward(b Batch) (loss float64, err error) {
 // Logits computes the logits at the positions of b that have a target, whatever
 // it is: [positions, vocab].
 func (p *Pass) Logits(b Batch) ([]float32, error) {
-	if err := p.hidden(b); err != nil {
+	if err := p.hidden(b, true); err != nil {
 		return nil, err
 	}
 	all := make([]float32, 0, len(p.lossAt)*p.config.VocabSize)
@@ -217,8 +217,9 @@ func (p *Pass) Grads() []Tensor {
 	return ts
 }
 
-// hidden runs everything below the output head.
-func (p *Pass) hidden(b Batch) error {
+// hidden runs everything below the output head, with weights that may be others than
+// those of the last pass.
+func (p *Pass) hidden(b Batch, others bool) error {
 	if err := b.check(p.config, p.maxTokens); err != nil {
 		return fmt.Errorf("model pass: %w", err)
 	}
@@ -236,7 +237,9 @@ func (p *Pass) hidden(b Batch) error {
 		}
 	}
 	p.auxiliary = 0
-	p.changing.forward.refresh(p.pool)
+	if others {
+		p.changing.forward.refresh(p.pool)
+	}
 	n := blocks(len(b.Tokens))
 	p.pool.Run(n, p.regions.embed)
 	for p.layer = range p.act {
@@ -255,14 +258,16 @@ func (p *Pass) hidden(b Batch) error {
 // balance loss.
 func (p *Pass) Gradients(b Batch) (loss float64, err error) { return p.gradients(b, false) }
 
-// AddGradients is Gradients that adds to Grads.
+// AddGradients is Gradients that adds to Grads, for the same weights as before.
 func (p *Pass) AddGradients(b Batch) (loss float64, err error) { return p.gradients(b, true) }
 
 func (p *Pass) gradients(b Batch, add bool) (loss float64, err error) {
-	if err := p.hidden(b); err != nil {
+	if err := p.hidden(b, !add); err != nil {
 		return 0, err
 	}
-	p.changing.backward.refresh(p.pool)
+	if !add {
+		p.changing.backward.refresh(p.pool)
+	}
 	n := blocks(len(p.batch.Tokens))
 	clear(p.vectorParts)
 	clear(p.flow.dx[:len(p.batch.Tokens)*p.ld.d])

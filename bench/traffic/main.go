@@ -3,7 +3,7 @@
 // one line each with both bodies, on standard output. The same program writes the
 // same bytes.
 //
-//	go run ./recipes/traffic >recipes/traffic/log.jsonl
+//	go run ./bench/traffic >recipes/traffic/log.jsonl
 package main
 
 import (

@@ -25,6 +25,9 @@ func (r *run) checkBase() error {
 	if most := b.Config().MaxPositions; r.Student.Context > most {
 		return r.src.errorf("student.context", "%d tokens are more than the %d that the base was made for", r.Student.Context, most)
 	}
+	if r.Eval.Weights == weightsBlocks && !b.InBlocks() {
+		return r.src.errorf("eval.weights", "%s does not lie in blocks, as a quantised GGUF file does", r.Student.Base)
+	}
 	if r.Student.LoRA != nil {
 		if _, err := r.newAdapter(); err != nil {
 			return r.src.errorf("student.lora", "%v", err)

@@ -89,7 +89,11 @@ func (r *run) evaluate(ctx context.Context) error {
 // contestants are the student and whom it is compared with. Models have answered
 // by then, one after the other, so that one is in memory at a time.
 func (r *run) contestants(ctx context.Context, items []eval.Item, opt eval.Options) ([]eval.Contestant, error) {
-	student, err := r.answers(ctx, "student", r.student, kernel.FormatFP32, items, opt)
+	asked, err := r.studentCandidate()
+	if err != nil {
+		return nil, err
+	}
+	student, err := r.answers(ctx, "student", asked, items, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -101,18 +105,22 @@ func (r *run) contestants(ctx context.Context, items []eval.Item, opt eval.Optio
 			other, err = r.otherRun(i, c.Recipe)
 		case c.Name == againstTeacher:
 			other = r.teacherContestant()
-		case c.Name == againstBase, c.Name == againstUntrained:
+		case c.Name == againstBase:
+			if asked, err = r.baseCandidate(); err == nil {
+				other, err = r.answers(ctx, c.Name, asked, items, opt)
+			}
+		case c.Name == againstUntrained:
 			var m *model.Model
 			if m, err = r.newStudent(); err == nil {
-				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
+				other, err = r.answers(ctx, c.Name, inMemory(m, kernel.FormatFP32), items, opt)
 			}
 		case narrowed[c.Name] != "":
 			var m *model.Model
 			if m, err = export.Narrowed(r.student, narrowed[c.Name], export.Absorbed); err == nil {
-				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
+				other, err = r.answers(ctx, c.Name, inMemory(m, kernel.FormatFP32), items, opt)
 			}
 		default:
-			other, err = r.answers(ctx, c.Name, r.student, smaller[c.Name], items, opt)
+			other, err = r.answers(ctx, c.Name, inMemory(r.student, smaller[c.Name]), items, opt)
 		}
 		if err != nil {
 			return nil, err
@@ -172,24 +180,22 @@ func (r *run) known(s *promptSource, p task.Problem) bool {
 	return s.judged || p.Answer != "" || p.Gold != nil
 }
 
-// answers serves a model in this process, its weights in a format, puts all items
-// to it, decoding greedily, and returns it as a contestant that has answered.
-func (r *run) answers(ctx context.Context, name string, m *model.Model, weights kernel.Format, items []eval.Item, opt eval.Options) (eval.Contestant, error) {
+// answers serves a model in this process, puts all items to it, decoding greedily, and
+// returns it as a contestant that has answered.
+func (r *run) answers(ctx context.Context, name string, c candidate, items []eval.Item, opt eval.Options) (eval.Contestant, error) {
+	defer c.done()
 	longest, err := r.longestAnswer()
 	if err != nil {
 		return eval.Contestant{}, err
 	}
-	e, err := r.engine(name, m, weights)
+	e, err := r.engine(name, &c)
 	if err != nil {
 		return eval.Contestant{}, err
 	}
 	defer e.Close()
-	byName, endpoint := r.byName(), "student:"+m.Hash()
-	if weights != kernel.FormatFP32 {
-		endpoint += ":" + weights.String()
-	}
+	byName := r.byName()
 	return r.answered(ctx, items, respondent{
-		engine: e, name: name, endpoint: endpoint, file: resultsPath(r.dir, name), longest: longest,
+		engine: e, name: name, endpoint: c.endpoint(), file: resultsPath(r.dir, name), longest: longest,
 		reads: func(it eval.Item) []exchange.Message { return byName[it.Source].reads(it.Problem) },
 	}, opt)
 }
@@ -219,13 +225,6 @@ func (r *run) answered(ctx context.Context, items []eval.Item, who respondent, o
 		return eval.Contestant{}, err
 	}
 	return eval.Contestant{Name: who.name, File: who.file}, nil
-}
-
-// engine serves a model of this run.
-func (r *run) engine(name string, m *model.Model, weights kernel.Format) (*serve.Engine, error) {
-	context := min(r.Student.Context, m.Config().MaxPositions)
-	room := max(context, min(evalSlots*context, evalCache/(4*m.Config().CacheValues())))
-	return serve.NewEngine(m, r.format, r.pool, serve.Options{Model: name, Slots: evalSlots, MaxContext: context, CacheTokens: room, Weights: weights})
 }
 
 func (r *run) byName() map[string]*promptSource {

@@ -9,10 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"retort/exchange"
-	"retort/internal/kernel"
 	"retort/report"
 	"retort/student/eval"
-	"retort/student/model"
 	"retort/student/serve"
 	"retort/student/train"
 	"retort/teach/task"
@@ -72,15 +70,18 @@ func (r *run) measureForgotten(ctx context.Context) error {
 	if len(asked.references)+len(asked.items) == 0 {
 		return nil
 	}
-	student, studentLosses, err := r.remembers(ctx, "student", r.student, asked)
+	who, err := r.studentCandidate()
 	if err != nil {
 		return err
 	}
-	m, err := r.newStudent()
+	student, studentLosses, err := r.remembers(ctx, "student", who, asked)
 	if err != nil {
 		return err
 	}
-	base, baseLosses, err := r.remembers(ctx, againstBase, m, asked)
+	if who, err = r.baseCandidate(); err != nil {
+		return err
+	}
+	base, baseLosses, err := r.remembers(ctx, againstBase, who, asked)
 	if err != nil {
 		return err
 	}
@@ -201,14 +202,15 @@ func (r *run) reference(name string, all []eval.Reference) (references, error) {
 
 // remembers has a model answer what is asked, and returns it as a contestant that
 // has answered, with its mean loss on each given answer.
-func (r *run) remembers(ctx context.Context, name string, m *model.Model, asked untaught) (c eval.Contestant, losses [][]float64, err error) {
-	e, err := r.engine(name, m, kernel.FormatFP32)
+func (r *run) remembers(ctx context.Context, name string, who candidate, asked untaught) (c eval.Contestant, losses [][]float64, err error) {
+	defer who.done()
+	e, err := r.engine(name, &who)
 	if err != nil {
 		return c, nil, err
 	}
 	defer e.Close()
 	for _, ref := range asked.references {
-		loss, err := scores(ctx, e, ref)
+		loss, err := scores(ctx, e, name, ref)
 		if err != nil {
 			return c, nil, fmt.Errorf("%s on %s: %w", name, ref.name, err)
 		}
@@ -218,20 +220,20 @@ func (r *run) remembers(ctx context.Context, name string, m *model.Model, asked 
 		return c, losses, nil
 	}
 	c, err = r.answered(ctx, asked.items, respondent{
-		engine: e, name: name, endpoint: "student:" + m.Hash(), file: resultsPath(r.dir, "forgotten-"+name), longest: min(untaughtAnswer, r.Student.Context),
+		engine: e, name: name, endpoint: who.endpoint(), file: resultsPath(r.dir, "forgotten-"+name), longest: min(untaughtAnswer, r.Student.Context),
 		reads: func(it eval.Item) []exchange.Message { return it.Problem.StudentMessages() },
 	}, eval.Options{Seed: r.Seed})
 	return c, losses, err
 }
 
 // scores are a model's losses on given answers, each a mean over its tokens.
-func scores(ctx context.Context, e *serve.Engine, ref references) ([]float64, error) {
+func scores(ctx context.Context, e *serve.Engine, name string, ref references) ([]float64, error) {
 	out := make([]float64, len(ref.tokens))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * evalSlots)
 	for i, ids := range ref.tokens {
 		g.Go(func() error {
-			logprobs, err := e.Score(ctx, ids)
+			logprobs, err := e.Score(ctx, name, ids)
 			if err != nil {
 				return err
 			}

@@ -170,6 +170,8 @@ type SFT struct {
 type Eval struct {
 	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; bf16 or int8, the student with its weights in that format; f16, q8_0, q4_0 or q4_1, the student as a GGUF of that type has it; or {recipe: FILE} for another run in this workspace"`
 
+	Weights string `yaml:"weights,omitempty" json:"weights,omitempty" jsonschema:"enum=fp32,enum=blocks" jsonschema_description:"of a student that is an adapter beside a quantised GGUF file: blocks, as the file holds them, which is faster, for the student and its base; default: fp32"`
+
 	// Forgotten is a pointer so that an empty list, which asks for nothing, is told from none.
 	Forgotten *[]Forgotten `yaml:"forgotten,omitempty" json:"forgotten,omitempty" jsonschema_description:"of a student with a base: what else it is asked, beside its base, to see what it forgot; default: [general]"`
 }

@@ -361,6 +361,12 @@ func (r *Recipe) validateEnd() error {
 			return bad(at("eval.against", i), "this student starts from a base; write base")
 		}
 	}
+	switch w := r.Eval.Weights; {
+	case w != "" && w != weightsFP32 && w != weightsBlocks:
+		return bad("eval.weights", "%q is neither fp32 nor blocks", w)
+	case w == weightsBlocks && r.Student.LoRA == nil:
+		return bad("eval.weights", "blocks are a base's, beside which a student is an adapter (student.base, student.lora); the weights of this one are taught")
+	}
 	if err := r.validateForgotten(); err != nil {
 		return err
 	}

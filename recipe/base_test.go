@@ -42,7 +42,7 @@ name: based
 teacher: {reference: {}}
 budget: {usd: 1}
 prompts: [{family: chain, steps: [2, 2], train: 24, heldout: 6}]
-student: {base: BASE, terms: own-model, context: 300, lora: {rank: 4}}
+student: {base: BASE, terms: own-model, context: 300, lora: {rank: 4, dropout: 0.05}}
 train: [{sft: {epochs: 2, batch_tokens: 2048}}]
 eval:
   against: [teacher, base, q8_0]
@@ -131,7 +131,7 @@ func TestABaseIsTaughtFromRecipeToModel(t *testing.T) {
 func TestAllWeightsOfABaseAreTaught(t *testing.T) {
 	d := newDesk(t)
 	dir := d.base("tiny", 1)
-	res := d.run(strings.NewReplacer("BASE", "tiny", ", lora: {rank: 4}", "", "against: [teacher, base, q8_0]", "against: [teacher]",
+	res := d.run(strings.NewReplacer("BASE", "tiny", ", lora: {rank: 4, dropout: 0.05}", "", "against: [teacher, base, q8_0]", "against: [teacher]",
 		"[general, {family: multiply, count: 4}, {file: known.jsonl, field: q, gold: a, count: 3}]", "[]").Replace(based))
 	b, err := base.Read(dir)
 	if err != nil {

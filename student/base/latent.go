@@ -3,6 +3,7 @@ package base
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,7 +55,7 @@ func sameBytes(g *modelfile.GGUF, a, b string) (bool, error) {
 	if x.Type != y.Type || x.Size != y.Size || len(x.Shape) != len(y.Shape) || x.Shape[0] != y.Shape[0] {
 		return false, nil
 	}
-	const chunk = 1 << 20
+	const chunk = 16 << 10
 	var one, other [chunk]byte
 	for at := int64(0); at < x.Size; at += chunk {
 		n := min(chunk, x.Size-at)
@@ -134,7 +135,7 @@ func (s latentSource) Shape(name string) ([]int, bool) {
 			return nil, false
 		}
 		if k.Shape[0] != v.Shape[0] || k.Shape[1] != v.Shape[2] || k.Shape[2] != c.NopeDim || v.Shape[1] != c.VDim {
-			return append(k.Shape, v.Shape...), true // no shape that fits
+			return slices.Concat(k.Shape, v.Shape), true // no shape that fits
 		}
 		return []int{k.Shape[0] * (c.NopeDim + c.VDim), k.Shape[1]}, true
 	}

@@ -89,7 +89,7 @@ func (r *run) baseModelHash() (string, error) {
 // newAdapter makes the adapter as it is before training.
 func (r *run) newAdapter() (*model.Adapter, error) {
 	l := r.Student.LoRA
-	return model.NewAdapter(r.base.Config(), model.LoRA{Rank: l.Rank, Alpha: l.Alpha, Targets: l.Targets}, r.Seed)
+	return model.NewAdapter(r.base.Config(), model.LoRA{Rank: l.Rank, Alpha: l.Alpha, Dropout: l.Dropout, Targets: l.Targets}, r.Seed)
 }
 
 // studentName says what is trained, for the report.

@@ -45,7 +45,7 @@ name: based
 teacher: {reference: {}}
 budget: {usd: 1}
 prompts: [{family: chain, steps: [2, 2], train: 24, heldout: 6}]
-student: {base: BASE, terms: own-model, context: 300, lora: {rank: 4}}
+student: {base: BASE, terms: own-model, context: 300, lora: {rank: 4, dropout: 0.05}}
 train: [{sft: {epochs: 2, batch_tokens: 2048}}]
 eval:
   against: [teacher, base, q8_0]
@@ -158,7 +158,7 @@ func TestAStudentIsEvaluatedBesideItsBasesBlocks(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{"weights: blocks", "weights: int8", "neither fp32 nor blocks"},
 		{"base: tiny/model.gguf", "base: tiny", "does not lie in blocks"},
-		{", lora: {rank: 4}", "", "the weights of this one are taught"},
+		{", lora: {rank: 4, dropout: 0.05}", "", "the weights of this one are taught"},
 	} {
 		d.write("refused.yaml", strings.Replace(blocks, c.old, c.new, 1))
 		r, err := Load(filepath.Join(d.dir, "refused.yaml"))
@@ -174,7 +174,7 @@ func TestAStudentIsEvaluatedBesideItsBasesBlocks(t *testing.T) {
 func TestAllWeightsOfABaseAreTaught(t *testing.T) {
 	d := newDesk(t)
 	dir := d.base("tiny", 1)
-	res := d.run(strings.NewReplacer("BASE", "tiny", ", lora: {rank: 4}", "", "against: [teacher, base, q8_0]", "against: [teacher]",
+	res := d.run(strings.NewReplacer("BASE", "tiny", ", lora: {rank: 4, dropout: 0.05}", "", "against: [teacher, base, q8_0]", "against: [teacher]",
 		"[general, {family: multiply, count: 4}, {file: known.jsonl, field: q, gold: a, count: 3}]", "[]").Replace(based))
 	b, err := base.Read(dir)
 	if err != nil {

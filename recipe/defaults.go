@@ -158,6 +158,9 @@ func (s *SFT) fillDefaults(student Student) {
 		orDefault(&s.Epochs, epochs)
 	}
 	orDefault(&s.BatchTokens, 2048)
+	if student.Base != "" { // of a step's memory most is by token
+		orDefault(&s.Accumulate, max(1, s.BatchTokens/max(512, student.Context)))
+	}
 	orDefault(&s.Optimizer, optimizer)
 	orDefault(&s.LearningRate, rate)
 	orDefault(&s.MuonRate, 0.01)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"retort/exchange"
 	"retort/internal/kernel"
@@ -51,32 +52,30 @@ const (
 // evaluate puts the held-out problems to the student, its teacher and whom else
 // the recipe names. Without held-out problems it says so.
 func (r *run) evaluate(ctx context.Context) error {
-	items := r.items()
-	if len(items) == 0 {
-		return r.keepEvaluation(ctx, &eval.Report{Student: "student"})
+	items, found := r.items(), &eval.Report{Student: "student"}
+	asked, err := r.besides(ctx)
+	if err != nil {
+		return err
 	}
-	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*(1+len(r.Eval.Against))), "answers")
-	done := map[string]int{}
-	opt := eval.Options{Seed: r.Seed, OnProgress: func(p eval.Progress) {
-		done[p.Contestant] = p.Done
-		total := 0
-		for _, n := range done {
-			total += n
+	if len(items)+asked.count() == 0 {
+		return r.keepEvaluation(ctx, found)
+	}
+	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*(1+len(r.Eval.Against))+2*asked.count()), "answers")
+	count := &evalCounter{stage: bar, done: map[string]int{}}
+	opt := eval.Options{Seed: r.Seed, OnProgress: count.answered}
+	if len(items) > 0 {
+		contestants, err := r.contestants(ctx, items, opt)
+		if err != nil {
+			return err
 		}
-		bar.Set(int64(total), fmt.Sprintf("%s: %s right", p.Contestant, report.FormatCount(int64(p.Right))))
-	}}
-	contestants, err := r.contestants(ctx, items, opt)
-	if err != nil {
-		return err
+		if found, err = eval.Run(ctx, items, contestants, opt); err != nil {
+			return err
+		}
+		if err := r.judgeHeldout(ctx); err != nil {
+			return err
+		}
 	}
-	found, err := eval.Run(ctx, items, contestants, opt)
-	if err != nil {
-		return err
-	}
-	if err := r.judgeHeldout(ctx); err != nil {
-		return err
-	}
-	if err := r.measureForgotten(ctx); err != nil {
+	if err := r.measureForgotten(ctx, asked, count); err != nil {
 		return err
 	}
 	if err := r.keepEvaluation(ctx, found); err != nil {
@@ -84,6 +83,28 @@ func (r *run) evaluate(ctx context.Context) error {
 	}
 	bar.Done(r.evalSummary())
 	return nil
+}
+
+// evalCounter shows how many answers there are of all contestants together.
+type evalCounter struct {
+	stage *report.Stage
+	mu    sync.Mutex
+	done  map[string]int // by contestant
+}
+
+func (c *evalCounter) answered(p eval.Progress) {
+	c.set(p.Contestant, p.Done, fmt.Sprintf("%s: %s right", p.Contestant, report.FormatCount(int64(p.Right))))
+}
+
+func (c *evalCounter) set(contestant string, done int, note string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done[contestant] = max(done, c.done[contestant])
+	total := 0
+	for _, n := range c.done {
+		total += n
+	}
+	c.stage.Set(int64(total), note)
 }
 
 // contestants are the student and whom it is compared with. Models have answered

@@ -141,6 +141,7 @@ type LoRA struct {
 	Rank    int      `yaml:"rank" json:"rank" jsonschema_description:"of the matrices that are added; 16"`
 	Alpha   float64  `yaml:"alpha" json:"alpha" jsonschema_description:"what is added is multiplied by alpha / rank; twice the rank if not given"`
 	Targets []string `yaml:"targets,omitempty,flow" json:"targets,omitempty" jsonschema_description:"which projections, such as q_proj; default: all"`
+	Dropout float64  `yaml:"dropout,omitempty" json:"dropout,omitempty" jsonschema_description:"share of the adapter's inputs that each step of training leaves out; 0"`
 }
 
 // Train is one step of training. Exactly one of its fields is set.
@@ -153,7 +154,7 @@ type SFT struct {
 	Epochs       int     `yaml:"epochs,omitempty" json:"epochs,omitempty" jsonschema_description:"passes over the dataset"`
 	Tokens       int64   `yaml:"tokens,omitempty" json:"tokens,omitempty" jsonschema_description:"tokens to train on, instead of epochs"`
 	BatchTokens  int     `yaml:"batch_tokens" json:"batch_tokens" jsonschema_description:"tokens of one optimiser step"`
-	Accumulate   int     `yaml:"accumulate,omitempty" json:"accumulate,omitempty" jsonschema_description:"parts in which a step is computed, one after the other, to take less memory; 1"`
+	Accumulate   int     `yaml:"accumulate,omitempty" json:"accumulate,omitempty" jsonschema_description:"parts in which a step is computed, one after the other, to take less memory; 1, with a base as many as have 512 tokens or the context"`
 	Optimizer    string  `yaml:"optimizer" json:"optimizer" jsonschema_description:"muon or adamw"`
 	Precision    string  `yaml:"precision,omitempty" json:"precision,omitempty" jsonschema_description:"of products with weights: fp32; bf16, rounded to bfloat16; or auto (the default), bf16 where this machine is faster at it"`
 	LearningRate float64 `yaml:"learning_rate" json:"learning_rate" jsonschema_description:"AdamW's step size"`

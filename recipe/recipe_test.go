@@ -273,6 +273,7 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{head + chain + "student: {lora: {rank: 8}}\n", ":6:11: ", "name one"},
 		{head + chain + "student: {terms: mit}\n", ":6:11: ", "nobody's licence"},
 		{head + chain + "student: {base: m.gguf, lora: {rank: 2000}}\n", ":6:32: ", "not between 1 and 1024"},
+		{head + chain + "student: {base: m.gguf, lora: {dropout: 1}}\n", ":6:32: ", "not a share from 0 to below 1"},
 		{head + chain + "student: {base: m.gguf, lora: {alpha: -1}}\n", ":6:32: ", "not a positive number"},
 		{head + chain + "eval: {against: [base]}\n", ":6:18: ", "starts from nothing"},
 		{head + chain + "student: {base: m.gguf}\neval: {against: [untrained]}\n", ":7:18: ", "starts from a base"},

@@ -314,6 +314,8 @@ func (r *Recipe) validateStudent() error {
 		return bad("student.lora.rank", "%d is not between 1 and 1024", l.Rank)
 	case l != nil && !(l.Alpha > 0 && l.Alpha <= 1e6):
 		return bad("student.lora.alpha", "%v is not a positive number", l.Alpha)
+	case l != nil && !(l.Dropout >= 0 && l.Dropout < 1):
+		return bad("student.lora.dropout", "%v is not a share from 0 to below 1", l.Dropout)
 	}
 	if s.Base == "" {
 		if _, err := model.Preset(s.Preset, s.Vocabulary); err != nil {

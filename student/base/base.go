@@ -1,10 +1,9 @@
 // Package base reads models that others made, to be taught: Llama, Qwen2, Qwen3 and
-// DeepSeek-V3 as a Hugging Face directory (safetensors, sharded too), the first three
-// also as a GGUF file.
+// DeepSeek-V3 as a Hugging Face directory (safetensors, sharded too) or a GGUF file.
 //
 // It knows how those files name and lay out what student/model computes with. What
 // student/model does not compute is refused by name, never read as something else.
-// Students of our own are student/export's to read.
+// Students of our own, with their passports, are student/export's to read.
 //
 // Heads are rotated in pairs of neighbours here and in GGUF's llama files, and in
 // halves in Hugging Face's and in GGUF's qwen files; rows of queries and keys are

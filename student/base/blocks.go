@@ -2,6 +2,7 @@ package base
 
 import (
 	"retort/internal/kernel"
+	"retort/internal/modelfile"
 	"retort/student/model"
 )
 
@@ -51,14 +52,47 @@ func (b *Base) Blocks(name string, shape []int) (kernel.BlockType, []byte, error
 	return t, rows, err
 }
 
-// BlockType implements blockFiles. Whole blocks make up a matrix's rows (modelfile).
-func (s ggufSource) BlockType(name string) kernel.BlockType {
-	info, _ := s.Lookup(ggufName(name))
-	if t, ok := kernel.ParseBlockType(string(info.Type)); ok && len(info.Shape) == 2 {
+// blockType is that of a matrix, or of matrices side by side, that lie in blocks that
+// kernels compute with. Whole blocks make up their rows (modelfile).
+func blockType(info modelfile.Info) kernel.BlockType {
+	if t, ok := kernel.ParseBlockType(string(info.Type)); ok && len(info.Shape) >= 2 {
 		return t
 	}
 	return 0
 }
 
+// BlockType implements blockFiles.
+func (s ggufSource) BlockType(name string) kernel.BlockType {
+	info, _ := s.Lookup(ggufName(name))
+	return blockType(info)
+}
+
 // Blocks implements blockFiles.
-func (s ggufSource) Blocks(name string) ([]byte, error) { return s.ReadBytes(ggufName(name)) }
+func (s ggufSource) Blocks(name string) ([]byte, error) {
+	info, _ := s.Lookup(ggufName(name))
+	rows := make([]byte, info.Size)
+	return rows, s.ReadBytes(info.Name, 0, rows)
+}
+
+// BlockType implements blockFiles. The latent's up-projection is multiplied with in both
+// directions, for which blocks are no help.
+func (s latentSource) BlockType(name string) kernel.BlockType {
+	if _, _, parted := s.upProjection(name); parted {
+		return 0
+	}
+	file, _ := s.place(name)
+	info, _ := s.Lookup(file)
+	return blockType(info)
+}
+
+// Blocks implements blockFiles.
+func (s latentSource) Blocks(name string) ([]byte, error) {
+	file, expert := s.place(name)
+	info, _ := s.Lookup(file)
+	if expert < 0 {
+		rows := make([]byte, info.Size)
+		return rows, s.ReadBytes(file, 0, rows)
+	}
+	rows := make([]byte, info.Size/int64(s.config.RoutedExperts))
+	return rows, s.ReadBytes(file, int64(expert*len(rows)), rows)
+}

@@ -8,6 +8,10 @@ type Batch struct {
 	Tokens  []int32
 	Targets []int32 // Targets[i] is what should follow Tokens[i]; -1: no loss there
 	Starts  []int   // where each sequence starts in Tokens, ascending from 0
+
+	// Draw names the random numbers by which an adapter's inputs are dropped
+	// (LoRA.Dropout); where it is 0 nothing is dropped.
+	Draw uint64
 }
 
 // bounds of sequence s in Tokens.

@@ -28,7 +28,8 @@ func (s inBlocks) Blocks(name string, _ []int) (kernel.BlockType, []byte, error)
 	if !ok {
 		return 0, nil, nil
 	}
-	b, err := s.file.ReadBytes(name)
+	b := make([]byte, info.Size)
+	err := s.file.ReadBytes(name, 0, b)
 	return t, b, err
 }
 

@@ -343,6 +343,7 @@ func (r *run) gradients(seqs []int32) (tokens int, loss, share float64, err erro
 	for left := r.opt.Accumulate; len(seqs) > 0; left-- {
 		n, size := r.packer.cut(seqs, r.packer.tokens(seqs), left)
 		r.fill(seqs[:n])
+		r.batch.Draw = kernel.DropoutKey(r.opt.Seed, uint64(r.state.step), uint64(left)) | 1
 		seqs, tokens = seqs[n:], tokens+size
 		losses := targets(r.batch)
 		if before != 0 && before != losses {

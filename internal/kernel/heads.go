@@ -58,14 +58,24 @@ func (l *PagedHeads) Read(head, queries, keys int, pages []int32, q []float32, l
 	}
 	checkMatrix("q", q, queries, l.Dim, ldq)
 	checkMatrix("out", out, queries, l.Dim, ldo)
+	// What is read next is fetched with each page: keys, then values, then the next
+	// head's keys.
 	for k0 := 0; k0 < keys; k0 += l.PageRows {
-		l.score(queries, min(l.PageRows, keys-k0), l.at(pages[k0/l.PageRows], head), q, ldq, scores[k0:], keys, s)
+		next := l.at(pages[0], l.Heads+head)
+		if k0+l.PageRows < keys {
+			next = l.at(pages[k0/l.PageRows+1], head)
+		}
+		l.score(queries, min(l.PageRows, keys-k0), l.at(pages[k0/l.PageRows], head), next, q, ldq, scores[k0:], keys, s)
 	}
 	for h := range queries {
 		Softmax(scores[h*keys : (h+1)*keys])
 	}
 	for k0 := 0; k0 < keys; k0 += l.PageRows {
-		l.weigh(queries, min(l.PageRows, keys-k0), l.at(pages[k0/l.PageRows], l.Heads+head), scores[k0:], keys, out, ldo, k0 > 0, s)
+		next := l.at(pages[0], (head+1)%l.Heads)
+		if k0+l.PageRows < keys {
+			next = l.at(pages[k0/l.PageRows+1], l.Heads+head)
+		}
+		l.weigh(queries, min(l.PageRows, keys-k0), l.at(pages[k0/l.PageRows], l.Heads+head), next, scores[k0:], keys, out, ldo, k0 > 0, s)
 	}
 }
 

@@ -28,32 +28,32 @@ func fromHalf(dst []float32, x []uint16) {
 	fromHalfPortable(dst[n:], x[n:])
 }
 
-func (l *PagedHeads) score(queries, rows, at int, q []float32, ldq int, scores []float32, lds int, s *Scratch) {
+func (l *PagedHeads) score(queries, rows, at, next int, q []float32, ldq int, scores []float32, lds int, s *Scratch) {
 	switch n := l.Dim; {
 	case vectorized(n) != n:
 		l.scorePortable(queries, rows, at, q, ldq, scores, lds, s)
 	case vectors == AVX512 && l.Halves != nil:
-		headScoresHalfAVX512(queries, rows, n, &q[0], ldq, &l.Halves[at], &scores[0], lds)
+		headScoresHalfAVX512(queries, rows, n, &q[0], ldq, &l.Halves[at], &scores[0], lds, &l.Halves[next])
 	case vectors == AVX512:
-		headScoresAVX512(queries, rows, n, &q[0], ldq, &l.Rows[at], &scores[0], lds)
+		headScoresAVX512(queries, rows, n, &q[0], ldq, &l.Rows[at], &scores[0], lds, &l.Rows[next])
 	case l.Halves != nil:
-		headScoresHalfAVX2(queries, rows, n, &q[0], ldq, &l.Halves[at], &scores[0], lds)
+		headScoresHalfAVX2(queries, rows, n, &q[0], ldq, &l.Halves[at], &scores[0], lds, &l.Halves[next])
 	default:
-		headScoresAVX2(queries, rows, n, &q[0], ldq, &l.Rows[at], &scores[0], lds)
+		headScoresAVX2(queries, rows, n, &q[0], ldq, &l.Rows[at], &scores[0], lds, &l.Rows[next])
 	}
 }
 
-func (l *PagedHeads) weigh(queries, rows, at int, p []float32, ldp int, out []float32, ldo int, accumulate bool, s *Scratch) {
+func (l *PagedHeads) weigh(queries, rows, at, next int, p []float32, ldp int, out []float32, ldo int, accumulate bool, s *Scratch) {
 	switch n := l.Dim; {
 	case vectorized(n) != n:
 		l.weighPortable(queries, rows, at, p, ldp, out, ldo, accumulate, s)
 	case vectors == AVX512 && l.Halves != nil:
-		headValuesHalfAVX512(queries, rows, n, &p[0], ldp, &l.Halves[at], &out[0], ldo, flag(accumulate))
+		headValuesHalfAVX512(queries, rows, n, &p[0], ldp, &l.Halves[at], &out[0], ldo, flag(accumulate), &l.Halves[next])
 	case vectors == AVX512:
-		headValuesAVX512(queries, rows, n, &p[0], ldp, &l.Rows[at], &out[0], ldo, flag(accumulate))
+		headValuesAVX512(queries, rows, n, &p[0], ldp, &l.Rows[at], &out[0], ldo, flag(accumulate), &l.Rows[next])
 	case l.Halves != nil:
-		headValuesHalfAVX2(queries, rows, n, &p[0], ldp, &l.Halves[at], &out[0], ldo, flag(accumulate))
+		headValuesHalfAVX2(queries, rows, n, &p[0], ldp, &l.Halves[at], &out[0], ldo, flag(accumulate), &l.Halves[next])
 	default:
-		headValuesAVX2(queries, rows, n, &p[0], ldp, &l.Rows[at], &out[0], ldo, flag(accumulate))
+		headValuesAVX2(queries, rows, n, &p[0], ldp, &l.Rows[at], &out[0], ldo, flag(accumulate), &l.Rows[next])
 	}
 }

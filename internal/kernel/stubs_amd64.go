@@ -150,25 +150,25 @@ func rotaryHalfAVX512(x *float32, y *float32, cos *float32, sin *float32, n int,
 //go:noescape
 func adamWAVX512(w *float32, grad *float32, m *float32, v *float32, n int, o *float32)
 
-// headScoresAVX512 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim]. dim is a multiple of 16; all counts are positive.
+// headScoresAVX512 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headScoresAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int)
+func headScoresAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int, next *float32)
 
-// headValuesAVX512 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row. dim is a multiple of 16; all counts are positive.
+// headValuesAVX512 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headValuesAVX512(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int)
+func headValuesAVX512(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int, next *float32)
 
-// headScoresHalfAVX512 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim]. dim is a multiple of 16; all counts are positive.
+// headScoresHalfAVX512 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headScoresHalfAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int)
+func headScoresHalfAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int, next *uint16)
 
-// headValuesHalfAVX512 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row. dim is a multiple of 16; all counts are positive.
+// headValuesHalfAVX512 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headValuesHalfAVX512(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int)
+func headValuesHalfAVX512(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int, next *uint16)
 
 // toHalfAVX512 rounds x to the nearest binary16; n is a positive multiple of 16.
 //
@@ -325,25 +325,25 @@ func rotaryHalfAVX2(x *float32, y *float32, cos *float32, sin *float32, n int, s
 //go:noescape
 func adamWAVX2(w *float32, grad *float32, m *float32, v *float32, n int, o *float32)
 
-// headScoresAVX2 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim]. dim is a multiple of 16; all counts are positive.
+// headScoresAVX2 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headScoresAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int)
+func headScoresAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int, next *float32)
 
-// headValuesAVX2 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row. dim is a multiple of 16; all counts are positive.
+// headValuesAVX2 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headValuesAVX2(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int)
+func headValuesAVX2(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int, next *float32)
 
-// headScoresHalfAVX2 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim]. dim is a multiple of 16; all counts are positive.
+// headScoresHalfAVX2 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headScoresHalfAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int)
+func headScoresHalfAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int, next *uint16)
 
-// headValuesHalfAVX2 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row. dim is a multiple of 16; all counts are positive.
+// headValuesHalfAVX2 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
 //
 //go:noescape
-func headValuesHalfAVX2(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int)
+func headValuesHalfAVX2(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int, next *uint16)
 
 // toHalfAVX2 rounds x to the nearest binary16; n is a positive multiple of 16.
 //

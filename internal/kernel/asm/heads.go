@@ -100,8 +100,8 @@ func (f four) advance(bytes int) {
 
 // headScores multiplies queries with four keys at a time.
 func (v isa) headScores(e cached) {
-	v.text("headScores"+e.name(), fmt.Sprintf("(queries, rows, dim int, q *float32, ldq int, keys *%s, scores *float32, lds int)", e.kind()),
-		"sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim]. dim is a multiple of 16; all counts are positive.")
+	v.text("headScores"+e.name(), fmt.Sprintf("(queries, rows, dim int, q *float32, ldq int, keys *%s, scores *float32, lds int, next *%[1]s)", e.kind()),
+		"sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.")
 	p := pointers("q", "ldq", "scores", "lds")
 	q, ldq, scores, lds := p[0], p[1], p[2], p[3]
 	SHLQ(Imm(2), ldq)
@@ -111,17 +111,18 @@ func (v isa) headScores(e cached) {
 	SHLQ(Imm(uint64(log2(e.size()))), width)
 	left := AllocLocal(8)
 	v.queryTiles(func(n int) {
-		keys, to, all := GP64(), GP64(), GP64()
+		keys, to, all, next := GP64(), GP64(), GP64(), GP64()
 		Load(Param("rows"), all)
 		MOVQ(all, left)
 		Load(Param("keys"), keys)
+		Load(Param("next"), next)
 		MOVQ(scores, to)
 		for _, abreast := range []int{4, 1} {
 			name := func(s string) string { return fmt.Sprintf("%s%d_%d", s, n, abreast) }
 			Label(name("rows"))
 			CMPQ(left, Imm(uint64(abreast)))
 			JL(LabelRef(name("few")))
-			v.scoreTile(e, n, abreast, name("dim"), q, ldq, keys, width, to, lds)
+			v.scoreTile(e, n, abreast, name("dim"), q, ldq, keys, width, to, lds, next)
 			for range abreast {
 				ADDQ(width, keys)
 			}
@@ -139,7 +140,7 @@ func (v isa) headScores(e cached) {
 
 // scoreTile is the products of n queries with so many keys. A sum's order does not
 // depend on how many there are.
-func (v isa) scoreTile(e cached, n, abreast int, loop string, q, ldq, keys, width, to, lds reg.GPVirtual) {
+func (v isa) scoreTile(e cached, n, abreast int, loop string, q, ldq, keys, width, to, lds, next reg.GPVirtual) {
 	key, query, left := newFour(keys, width, abreast), newFour(q, ldq, n), GP64()
 	MOVQ(width, left)
 	acc := make([][]reg.VecVirtual, n)
@@ -155,6 +156,9 @@ func (v isa) scoreTile(e cached, n, abreast int, loop string, q, ldq, keys, widt
 		for j := range x {
 			VFMADD231PS(query.at(i), x[j], acc[i][j])
 		}
+	}
+	if abreast > 1 {
+		fetch(next, abreast*v.lanes()*e.size())
 	}
 	key.advance(v.lanes() * e.size())
 	query.advance(v.bytes())
@@ -173,6 +177,14 @@ func (v isa) scoreTile(e cached, n, abreast int, loop string, q, ldq, keys, widt
 			ADDQ(lds, at)
 		}
 	}
+}
+
+// fetch fetches so many bytes, whole lines, and moves beyond them.
+func fetch(next reg.GPVirtual, bytes int) {
+	for at := 0; at < bytes; at += 64 {
+		PREFETCHT0(Mem{Base: next, Disp: at})
+	}
+	ADDQ(U32(uint32(bytes)), next)
 }
 
 // sumEach is the sums of the lanes of four vectors, or of one.
@@ -201,15 +213,16 @@ func (v isa) sumEach(x []reg.VecVirtual) reg.VecVirtual {
 
 // headValues adds up rows of values, weighted, so many vectors of them at a time.
 func (v isa) headValues(e cached) {
-	v.text("headValues"+e.name(), fmt.Sprintf("(queries, rows, dim int, p *float32, ldp int, values *%s, out *float32, ldo int, accumulate int)", e.kind()),
-		"sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row. dim is a multiple of 16; all counts are positive.")
+	v.text("headValues"+e.name(), fmt.Sprintf("(queries, rows, dim int, p *float32, ldp int, values *%s, out *float32, ldo int, accumulate int, next *%[1]s)", e.kind()),
+		"sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.")
 	x := pointers("p", "ldp", "out", "ldo")
 	p, ldp, out, ldo := x[0], x[1], x[2], x[3]
 	SHLQ(Imm(2), ldp)
 	SHLQ(Imm(2), ldo)
 	v.queryTiles(func(n int) {
-		values, left, to := GP64(), GP64(), GP64()
+		values, left, to, next := GP64(), GP64(), GP64(), GP64()
 		Load(Param("values"), values)
+		Load(Param("next"), next)
 		Load(Param("dim"), left)
 		MOVQ(out, to)
 		for _, abreast := range []int{4, 1} {
@@ -217,7 +230,7 @@ func (v isa) headValues(e cached) {
 			Label(name("dim"))
 			CMPQ(left, Imm(uint64(abreast*v.lanes())))
 			JL(LabelRef(name("few")))
-			v.valueTile(e, n, abreast, name, p, ldp, values, to, ldo)
+			v.valueTile(e, n, abreast, name, p, ldp, values, to, ldo, next)
 			ADDQ(U32(uint32(abreast*v.lanes()*e.size())), values)
 			ADDQ(U32(uint32(abreast*v.bytes())), to)
 			SUBQ(U32(uint32(abreast*v.lanes())), left)
@@ -231,7 +244,7 @@ func (v isa) headValues(e cached) {
 	})
 }
 
-func (v isa) valueTile(e cached, n, abreast int, name func(string) string, p, ldp, values, to, ldo reg.GPVirtual) {
+func (v isa) valueTile(e cached, n, abreast int, name func(string) string, p, ldp, values, to, ldo, next reg.GPVirtual) {
 	weight, row, left, at, width := newFour(p, ldp, n), GP64(), GP64(), GP64(), GP64()
 	MOVQ(values, row)
 	Load(Param("rows"), left)
@@ -268,6 +281,9 @@ func (v isa) valueTile(e cached, n, abreast int, name func(string) string, p, ld
 		for i := range acc {
 			VFMADD231PS(x, times[i], acc[i][j])
 		}
+	}
+	if abreast > 1 {
+		fetch(next, abreast*v.lanes()*e.size())
 	}
 	ADDQ(width, row)
 	DECQ(left)

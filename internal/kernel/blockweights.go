@@ -6,6 +6,11 @@ import "fmt"
 // blocks. The elements stay what they are, and rows of A are rounded to 8 bits, with a
 // scale for each 32 columns, so that products are sums of integers.
 func NewBlockWeights(t BlockType, n, k int, rows []byte) *Weights {
+	return new(Room).BlockWeights(t, n, k, rows)
+}
+
+// BlockWeights is NewBlockWeights with the panels in the room.
+func (r *Room) BlockWeights(t BlockType, n, k int, rows []byte) *Weights {
 	size, whole := t.RowBytes(k)
 	if !whole || len(rows) != n*size {
 		panic(fmt.Sprintf("kernel: %d bytes are no [%d, %d] in %v", len(rows), n, k, t))
@@ -13,7 +18,7 @@ func NewBlockWeights(t BlockType, n, k int, rows []byte) *Weights {
 	b := &blockTypes[t]
 	w := &Weights{n: n, k: k, format: FormatBlocks, kind: b.kind}
 	w.step = w.kind.panelBytes(k / blockK32)
-	w.blocks = make([]byte, (n+blockRows-1)/blockRows*w.step)
+	w.blocks = r.take((n + blockRows - 1) / blockRows * w.step)
 	read := make([]blockRow, b.elements/blockK32)
 	for i := range n {
 		panel, row := w.blockPanel(i/blockRows), rows[i*size:(i+1)*size]

@@ -64,7 +64,8 @@ type weightLoader struct {
 	config Config
 	src    Source
 	blocks BlockSource   // where matrices come from if they lie in blocks, or nil
-	format kernel.Format // of those that do not
+	room   kernel.Room   // of those
+	format kernel.Format // of the others
 	jobs   []func() error
 	bytes  atomic.Int64
 }
@@ -248,7 +249,7 @@ func (l *weightLoader) stack(parts []rowsOf, k int) (all []*kernel.Weights, err 
 		switch {
 		case n == 0:
 		case form != 0:
-			all = append(all, l.made(kernel.NewBlockWeights(form, n, k, rows)))
+			all = append(all, l.made(l.room.BlockWeights(form, n, k, rows)))
 		default:
 			all = append(all, l.pack(l.format, kernel.NT, n, k, numbers))
 		}
@@ -283,7 +284,7 @@ func (l *weightLoader) inBlocks(name string, n, k int) (*kernel.Weights, error) 
 	if t == 0 || err != nil {
 		return nil, err
 	}
-	return l.made(kernel.NewBlockWeights(t, n, k, rows)), nil
+	return l.made(l.room.BlockWeights(t, n, k, rows)), nil
 }
 
 // rows are a matrix's rows if they lie in blocks.

@@ -55,7 +55,7 @@ func (e *UnknownRunError) Error() string {
 }
 
 // stageNames are the stages in their order.
-var stageNames = []string{stageCollect, stageDataset, stageTokenizer, stageTrain, stageEval, stageExport, stageReport}
+var stageNames = []string{stageCollect, stageDataset, stageTokenizer, stageTrain, stageReinforce, stageEval, stageExport, stageReport}
 
 // Runs lists the runs of a workspace, the one that was changed last first. It
 // takes no lock: a run that is under way is listed as far as it is.

@@ -56,7 +56,7 @@ type GRPOOptions struct {
 	DecayShare      float64 // (0: off)
 	ClipNorm        float64 // (1)
 	Precision       string  // of the learning pass, as of Options; answers are drawn in fp32
-	PartTokens      int     // read at once by the learning pass (8,192): bounds its memory
+	PartTokens      int     // read at once by the learning pass (4,096): bounds its memory
 	Slots           int     // answers drawn at once (256)
 	Seed            uint64
 	HeldoutEvery    int // steps between looks at the held-out problems (a tenth of all)
@@ -153,7 +153,7 @@ func (o GRPOOptions) WithDefaults() (GRPOOptions, error) {
 	whole(&o.Group, 8)
 	whole(&o.Redraws, 3)
 	whole(&o.Updates, 1)
-	whole(&o.PartTokens, 8192)
+	whole(&o.PartTokens, 4096)
 	whole(&o.Slots, 256)
 	whole(&o.CheckpointEvery, 20)
 	whole(&o.HeldoutEvery, max(1, o.Steps/10))

@@ -56,6 +56,9 @@ func TestAStudentIsReinforcedAfterItWasTaught(t *testing.T) {
 		if again := d.run(text); again.Report.Model.Hash != res.Report.Model.Hash {
 			t.Errorf("run again it is %s, before %s", again.Report.Model.Hash, res.Report.Model.Hash)
 		}
+		if found, err := FindRun(d.ws, res.Report.Run); err != nil || !found.Finished || found.Model != res.Report.Model.Hash || !slices.Contains(found.Done, "reinforce") {
+			t.Errorf("among the runs it is %+v (%v)", found, err)
+		}
 		other := newDesk(t)
 		if got := other.run(text); got.Report.Model.Hash != res.Report.Model.Hash {
 			t.Errorf("elsewhere it is %s, here %s", got.Report.Model.Hash, res.Report.Model.Hash)

@@ -63,6 +63,9 @@ func (r *Recipe) fillDefaults() {
 		if s := r.Train[i].SFT; s != nil {
 			s.fillDefaults(r.Student)
 		}
+		if g := r.Train[i].GRPO; g != nil {
+			g.fillDefaults(r.Prompts)
+		}
 	}
 	if r.Eval.Against == nil {
 		r.Eval.Against = []Contestant{{Name: againstTeacher}}

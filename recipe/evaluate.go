@@ -25,6 +25,7 @@ const (
 	againstTeacher   = "teacher"
 	againstBase      = report.BaseName
 	againstUntrained = "untrained"
+	againstTaught    = "taught"
 )
 
 // smaller are the contestants that are the student itself, its weights held in a
@@ -39,7 +40,7 @@ var narrowed = map[string]modelfile.Type{"f16": modelfile.F16, "q8_0": modelfile
 func (c Contestant) known() bool {
 	_, small := smaller[c.Name]
 	_, narrow := narrowed[c.Name]
-	return small || narrow || c.Name == againstTeacher || c.Name == againstBase || c.Name == againstUntrained
+	return small || narrow || c.Name == againstTeacher || c.Name == againstBase || c.Name == againstUntrained || c.Name == againstTaught
 }
 
 // evalSlots is how many answers the student decodes together, as far as what is
@@ -135,6 +136,8 @@ func (r *run) contestants(ctx context.Context, items []eval.Item, opt eval.Optio
 			if m, err = r.newStudent(); err == nil {
 				other, err = r.answers(ctx, c.Name, inMemory(m, kernel.FormatFP32), items, opt)
 			}
+		case c.Name == againstTaught:
+			other, err = r.answers(ctx, c.Name, inMemory(r.before, kernel.FormatFP32), items, opt)
 		case narrowed[c.Name] != "":
 			var m *model.Model
 			if m, err = export.Narrowed(r.student, narrowed[c.Name], export.Absorbed); err == nil {

@@ -146,7 +146,8 @@ type LoRA struct {
 
 // Train is one step of training. Exactly one of its fields is set.
 type Train struct {
-	SFT *SFT `yaml:"sft,omitempty" json:"sft,omitempty" jsonschema_description:"supervised fine-tuning on the dataset"`
+	SFT  *SFT  `yaml:"sft,omitempty" json:"sft,omitempty" jsonschema_description:"supervised fine-tuning on the dataset"`
+	GRPO *GRPO `yaml:"grpo,omitempty" json:"grpo,omitempty" jsonschema_description:"reinforcement by problems that can be judged, after sft"`
 }
 
 // SFT is supervised fine-tuning on the dataset.
@@ -169,7 +170,7 @@ type SFT struct {
 
 // Eval says whom the student is compared with.
 type Eval struct {
-	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; bf16 or int8, the student with its weights in that format; f16, q8_0, q4_0 or q4_1, the student as a GGUF of that type has it; or {recipe: FILE} for another run in this workspace"`
+	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; taught, the student before reinforcement; bf16 or int8, the student with its weights in that format; f16, q8_0, q4_0 or q4_1, the student as a GGUF of that type has it; or {recipe: FILE} for another run in this workspace"`
 
 	Weights string `yaml:"weights,omitempty" json:"weights,omitempty" jsonschema:"enum=fp32,enum=blocks" jsonschema_description:"of a student that is an adapter beside a quantised GGUF file: blocks, as the file holds them, which is faster, for the student and its base; default: fp32"`
 

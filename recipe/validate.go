@@ -322,8 +322,11 @@ func (r *Recipe) validateStudent() error {
 			return bad("student.preset", "%v", err)
 		}
 	}
-	if len(r.Train) != 1 {
-		return bad("train", "want one step of training, found %d", len(r.Train))
+	if n := len(r.Train); n < 1 || n > 2 || n == 2 && (r.Train[1].GRPO == nil || r.Train[1].SFT != nil) || r.Train[0].GRPO != nil {
+		return bad("train", "want a step of sft and, if at all, one of grpo after it")
+	}
+	if err := r.validateGRPO(); err != nil {
+		return err
 	}
 	f := r.Train[0].SFT
 	switch {
@@ -355,12 +358,14 @@ func (r *Recipe) validateEnd() error {
 	bad := r.src.errorf
 	for i, c := range r.Eval.Against {
 		if c.Recipe == "" && !c.known() {
-			return bad(at("eval.against", i), "%q is not known; there are teacher, base, untrained, bf16, int8, f16, q8_0, q4_0, q4_1 and {recipe: FILE}", c.Name)
+			return bad(at("eval.against", i), "%q is not known; there are teacher, base, untrained, taught, bf16, int8, f16, q8_0, q4_0, q4_1 and {recipe: FILE}", c.Name)
 		}
 		if based := r.Student.Base != ""; c.Name == againstBase && !based {
 			return bad(at("eval.against", i), "this student starts from nothing; write untrained")
 		} else if c.Name == againstUntrained && based {
 			return bad(at("eval.against", i), "this student starts from a base; write base")
+		} else if c.Name == againstTaught && r.grpo() == nil {
+			return bad(at("eval.against", i), "this student is not reinforced after it was taught; leave it out")
 		}
 	}
 	switch w := r.Eval.Weights; {

@@ -25,6 +25,9 @@ func (r *run) checkBase() error {
 	if most := b.Config().MaxPositions; r.Student.Context > most {
 		return r.src.errorf("student.context", "%d tokens are more than the %d that the base was made for", r.Student.Context, most)
 	}
+	if r.Eval.Weights == weightsBlocks && !b.InBlocks() {
+		return r.src.errorf("eval.weights", "%s does not lie in blocks, as a quantised GGUF file does", r.Student.Base)
+	}
 	if r.Student.LoRA != nil {
 		if _, err := r.newAdapter(); err != nil {
 			return r.src.errorf("student.lora", "%v", err)
@@ -86,7 +89,7 @@ func (r *run) baseModelHash() (string, error) {
 // newAdapter makes the adapter as it is before training.
 func (r *run) newAdapter() (*model.Adapter, error) {
 	l := r.Student.LoRA
-	return model.NewAdapter(r.base.Config(), model.LoRA{Rank: l.Rank, Alpha: l.Alpha, Targets: l.Targets}, r.Seed)
+	return model.NewAdapter(r.base.Config(), model.LoRA{Rank: l.Rank, Alpha: l.Alpha, Dropout: l.Dropout, Targets: l.Targets}, r.Seed)
 }
 
 // studentName says what is trained, for the report.

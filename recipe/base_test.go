@@ -3,12 +3,14 @@ package recipe
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"retort/internal/modelfile"
 	"retort/student/base"
 	"retort/student/chat"
 	"retort/student/export"
@@ -31,7 +33,8 @@ func (d *desk) base(name string, seed uint64) string {
 		d.t.Fatal(err)
 	}
 	dir := filepath.Join(d.dir, name)
-	if _, err := export.Write(context.Background(), dir, m, chat.Own(tok), export.Options{}); err != nil {
+	opt := export.Options{Formats: []export.Format{export.HuggingFace, export.GGUF}, GGUFType: modelfile.Q4_1}
+	if _, err := export.Write(context.Background(), dir, m, chat.Own(tok), opt); err != nil {
 		d.t.Fatal(err)
 	}
 	return dir
@@ -42,7 +45,7 @@ name: based
 teacher: {reference: {}}
 budget: {usd: 1}
 prompts: [{family: chain, steps: [2, 2], train: 24, heldout: 6}]
-student: {base: BASE, terms: own-model, context: 300, lora: {rank: 4}}
+student: {base: BASE, terms: own-model, context: 300, lora: {rank: 4, dropout: 0.05}}
 train: [{sft: {epochs: 2, batch_tokens: 2048}}]
 eval:
   against: [teacher, base, q8_0]
@@ -128,10 +131,50 @@ func TestABaseIsTaughtFromRecipeToModel(t *testing.T) {
 	}
 }
 
+func TestAStudentIsEvaluatedBesideItsBasesBlocks(t *testing.T) {
+	d := newDesk(t)
+	d.base("tiny", 1)
+	fp32 := strings.NewReplacer("BASE", "tiny/model.gguf", "[teacher, base, q8_0]", "[teacher, base]",
+		"[general, {family: multiply, count: 4}, {file: known.jsonl, field: q, gold: a, count: 3}]", "[]").Replace(based)
+	blocks := strings.Replace(fp32, "eval:", "eval:\n  weights: blocks", 1)
+	want, got := d.run(fp32).Report, d.run(blocks).Report
+	if got.Model.Hash != want.Model.Hash || got.Run == want.Run {
+		t.Errorf("run %s made %s, run %s %s", want.Run, want.Model.Hash, got.Run, got.Model.Hash)
+	}
+	if len(got.Taught) != 1 || len(want.Taught) != 1 {
+		t.Fatalf("on the teacher's held-out answers: %+v and %+v", want.Taught, got.Taught)
+	}
+	// Both are near to what they are in numbers, and not the same: the base, and the
+	// student, which is nearer to it without its adapter.
+	x, y := want.Taught[0], got.Taught[0]
+	for _, p := range [][2]float64{{x.Base, y.Base}, {x.Student, y.Student}} {
+		if p[0] == p[1] || math.Abs(p[0]-p[1]) > 0.02*p[0] || math.Abs(x.Base-x.Student) < 0.03*x.Base {
+			t.Errorf("perplexity %v in numbers and %v in blocks; base %v, student %v", p[0], p[1], x.Base, x.Student)
+		}
+	}
+	if len(got.Beside) != 1 || got.Beside[0].Name != "base" {
+		t.Errorf("compared with %+v", got.Beside)
+	}
+	for _, c := range []struct{ old, new, want string }{
+		{"weights: blocks", "weights: int8", "neither fp32 nor blocks"},
+		{"base: tiny/model.gguf", "base: tiny", "does not lie in blocks"},
+		{", lora: {rank: 4, dropout: 0.05}", "", "the weights of this one are taught"},
+	} {
+		d.write("refused.yaml", strings.Replace(blocks, c.old, c.new, 1))
+		r, err := Load(filepath.Join(d.dir, "refused.yaml"))
+		if err == nil {
+			_, err = Run(context.Background(), r, d.options())
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "eval.weights") {
+			t.Errorf("%q is refused with %v, want %q in it", c.new, err, c.want)
+		}
+	}
+}
+
 func TestAllWeightsOfABaseAreTaught(t *testing.T) {
 	d := newDesk(t)
 	dir := d.base("tiny", 1)
-	res := d.run(strings.NewReplacer("BASE", "tiny", ", lora: {rank: 4}", "", "against: [teacher, base, q8_0]", "against: [teacher]",
+	res := d.run(strings.NewReplacer("BASE", "tiny", ", lora: {rank: 4, dropout: 0.05}", "", "against: [teacher, base, q8_0]", "against: [teacher]",
 		"[general, {family: multiply, count: 4}, {file: known.jsonl, field: q, gold: a, count: 3}]", "[]").Replace(based))
 	b, err := base.Read(dir)
 	if err != nil {

@@ -22,6 +22,7 @@ const (
 	stageDataset   = "dataset"
 	stageTokenizer = "tokenizer"
 	stageTrain     = "train"
+	stageReinforce = "reinforce"
 	stageEval      = "eval"
 	stageExport    = "export"
 	stageReport    = "report"

@@ -63,6 +63,9 @@ func (r *Recipe) fillDefaults() {
 		if s := r.Train[i].SFT; s != nil {
 			s.fillDefaults(r.Student)
 		}
+		if g := r.Train[i].GRPO; g != nil {
+			g.fillDefaults(r.Prompts)
+		}
 	}
 	if r.Eval.Against == nil {
 		r.Eval.Against = []Contestant{{Name: againstTeacher}}
@@ -158,6 +161,9 @@ func (s *SFT) fillDefaults(student Student) {
 		orDefault(&s.Epochs, epochs)
 	}
 	orDefault(&s.BatchTokens, 2048)
+	if student.Base != "" { // of a step's memory most is by token
+		orDefault(&s.Accumulate, max(1, s.BatchTokens/max(512, student.Context)))
+	}
 	orDefault(&s.Optimizer, optimizer)
 	orDefault(&s.LearningRate, rate)
 	orDefault(&s.MuonRate, 0.01)

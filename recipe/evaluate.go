@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"retort/exchange"
 	"retort/internal/kernel"
@@ -24,6 +25,7 @@ const (
 	againstTeacher   = "teacher"
 	againstBase      = report.BaseName
 	againstUntrained = "untrained"
+	againstTaught    = "taught"
 )
 
 // smaller are the contestants that are the student itself, its weights held in a
@@ -38,7 +40,7 @@ var narrowed = map[string]modelfile.Type{"f16": modelfile.F16, "q8_0": modelfile
 func (c Contestant) known() bool {
 	_, small := smaller[c.Name]
 	_, narrow := narrowed[c.Name]
-	return small || narrow || c.Name == againstTeacher || c.Name == againstBase || c.Name == againstUntrained
+	return small || narrow || c.Name == againstTeacher || c.Name == againstBase || c.Name == againstUntrained || c.Name == againstTaught
 }
 
 // evalSlots is how many answers the student decodes together, as far as what is
@@ -51,32 +53,30 @@ const (
 // evaluate puts the held-out problems to the student, its teacher and whom else
 // the recipe names. Without held-out problems it says so.
 func (r *run) evaluate(ctx context.Context) error {
-	items := r.items()
-	if len(items) == 0 {
-		return r.keepEvaluation(ctx, &eval.Report{Student: "student"})
+	items, found := r.items(), &eval.Report{Student: "student"}
+	asked, err := r.besides(ctx)
+	if err != nil {
+		return err
 	}
-	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*(1+len(r.Eval.Against))), "answers")
-	done := map[string]int{}
-	opt := eval.Options{Seed: r.Seed, OnProgress: func(p eval.Progress) {
-		done[p.Contestant] = p.Done
-		total := 0
-		for _, n := range done {
-			total += n
+	if len(items)+asked.count() == 0 {
+		return r.keepEvaluation(ctx, found)
+	}
+	bar := r.opt.Progress.Stage(stageEval, 0, int64(len(items)*(1+len(r.Eval.Against))+2*asked.count()), "answers")
+	count := &evalCounter{stage: bar, done: map[string]int{}}
+	opt := eval.Options{Seed: r.Seed, OnProgress: count.answered}
+	if len(items) > 0 {
+		contestants, err := r.contestants(ctx, items, opt)
+		if err != nil {
+			return err
 		}
-		bar.Set(int64(total), fmt.Sprintf("%s: %s right", p.Contestant, report.FormatCount(int64(p.Right))))
-	}}
-	contestants, err := r.contestants(ctx, items, opt)
-	if err != nil {
-		return err
+		if found, err = eval.Run(ctx, items, contestants, opt); err != nil {
+			return err
+		}
+		if err := r.judgeHeldout(ctx); err != nil {
+			return err
+		}
 	}
-	found, err := eval.Run(ctx, items, contestants, opt)
-	if err != nil {
-		return err
-	}
-	if err := r.judgeHeldout(ctx); err != nil {
-		return err
-	}
-	if err := r.measureForgotten(ctx); err != nil {
+	if err := r.measureForgotten(ctx, asked, count); err != nil {
 		return err
 	}
 	if err := r.keepEvaluation(ctx, found); err != nil {
@@ -86,10 +86,36 @@ func (r *run) evaluate(ctx context.Context) error {
 	return nil
 }
 
+// evalCounter shows how many answers there are of all contestants together.
+type evalCounter struct {
+	stage *report.Stage
+	mu    sync.Mutex
+	done  map[string]int // by contestant
+}
+
+func (c *evalCounter) answered(p eval.Progress) {
+	c.set(p.Contestant, p.Done, fmt.Sprintf("%s: %s right", p.Contestant, report.FormatCount(int64(p.Right))))
+}
+
+func (c *evalCounter) set(contestant string, done int, note string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done[contestant] = max(done, c.done[contestant])
+	total := 0
+	for _, n := range c.done {
+		total += n
+	}
+	c.stage.Set(int64(total), note)
+}
+
 // contestants are the student and whom it is compared with. Models have answered
 // by then, one after the other, so that one is in memory at a time.
 func (r *run) contestants(ctx context.Context, items []eval.Item, opt eval.Options) ([]eval.Contestant, error) {
-	student, err := r.answers(ctx, "student", r.student, kernel.FormatFP32, items, opt)
+	asked, err := r.studentCandidate()
+	if err != nil {
+		return nil, err
+	}
+	student, err := r.answers(ctx, "student", asked, items, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -101,18 +127,24 @@ func (r *run) contestants(ctx context.Context, items []eval.Item, opt eval.Optio
 			other, err = r.otherRun(i, c.Recipe)
 		case c.Name == againstTeacher:
 			other = r.teacherContestant()
-		case c.Name == againstBase, c.Name == againstUntrained:
+		case c.Name == againstBase:
+			if asked, err = r.baseCandidate(); err == nil {
+				other, err = r.answers(ctx, c.Name, asked, items, opt)
+			}
+		case c.Name == againstUntrained:
 			var m *model.Model
 			if m, err = r.newStudent(); err == nil {
-				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
+				other, err = r.answers(ctx, c.Name, inMemory(m, kernel.FormatFP32), items, opt)
 			}
+		case c.Name == againstTaught:
+			other, err = r.answers(ctx, c.Name, inMemory(r.before, kernel.FormatFP32), items, opt)
 		case narrowed[c.Name] != "":
 			var m *model.Model
 			if m, err = export.Narrowed(r.student, narrowed[c.Name], export.Absorbed); err == nil {
-				other, err = r.answers(ctx, c.Name, m, kernel.FormatFP32, items, opt)
+				other, err = r.answers(ctx, c.Name, inMemory(m, kernel.FormatFP32), items, opt)
 			}
 		default:
-			other, err = r.answers(ctx, c.Name, r.student, smaller[c.Name], items, opt)
+			other, err = r.answers(ctx, c.Name, inMemory(r.student, smaller[c.Name]), items, opt)
 		}
 		if err != nil {
 			return nil, err
@@ -172,24 +204,22 @@ func (r *run) known(s *promptSource, p task.Problem) bool {
 	return s.judged || p.Answer != "" || p.Gold != nil
 }
 
-// answers serves a model in this process, its weights in a format, puts all items
-// to it, decoding greedily, and returns it as a contestant that has answered.
-func (r *run) answers(ctx context.Context, name string, m *model.Model, weights kernel.Format, items []eval.Item, opt eval.Options) (eval.Contestant, error) {
+// answers serves a model in this process, puts all items to it, decoding greedily, and
+// returns it as a contestant that has answered.
+func (r *run) answers(ctx context.Context, name string, c candidate, items []eval.Item, opt eval.Options) (eval.Contestant, error) {
+	defer c.done()
 	longest, err := r.longestAnswer()
 	if err != nil {
 		return eval.Contestant{}, err
 	}
-	e, err := r.engine(name, m, weights)
+	e, err := r.engine(name, &c)
 	if err != nil {
 		return eval.Contestant{}, err
 	}
 	defer e.Close()
-	byName, endpoint := r.byName(), "student:"+m.Hash()
-	if weights != kernel.FormatFP32 {
-		endpoint += ":" + weights.String()
-	}
+	byName := r.byName()
 	return r.answered(ctx, items, respondent{
-		engine: e, name: name, endpoint: endpoint, file: resultsPath(r.dir, name), longest: longest,
+		engine: e, name: name, endpoint: c.endpoint(), file: resultsPath(r.dir, name), longest: longest,
 		reads: func(it eval.Item) []exchange.Message { return byName[it.Source].reads(it.Problem) },
 	}, opt)
 }
@@ -219,13 +249,6 @@ func (r *run) answered(ctx context.Context, items []eval.Item, who respondent, o
 		return eval.Contestant{}, err
 	}
 	return eval.Contestant{Name: who.name, File: who.file}, nil
-}
-
-// engine serves a model of this run.
-func (r *run) engine(name string, m *model.Model, weights kernel.Format) (*serve.Engine, error) {
-	context := min(r.Student.Context, m.Config().MaxPositions)
-	room := max(context, min(evalSlots*context, evalCache/(4*m.Config().CacheValues())))
-	return serve.NewEngine(m, r.format, r.pool, serve.Options{Model: name, Slots: evalSlots, MaxContext: context, CacheTokens: room, Weights: weights})
 }
 
 func (r *run) byName() map[string]*promptSource {

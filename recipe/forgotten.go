@@ -1,18 +1,18 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"retort/exchange"
-	"retort/internal/kernel"
 	"retort/report"
 	"retort/student/eval"
-	"retort/student/model"
 	"retort/student/serve"
 	"retort/student/train"
 	"retort/teach/task"
@@ -52,35 +52,52 @@ type untaught struct {
 	references []references
 }
 
-// measureForgotten has the student and its base judge the teacher's held-out
-// answers, and puts to both what was not taught.
-func (r *run) measureForgotten(ctx context.Context) error {
+// count of answers that a model gives or judges.
+func (u untaught) count() int {
+	n := len(u.items)
+	for _, ref := range u.references {
+		n += len(ref.tokens)
+	}
+	return n
+}
+
+// besides is what a student with a base and that base are asked beside the held-out
+// problems: to judge the teacher's answers to these, and what was not taught.
+func (r *run) besides(ctx context.Context) (untaught, error) {
 	if r.base == nil {
-		return nil
+		return untaught{}, nil
 	}
 	asked, err := r.untaught()
 	if err != nil {
-		return err
+		return asked, err
 	}
 	held, err := r.heldoutSequences(ctx, watched)
 	if err != nil {
-		return err
+		return asked, err
 	}
 	if ref := r.heldoutReference(held); len(ref.tokens) > 0 {
 		asked.references = append(asked.references, ref)
 	}
-	if len(asked.references)+len(asked.items) == 0 {
+	return asked, nil
+}
+
+// measureForgotten puts to the student and its base what they are asked besides.
+func (r *run) measureForgotten(ctx context.Context, asked untaught, count *evalCounter) error {
+	if asked.count() == 0 {
 		return nil
 	}
-	student, studentLosses, err := r.remembers(ctx, "student", r.student, asked)
+	who, err := r.studentCandidate()
 	if err != nil {
 		return err
 	}
-	m, err := r.newStudent()
+	student, studentLosses, err := r.remembers(ctx, "student", who, asked, count)
 	if err != nil {
 		return err
 	}
-	base, baseLosses, err := r.remembers(ctx, againstBase, m, asked)
+	if who, err = r.baseCandidate(); err != nil {
+		return err
+	}
+	base, baseLosses, err := r.remembers(ctx, againstBase, who, asked, count)
 	if err != nil {
 		return err
 	}
@@ -143,23 +160,7 @@ func (r *run) untaught() (untaught, error) {
 			continue
 		}
 		if f.File != "" {
-			corpus, err := task.File(r.File(f.File), task.FileOptions{Field: f.Field, Gold: f.Gold})
-			if err != nil {
-				return out, r.src.errorf(path+".file", "%v", err)
-			}
-			split, err := corpus.Split(r.Seed, f.Count)
-			if err != nil {
-				return out, r.src.errorf(path+".count", "%v", err)
-			}
-			var all []eval.Reference
-			for _, p := range split.Heldout {
-				answer := p.Answer
-				if answer == "" {
-					answer = string(p.Gold)
-				}
-				all = append(all, eval.Reference{ID: p.ID, Prompt: p.Prompt, Answer: answer})
-			}
-			ref, err := r.reference(filepath.Base(f.File), all)
+			ref, err := r.fileReference(path, f)
 			if err != nil {
 				return out, err
 			}
@@ -179,6 +180,23 @@ func (r *run) untaught() (untaught, error) {
 		}
 	}
 	return out, nil
+}
+
+// fileReference are the answers that a file of the user's gives.
+func (r *run) fileReference(path string, f Forgotten) (references, error) {
+	corpus, err := task.File(r.File(f.File), task.FileOptions{Field: f.Field, Gold: f.Gold})
+	if err != nil {
+		return references{}, r.src.errorf(path+".file", "%v", err)
+	}
+	split, err := corpus.Split(r.Seed, f.Count)
+	if err != nil {
+		return references{}, r.src.errorf(path+".count", "%v", err)
+	}
+	var all []eval.Reference
+	for _, p := range split.Heldout {
+		all = append(all, eval.Reference{ID: p.ID, Prompt: p.Prompt, Answer: cmp.Or(p.Answer, string(p.Gold))})
+	}
+	return r.reference(filepath.Base(f.File), all)
 }
 
 // reference renders given answers. Those that the context cannot hold are left out.
@@ -201,14 +219,16 @@ func (r *run) reference(name string, all []eval.Reference) (references, error) {
 
 // remembers has a model answer what is asked, and returns it as a contestant that
 // has answered, with its mean loss on each given answer.
-func (r *run) remembers(ctx context.Context, name string, m *model.Model, asked untaught) (c eval.Contestant, losses [][]float64, err error) {
-	e, err := r.engine(name, m, kernel.FormatFP32)
+func (r *run) remembers(ctx context.Context, name string, who candidate, asked untaught, count *evalCounter) (c eval.Contestant, losses [][]float64, err error) {
+	defer who.done()
+	e, err := r.engine(name, &who)
 	if err != nil {
 		return c, nil, err
 	}
 	defer e.Close()
 	for _, ref := range asked.references {
-		loss, err := scores(ctx, e, ref)
+		counted := fmt.Sprintf("%s on %s", name, ref.name)
+		loss, err := scores(ctx, e, name, ref, func(done int) { count.set(counted, done, counted) })
 		if err != nil {
 			return c, nil, fmt.Errorf("%s on %s: %w", name, ref.name, err)
 		}
@@ -218,20 +238,25 @@ func (r *run) remembers(ctx context.Context, name string, m *model.Model, asked 
 		return c, losses, nil
 	}
 	c, err = r.answered(ctx, asked.items, respondent{
-		engine: e, name: name, endpoint: "student:" + m.Hash(), file: resultsPath(r.dir, "forgotten-"+name), longest: min(untaughtAnswer, r.Student.Context),
+		engine: e, name: name, endpoint: who.endpoint(), file: resultsPath(r.dir, "forgotten-"+name), longest: min(untaughtAnswer, r.Student.Context),
 		reads: func(it eval.Item) []exchange.Message { return it.Problem.StudentMessages() },
-	}, eval.Options{Seed: r.Seed})
+	}, eval.Options{Seed: r.Seed, OnProgress: func(p eval.Progress) {
+		counted := name + " on what was not taught"
+		count.set(counted, p.Done, fmt.Sprintf("%s: %s right", counted, report.FormatCount(int64(p.Right))))
+	}})
 	return c, losses, err
 }
 
-// scores are a model's losses on given answers, each a mean over its tokens.
-func scores(ctx context.Context, e *serve.Engine, ref references) ([]float64, error) {
+// scores are a model's losses on given answers, each a mean over its tokens. It tells
+// on how many there are.
+func scores(ctx context.Context, e *serve.Engine, name string, ref references, on func(done int)) ([]float64, error) {
 	out := make([]float64, len(ref.tokens))
+	var done atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * evalSlots)
 	for i, ids := range ref.tokens {
 		g.Go(func() error {
-			logprobs, err := e.Score(ctx, ids)
+			logprobs, err := e.Score(ctx, name, ids)
 			if err != nil {
 				return err
 			}
@@ -239,6 +264,7 @@ func scores(ctx context.Context, e *serve.Engine, ref references) ([]float64, er
 			for _, p := range said {
 				out[i] -= p / float64(len(said))
 			}
+			on(int(done.Add(1)))
 			return nil
 		})
 	}

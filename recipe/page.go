@@ -202,6 +202,8 @@ func (r *run) reportTraining(context.Context) error {
 		Preset: r.studentName(), Vocabulary: r.format.Tokenizer().VocabSize(), Optimizer: r.Train[0].SFT.Optimizer, Precision: t.Precision,
 		Steps: int64(t.Steps), Tokens: t.Tokens, TokensPerSecond: float64(t.Tokens) / max(t.Seconds, 1e-9),
 	}
-	d.Training.Loss, d.Training.Heldout, err = r.curve()
-	return err
+	if d.Training.Loss, d.Training.Heldout, err = r.curve(); err != nil {
+		return err
+	}
+	return r.reportReinforcement()
 }

@@ -141,11 +141,13 @@ type LoRA struct {
 	Rank    int      `yaml:"rank" json:"rank" jsonschema_description:"of the matrices that are added; 16"`
 	Alpha   float64  `yaml:"alpha" json:"alpha" jsonschema_description:"what is added is multiplied by alpha / rank; twice the rank if not given"`
 	Targets []string `yaml:"targets,omitempty,flow" json:"targets,omitempty" jsonschema_description:"which projections, such as q_proj; default: all"`
+	Dropout float64  `yaml:"dropout,omitempty" json:"dropout,omitempty" jsonschema_description:"share of the adapter's inputs that each step of training leaves out; 0"`
 }
 
 // Train is one step of training. Exactly one of its fields is set.
 type Train struct {
-	SFT *SFT `yaml:"sft,omitempty" json:"sft,omitempty" jsonschema_description:"supervised fine-tuning on the dataset"`
+	SFT  *SFT  `yaml:"sft,omitempty" json:"sft,omitempty" jsonschema_description:"supervised fine-tuning on the dataset"`
+	GRPO *GRPO `yaml:"grpo,omitempty" json:"grpo,omitempty" jsonschema_description:"reinforcement by problems that can be judged, after sft"`
 }
 
 // SFT is supervised fine-tuning on the dataset.
@@ -153,7 +155,7 @@ type SFT struct {
 	Epochs       int     `yaml:"epochs,omitempty" json:"epochs,omitempty" jsonschema_description:"passes over the dataset"`
 	Tokens       int64   `yaml:"tokens,omitempty" json:"tokens,omitempty" jsonschema_description:"tokens to train on, instead of epochs"`
 	BatchTokens  int     `yaml:"batch_tokens" json:"batch_tokens" jsonschema_description:"tokens of one optimiser step"`
-	Accumulate   int     `yaml:"accumulate,omitempty" json:"accumulate,omitempty" jsonschema_description:"parts in which a step is computed, one after the other, to take less memory; 1"`
+	Accumulate   int     `yaml:"accumulate,omitempty" json:"accumulate,omitempty" jsonschema_description:"parts in which a step is computed, one after the other, to take less memory; 1, with a base as many as have 512 tokens or the context"`
 	Optimizer    string  `yaml:"optimizer" json:"optimizer" jsonschema_description:"muon or adamw"`
 	Precision    string  `yaml:"precision,omitempty" json:"precision,omitempty" jsonschema_description:"of products with weights: fp32; bf16, rounded to bfloat16; or auto (the default), bf16 where this machine is faster at it"`
 	LearningRate float64 `yaml:"learning_rate" json:"learning_rate" jsonschema_description:"AdamW's step size"`
@@ -168,7 +170,9 @@ type SFT struct {
 
 // Eval says whom the student is compared with.
 type Eval struct {
-	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; bf16 or int8, the student with its weights in that format; f16, q8_0, q4_0 or q4_1, the student as a GGUF of that type has it; or {recipe: FILE} for another run in this workspace"`
+	Against []Contestant `yaml:"against" json:"against" jsonschema_description:"teacher; base, the model that the student started from; untrained, a student from nothing as it began; taught, the student before reinforcement; bf16 or int8, the student with its weights in that format; f16, q8_0, q4_0 or q4_1, the student as a GGUF of that type has it; or {recipe: FILE} for another run in this workspace"`
+
+	Weights string `yaml:"weights,omitempty" json:"weights,omitempty" jsonschema:"enum=fp32,enum=blocks" jsonschema_description:"of a student that is an adapter beside a quantised GGUF file: blocks, as the file holds them, which is faster, for the student and its base; default: fp32"`
 
 	// Forgotten is a pointer so that an empty list, which asks for nothing, is told from none.
 	Forgotten *[]Forgotten `yaml:"forgotten,omitempty" json:"forgotten,omitempty" jsonschema_description:"of a student with a base: what else it is asked, beside its base, to see what it forgot; default: [general]"`

@@ -235,10 +235,10 @@ func TestTheNearestKeyIsAKeyThatIsNear(t *testing.T) {
 
 func TestStagesAreInTheOrderInWhichTheyNeedEachOther(t *testing.T) {
 	var names []string
-	for _, s := range (&run{}).stages() {
+	for _, s := range (&run{Recipe: &Recipe{Train: []Train{{SFT: &SFT{}}, {GRPO: &GRPO{}}}}}).stages() {
 		names = append(names, s.name)
 	}
-	if d := cmp.Diff([]string{"collect", "dataset", "tokenizer", "train", "eval", "export", "report"}, names); d != "" {
+	if d := cmp.Diff([]string{"collect", "dataset", "tokenizer", "train", "reinforce", "eval", "export", "report"}, names); d != "" {
 		t.Error(d)
 	}
 }
@@ -273,6 +273,7 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{head + chain + "student: {lora: {rank: 8}}\n", ":6:11: ", "name one"},
 		{head + chain + "student: {terms: mit}\n", ":6:11: ", "nobody's licence"},
 		{head + chain + "student: {base: m.gguf, lora: {rank: 2000}}\n", ":6:32: ", "not between 1 and 1024"},
+		{head + chain + "student: {base: m.gguf, lora: {dropout: 1}}\n", ":6:32: ", "not a share from 0 to below 1"},
 		{head + chain + "student: {base: m.gguf, lora: {alpha: -1}}\n", ":6:32: ", "not a positive number"},
 		{head + chain + "eval: {against: [base]}\n", ":6:18: ", "starts from nothing"},
 		{head + chain + "student: {base: m.gguf}\neval: {against: [untrained]}\n", ":7:18: ", "starts from a base"},
@@ -283,6 +284,16 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{head + chain + "student: {base: m.gguf}\neval: {forgotten: [poetry]}\n", ":7:20: ", "poetry"},
 		{head + "prompts: [{file: q.jsonl}]\ntrain: [{sft: {precision: int4}}]\n", ":6:16: ", "none of fp32, bf16 and auto"},
 		{head + "prompts: [{file: q.jsonl}]\ntrain: [{sft: {accumulate: -1}}]\n", ":6:16: ", "in -1 parts"},
+		{head + chain + "train: [{grpo: {}}]\n", ":6:1: ", "a step of sft and"},
+		{head + chain + "train: [{sft: {}}, {sft: {}}]\n", ":6:1: ", "a step of sft and"},
+		{head + chain + "train: [{sft: {}}, {grpo: {group: 1}}]\n", ":6:28: ", "at least 2"},
+		{head + chain + "train: [{sft: {}}, {grpo: {family: chess}}]\n", ":6:28: ", "chess"},
+		{head + chain + "train: [{sft: {}}, {grpo: {family: chain, train: 20}}]\n", ":6:43: ", "fewer than the 32"},
+		{head + chain + "train: [{sft: {}}, {grpo: {train: 20}}]\n", ":6:21: ", "name a family"},
+		{head + chain + "train: [{sft: {}}, {grpo: {max_tokens: 600}}]\n", ":6:28: ", "do not fit"},
+		{head + chain + "train: [{sft: {}}, {grpo: {form_reward: 2}}]\n", ":6:28: ", "not between 0 and 1"},
+		{head + chain + "student: {base: m.gguf, lora: {}}\ntrain: [{sft: {}}, {grpo: {}}]\n", ":7:21: ", "teaches an adapter"},
+		{head + chain + "eval: {against: [taught]}\n", ":6:18: ", "not reinforced"},
 		{head + "prompts: [{file: q.jsonl}]\nstudent_prompt: {shots: maybe}\n", ":6:18: ", "neither keep nor drop"},
 		{head + chain + "terms: {agreements: [agreement.json]}\n", ":6:22: ", "agreement.json"},
 		{head + chain + "terms: {overrides: [{row: openai, actions: [collect], basis: x}]}\n", ":6:21: ", "basis"},

@@ -85,6 +85,7 @@ type run struct {
 	format  *chat.Format // with the student
 	student *model.Model
 	adapter *model.Adapter // that is merged into the student; nil without one
+	before  *model.Model   // the student as it was taught, where it was reinforced then
 
 	rendered []train.Sequence // see taught
 
@@ -101,15 +102,17 @@ type stage struct {
 }
 
 func (r *run) stages() []stage {
-	return []stage{
+	all := []stage{
 		{stageCollect, r.collect, nothing},
 		{stageDataset, r.makeDataset, r.loadDataset},
 		{stageTokenizer, r.makeTokenizer, r.loadTokenizer},
 		{stageTrain, r.train, r.train},
+		{stageReinforce, r.reinforce, r.reinforce},
 		{stageEval, r.evaluate, r.loadEvaluation},
 		{stageExport, r.export, r.loadExport},
 		{stageReport, r.writeReport, r.loadReport},
 	}
+	return slices.DeleteFunc(all, func(s stage) bool { return s.name == stageReinforce && r.grpo() == nil })
 }
 
 // nothing is the load of a stage whose result is in the ledger.
@@ -330,6 +333,8 @@ func (r *run) forget(stage string) error {
 		paths := []string{r.statePath(stageNames[i]), r.statePath(stageNames[i] + ".part")}
 		if stageNames[i] == stageTrain {
 			paths = append(paths, filepath.Join(r.dir, checkpointsDir))
+		} else if stageNames[i] == stageReinforce {
+			paths = append(paths, filepath.Join(r.dir, reinforceDir))
 		}
 		for _, path := range paths {
 			if err := os.RemoveAll(path); err != nil {

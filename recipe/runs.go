@@ -54,8 +54,8 @@ func (e *UnknownRunError) Error() string {
 	return fmt.Sprintf("there is no run %q; there are %s", e.Name, strings.Join(e.Like, ", "))
 }
 
-// stageNames are the stages in their order.
-var stageNames = []string{stageCollect, stageDataset, stageTokenizer, stageTrain, stageEval, stageExport, stageReport}
+// stageNames are the stages in their order; not every run has all of them.
+var stageNames = []string{stageCollect, stageDataset, stageTokenizer, stageTrain, stageReinforce, stageEval, stageExport, stageReport}
 
 // Runs lists the runs of a workspace, the one that was changed last first. It
 // takes no lock: a run that is under way is listed as far as it is.
@@ -134,7 +134,8 @@ func runInfo(dir string) (RunInfo, error) {
 		return r, err
 	}
 	var kept struct {
-		Name string `yaml:"name"`
+		Name  string           `yaml:"name"`
+		Train []map[string]any `yaml:"train"`
 	}
 	if err := yaml.Unmarshal(raw, &kept); err != nil {
 		return r, fmt.Errorf("%s: %w", filepath.Join(dir, "recipe.yaml"), err)
@@ -146,7 +147,11 @@ func runInfo(dir string) (RunInfo, error) {
 		}
 	}
 	touch(filepath.Join(dir, "recipe.yaml"))
+	reinforced := slices.ContainsFunc(kept.Train, func(step map[string]any) bool { return step["grpo"] != nil })
 	for _, s := range stageNames {
+		if s == stageReinforce && !reinforced {
+			continue
+		}
 		var state stageState
 		path := filepath.Join(dir, "stages", s+".json")
 		done, err := readJSON(path, &state)
@@ -187,6 +192,12 @@ func (r *RunInfo) results(dir string) error {
 		return err
 	}
 	r.Model = t.Hash
+	var x reinforced
+	if found, err := readJSON(filepath.Join(dir, reinforcedFile), &x); err != nil {
+		return err
+	} else if found {
+		r.Model = x.Hash
+	}
 	var d report.Data
 	found, err := readJSON(filepath.Join(dir, reportFile), &d)
 	if found {

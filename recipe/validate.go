@@ -314,14 +314,19 @@ func (r *Recipe) validateStudent() error {
 		return bad("student.lora.rank", "%d is not between 1 and 1024", l.Rank)
 	case l != nil && !(l.Alpha > 0 && l.Alpha <= 1e6):
 		return bad("student.lora.alpha", "%v is not a positive number", l.Alpha)
+	case l != nil && !(l.Dropout >= 0 && l.Dropout < 1):
+		return bad("student.lora.dropout", "%v is not a share from 0 to below 1", l.Dropout)
 	}
 	if s.Base == "" {
 		if _, err := model.Preset(s.Preset, s.Vocabulary); err != nil {
 			return bad("student.preset", "%v", err)
 		}
 	}
-	if len(r.Train) != 1 {
-		return bad("train", "want one step of training, found %d", len(r.Train))
+	if n := len(r.Train); n < 1 || n > 2 || n == 2 && (r.Train[1].GRPO == nil || r.Train[1].SFT != nil) || r.Train[0].GRPO != nil {
+		return bad("train", "want a step of sft and, if at all, one of grpo after it")
+	}
+	if err := r.validateGRPO(); err != nil {
+		return err
 	}
 	f := r.Train[0].SFT
 	switch {
@@ -353,13 +358,21 @@ func (r *Recipe) validateEnd() error {
 	bad := r.src.errorf
 	for i, c := range r.Eval.Against {
 		if c.Recipe == "" && !c.known() {
-			return bad(at("eval.against", i), "%q is not known; there are teacher, base, untrained, bf16, int8, f16, q8_0, q4_0, q4_1 and {recipe: FILE}", c.Name)
+			return bad(at("eval.against", i), "%q is not known; there are teacher, base, untrained, taught, bf16, int8, f16, q8_0, q4_0, q4_1 and {recipe: FILE}", c.Name)
 		}
 		if based := r.Student.Base != ""; c.Name == againstBase && !based {
 			return bad(at("eval.against", i), "this student starts from nothing; write untrained")
 		} else if c.Name == againstUntrained && based {
 			return bad(at("eval.against", i), "this student starts from a base; write base")
+		} else if c.Name == againstTaught && r.grpo() == nil {
+			return bad(at("eval.against", i), "this student is not reinforced after it was taught; leave it out")
 		}
+	}
+	switch w := r.Eval.Weights; {
+	case w != "" && w != weightsFP32 && w != weightsBlocks:
+		return bad("eval.weights", "%q is neither fp32 nor blocks", w)
+	case w == weightsBlocks && r.Student.LoRA == nil:
+		return bad("eval.weights", "blocks are a base's, beside which a student is an adapter (student.base, student.lora); the weights of this one are taught")
 	}
 	if err := r.validateForgotten(); err != nil {
 		return err

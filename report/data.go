@@ -29,20 +29,22 @@ type Data struct {
 	// Corrections counts the examples whose answer a person wrote.
 	Corrections int `json:"corrections,omitempty"`
 	// Overrides are what let answers pass that their terms alone hold back.
-	Overrides []Override         `json:"overrides,omitempty"`
-	Spend     Spend              `json:"spend"`
-	Dataset   Dataset            `json:"dataset"`
-	Training  Training           `json:"training"`
-	Model     Model              `json:"model"`
-	Eval      []EvalRow          `json:"eval"`                // per source, then overall
-	Beside    []Beside           `json:"beside"`              // other contestants on the same problems
-	Taught    []BaseRow          `json:"taught,omitempty"`    // of a student with a base: the answers that it was taught to give
-	Forgotten []BaseRow          `json:"forgotten,omitempty"` // and what it was not taught
-	Samples   []Sample           `json:"samples"`
-	Seconds   map[string]float64 `json:"seconds"`
-	Stages    []string           `json:"stages"`          // keys of Seconds in the order of the run
-	Notes     []string           `json:"notes,omitempty"` // what a reader must know to judge the figures
-	Page      string             `json:"page"`            // path of report.html
+	Overrides []Override `json:"overrides,omitempty"`
+	Spend     Spend      `json:"spend"`
+	Dataset   Dataset    `json:"dataset"`
+	Training  Training   `json:"training"`
+	// Reinforcement is nil where the student was taught alone.
+	Reinforcement *Reinforcement     `json:"reinforcement,omitempty"`
+	Model         Model              `json:"model"`
+	Eval          []EvalRow          `json:"eval"`                // per source, then overall
+	Beside        []Beside           `json:"beside"`              // other contestants on the same problems
+	Taught        []BaseRow          `json:"taught,omitempty"`    // of a student with a base: the answers that it was taught to give
+	Forgotten     []BaseRow          `json:"forgotten,omitempty"` // and what it was not taught
+	Samples       []Sample           `json:"samples"`
+	Seconds       map[string]float64 `json:"seconds"`
+	Stages        []string           `json:"stages"`          // keys of Seconds in the order of the run
+	Notes         []string           `json:"notes,omitempty"` // what a reader must know to judge the figures
+	Page          string             `json:"page"`            // path of report.html
 }
 
 // Machine is what the run was made on.
@@ -152,7 +154,23 @@ type Training struct {
 	Heldout         []Point `json:"heldout"`
 }
 
-// Point is one value of a curve over trained tokens.
+// Reinforcement is how the student learned from problems after it was taught.
+type Reinforcement struct {
+	Problems string   `json:"problems"` // of which family
+	Watched  int      `json:"watched"`  // problems looked at while it learned
+	Steps    int      `json:"steps"`
+	Tokens   int64    `json:"tokens"` // drawn
+	Seconds  float64  `json:"seconds"`
+	Start    *float64 `json:"start"` // share of the watched problems solved before; nil where nobody looked
+	Best     *float64 `json:"best"`  // and at the best look, whose weights it kept
+	BestStep int      `json:"best_step"`
+	Stopped  bool     `json:"stopped"` // before its last step, because it became no better
+	Alarms   []string `json:"alarms"`
+	Drawn    []Point  `json:"drawn"` // share of right answers among those drawn, over steps
+	Looks    []Point  `json:"looks"` // share of the watched problems solved, over steps
+}
+
+// Point is one value of a curve over trained tokens, or over steps.
 type Point struct {
 	Tokens int64   `json:"tokens"`
 	Value  float64 `json:"value"`

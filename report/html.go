@@ -48,15 +48,17 @@ type htmlView struct {
 	Lead     string
 	Accuracy template.HTML
 	Loss     template.HTML
-	Overall  *EvalRow
-	Asked    int
-	Kept     int
-	Refused  map[string]int
+	// Reinforced is the chart of reinforcement, where there was any.
+	Reinforced template.HTML
+	Overall    *EvalRow
+	Asked      int
+	Kept       int
+	Refused    map[string]int
 }
 
 // HTML writes the report as one page without outside links.
 func HTML(w io.Writer, d *Data) error {
-	v := htmlView{Data: d, Headline: headline(d), Lead: lead(d), Accuracy: accuracyChart(d), Loss: lossChart(d), Refused: d.Total()}
+	v := htmlView{Data: d, Headline: headline(d), Lead: lead(d), Accuracy: accuracyChart(d), Loss: lossChart(d), Reinforced: reinforcementChart(d.Reinforcement), Refused: d.Total()}
 	for i := range d.Eval {
 		if d.Eval[i].Family == Overall {
 			v.Overall = &d.Eval[i]
@@ -134,14 +136,27 @@ func accuracyChart(d *Data) template.HTML {
 	return page.Intervals("Accuracy on held-out problems with 95% intervals", names, rows)
 }
 
-func lossChart(d *Data) template.HTML {
-	xy := func(points []Point) []page.XY {
-		out := make([]page.XY, len(points))
-		for i, p := range points {
-			out[i] = page.XY{X: float64(p.Tokens), Y: p.Value}
-		}
-		return out
+func xy(points []Point) []page.XY {
+	out := make([]page.XY, len(points))
+	for i, p := range points {
+		out[i] = page.XY{X: float64(p.Tokens), Y: p.Value}
 	}
+	return out
+}
+
+func reinforcementChart(r *Reinforcement) template.HTML {
+	if r == nil {
+		return ""
+	}
+	series := []page.Series{{Name: "drawn", Points: xy(r.Drawn)}}
+	if len(r.Looks) > 0 {
+		series = append(series, page.Series{Name: "watched, likeliest", Points: xy(r.Looks), Dashed: true})
+	}
+	return page.Lines("Right answers while it was reinforced", page.Axis{Label: "steps", Format: func(v float64) string { return fmt.Sprintf("%g", v) }},
+		page.Axis{Label: "share of answers", Format: func(v float64) string { return fmt.Sprintf("%g%%", math.Round(1000*v)/10) }}, series...)
+}
+
+func lossChart(d *Data) template.HTML {
 	millions := func(v float64) string {
 		if v == 0 {
 			return "0"

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -81,11 +80,10 @@ func (s scene) String() string {
 }
 
 func (b *bench) run(only string, stdout, stderr io.Writer) error {
-	version, err := exec.Command(filepath.Join(b.llama, "llama-bench"), "--version").CombinedOutput()
+	build, err := gguf.LlamaVersion(b.llama)
 	if err != nil {
-		return fmt.Errorf("llama-bench --version: %w", err)
+		return err
 	}
-	build, _, _ := strings.Cut(strings.TrimSpace(string(version)), "\n")
 	report := trial.NewReport("decode", fmt.Sprintf("%d rounds of %d tokens, llama.cpp %s", b.rounds, b.tokens, build), b.record)
 	for _, name := range gguf.Names {
 		if only != "" && only != name {
@@ -236,20 +234,5 @@ func (b *bench) theirRate(files map[string]string, s scene, setting setting, rep
 	if s.format == kernel.FormatInt8 { // without it, it aborts on a latent's up-projection
 		setting.flags = append([]string{"--repack", "0"}, setting.flags...)
 	}
-	args := append([]string{"-m", files[setting.layout+s.format.String()], "-p", "0", "-n", strconv.Itoa(b.tokens), "-d", strconv.Itoa(s.context), "-t", strconv.Itoa(s.threads),
-		"-r", strconv.Itoa(repetitions), "-o", "json"}, setting.flags...)
-	cmd := exec.Command(filepath.Join(b.llama, "llama-bench"), args...)
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w\n%s", cmd, err, errs.String())
-	}
-	var runs []struct {
-		Samples []float64 `json:"samples_ts"`
-	}
-	if err := json.Unmarshal(out, &runs); err != nil || len(runs) != 1 || len(runs[0].Samples) == 0 {
-		return 0, fmt.Errorf("%s says %s (%v)", cmd, out, err)
-	}
-	return slices.Max(runs[0].Samples), nil
+	return gguf.LlamaBench(b.llama, files[setting.layout+s.format.String()], s.threads, repetitions, append([]string{"-p", "0", "-n", strconv.Itoa(b.tokens), "-d", strconv.Itoa(s.context)}, setting.flags...)...)
 }

@@ -4,9 +4,14 @@ package gguf
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"math/rand/v2"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"retort/internal/kernel"
 	"retort/student/chat"
@@ -58,4 +63,34 @@ func Write(dir string, c model.Config, layout export.Layout) (m *model.Model, fi
 	}
 	_, err = export.Write(context.Background(), dir, m, chat.Own(tok), export.Options{Formats: []export.Format{export.GGUF}, GGUFLayout: layout})
 	return m, filepath.Join(dir, "model.gguf"), err
+}
+
+// LlamaBench is tokens per second of the fastest repetition of one test of llama-bench,
+// of llama.cpp's programs in a directory.
+func LlamaBench(llama, file string, threads, repetitions int, flags ...string) (float64, error) {
+	args := append([]string{"-m", file, "-t", strconv.Itoa(threads), "-r", strconv.Itoa(repetitions), "-o", "json"}, flags...)
+	cmd := exec.Command(filepath.Join(llama, "llama-bench"), args...)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w\n%s", cmd, err, errs.String())
+	}
+	var runs []struct {
+		Samples []float64 `json:"samples_ts"`
+	}
+	if err := json.Unmarshal(out, &runs); err != nil || len(runs) != 1 || len(runs[0].Samples) == 0 {
+		return 0, fmt.Errorf("%s says %s (%v)", cmd, out, err)
+	}
+	return slices.Max(runs[0].Samples), nil
+}
+
+// LlamaVersion is what llama.cpp's programs in a directory say that they are.
+func LlamaVersion(llama string) (string, error) {
+	out, err := exec.Command(filepath.Join(llama, "llama-bench"), "--version").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("llama-bench --version: %w", err)
+	}
+	build, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return build, nil
 }

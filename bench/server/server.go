@@ -1,4 +1,5 @@
-// Package server runs a program that answers over HTTP on a port of this machine.
+// Package server runs a program that answers over HTTP on a port of this machine, and
+// measures what clients get from ours and from a peer's.
 package server
 
 import (

@@ -44,7 +44,7 @@ var exitCodes = []struct {
 // one here are the same thing; a test compares them with the code.
 var variables = []struct{ name, meaning string }{
 	{workspace.Variable, "directory that holds your work, where --workspace is not given; without either, the nearest .retort in this directory or above"},
-	{kernel.EnvVar, "amx, avx512bf16, avx512, avx2, neon or portable: forces the matrix kernels"},
+	{kernel.EnvVar, "amx, avx512bf16, avx512vnni, avx512, avxvnni, avx2, neon or portable: forces the matrix kernels"},
 	{"NO_COLOR", "any value: no colour"},
 	{"TERM", "dumb: no colour and no live progress bars"},
 	{"XDG_CACHE_HOME", "where benches keep what they install (default ~/.cache)"},

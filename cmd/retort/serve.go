@@ -32,7 +32,7 @@ type modelFlags struct {
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
 	c.Flags().IntVar(&f.context, "context", 0, "longest prompt and answer together, in tokens (default: the model's)")
-	c.Flags().StringVar(&f.weights, "weights", "fp32", "`FORMAT` of weights: fp32, bf16, int8; smaller is faster")
+	c.Flags().StringVar(&f.weights, "weights", "", "`FORMAT` of weights: fp32, bf16, int8, blocks\n(default: a quantised GGUF's blocks, else fp32)")
 }
 
 // modelPath is where the model is that a word means: a directory, a GGUF file, the
@@ -64,34 +64,63 @@ func (a *app) modelPath(word string) (string, error) {
 	return ws.Path("models", r.Model), nil
 }
 
-// loadModel reads a model of ours, which is held against its passport, or one that
-// others made.
-func loadModel(path string) (*model.Model, *chat.Format, error) {
+// loadModel reads a model of ours, which is held against its passport, or opens one
+// that others made; done closes it.
+func loadModel(path string) (m model.Source, format *chat.Format, done func(), err error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		m, format, err := export.Load(path)
 		if !errors.Is(err, os.ErrNotExist) { // it has a passport
-			return m, format, err
+			return m, format, func() {}, err
 		}
 	}
-	b, err := base.Read(path)
+	b, err := base.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	format, err := b.Format()
-	return b.Model, format, err
+	if format, err = b.Format(); err != nil {
+		b.Close()
+		return nil, nil, nil, err
+	}
+	return b, format, func() { b.Close() }, nil
+}
+
+// format is what a model's weights are to be held in.
+func (f *modelFlags) format(m model.Source) (kernel.Format, error) {
+	b, ok := m.(*base.Base)
+	inBlocks := ok && b.InBlocks()
+	if f.weights == "" {
+		if inBlocks {
+			return kernel.FormatBlocks, nil
+		}
+		return kernel.FormatFP32, nil
+	}
+	weights, err := kernel.ParseFormat(f.weights)
+	if err == nil && weights == kernel.FormatBlocks && !inBlocks {
+		err = errors.New("the model does not lie in blocks, as a quantised GGUF file does; there are fp32, bf16 and int8")
+	}
+	if err != nil {
+		return 0, usageError{fmt.Errorf("--weights: %w", err)}
+	}
+	return weights, nil
 }
 
 // engine loads a model and starts an engine on it.
 func (f *modelFlags) engine(a *app, word string, opt serve.Options) (*serve.Engine, func(), error) {
-	weights, err := kernel.ParseFormat(f.weights)
-	if err != nil {
-		return nil, nil, usageError{fmt.Errorf("--weights: %w", err)}
+	if f.weights != "" { // before anything is read
+		if _, err := kernel.ParseFormat(f.weights); err != nil {
+			return nil, nil, usageError{fmt.Errorf("--weights: %w", err)}
+		}
 	}
 	path, err := a.modelPath(word)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, format, err := loadModel(path)
+	m, format, done, err := loadModel(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	weights, err := f.format(m)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,13 +16,17 @@ func supported(isa ISA) bool {
 	case Portable:
 		return true
 	case AVX2:
-		return x.HasAVX2 && x.HasFMA && x.HasBMI2
+		return x.HasAVX2 && x.HasFMA && x.HasBMI2 && x.HasF16C
+	case AVXVNNI:
+		return supported(AVX2) && x.HasAVXVNNI
 	case AVX512:
 		return supported(AVX2) && x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW
+	case AVX512VNNI:
+		return supported(AVX512) && x.HasAVX512VNNI
 	case AVX512BF16:
-		return supported(AVX512) && x.HasAVX512BF16
+		return supported(AVX512VNNI) && x.HasAVX512BF16
 	case AMX:
-		return supported(AVX512BF16) && x.HasAMXTile && x.HasAMXBF16 && tilesPermitted()
+		return supported(AVX512BF16) && x.HasAMXTile && x.HasAMXBF16 && x.HasAMXInt8 && tilesPermitted()
 	}
 	return false
 }

@@ -5,7 +5,8 @@
 //
 // It is not a tensor library: there are no shapes beyond what a call states,
 // no autograd and no other type than float32, to which products may round their
-// operands (Precision). Matrices are row-major slices with a leading dimension
+// operands (Precision); weights for inference may be held in smaller types (Format),
+// among them the blocks of model files. Matrices are row-major slices with a leading dimension
 // ("ld", the distance in elements between the starts of two rows, at least the
 // row's width). Vectors are slices.
 //
@@ -13,10 +14,12 @@
 // for arm64, in assembly that internal/kernel/asm generates, and portable Go,
 // which is the reference the others are tested against. NEON's is tested under
 // emulation, and nobody has timed it. Products of bfloat16 have two more, by
-// AVX512-BF16 and by AMX; elsewhere they are those of rounded float32. The best
-// that processor and operating system support is chosen at start-up; the
-// environment variable RETORT_KERNEL (amx, avx512bf16, avx512, avx2, neon or
-// portable) forces one. Err reports a choice that the machine cannot honour.
+// AVX512-BF16 and by AMX; elsewhere they are those of rounded float32. Products of
+// blocks are sums of products of bytes, by AVX512-VNNI, AVX-VNNI or AVX2, and
+// portable elsewhere. The best that processor and operating system support is chosen
+// at start-up; the environment variable RETORT_KERNEL (amx, avx512bf16, avx512vnni,
+// avx512, avxvnni, avx2, neon or portable) forces one. Err reports a choice that the
+// machine cannot honour.
 //
 // # Determinism
 //

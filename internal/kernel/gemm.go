@@ -560,11 +560,16 @@ type Scratch struct {
 	panel16 []uint16  // one panel of B of a TN product of bfloat16
 	edge    []float32 // a tile that C has no room for
 	attn16  []uint16  // tiles of attention
+
+	rounds []roundedBlock // an A rounded to 8 bits, row by row
+	codes  []byte         // of a panel of blocks, laid out for tiles
+	scales []float32      // of those
+	dots   []int32        // sums of tiles
 }
 
 // grow returns a slice of length n, of undefined content, that reuses x. What grows once
 // may grow again, and gets room for that.
-func grow[T float32 | uint16](x []T, n int) []T {
+func grow[T float32 | uint16 | byte | int32 | roundedBlock](x []T, n int) []T {
 	if cap(x) < n {
 		return make([]T, n, n+cap(x)/4)
 	}

@@ -2,4 +2,4 @@
 
 package kernel
 
-func hugePages([]float32) {}
+func hugePages([]byte) {}

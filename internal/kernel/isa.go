@@ -16,10 +16,12 @@ type ISA uint8
 const (
 	Portable   ISA = iota // plain Go, on every machine
 	NEON                  // arm64's vectors of 128 bits
-	AVX2                  // AVX2 and FMA
+	AVX2                  // AVX2, FMA and F16C
+	AVXVNNI               // the same, and products of bytes by AVX-VNNI
 	AVX512                // AVX-512 F, VL, BW and DQ
+	AVX512VNNI            // the same, and products of bytes by AVX512-VNNI
 	AVX512BF16            // the same, and products of bfloat16 by AVX512-BF16
-	AMX                   // the same, and products of bfloat16 by AMX tiles
+	AMX                   // the same, and products of bfloat16 and of bytes by AMX tiles
 )
 
 // String is the name that RETORT_KERNEL uses.
@@ -31,8 +33,12 @@ func (i ISA) String() string {
 		return "neon"
 	case AVX2:
 		return "avx2"
+	case AVXVNNI:
+		return "avxvnni"
 	case AVX512:
 		return "avx512"
+	case AVX512VNNI:
+		return "avx512vnni"
 	case AVX512BF16:
 		return "avx512bf16"
 	case AMX:
@@ -46,7 +52,7 @@ const EnvVar = "RETORT_KERNEL"
 
 var (
 	active  ISA
-	vectors ISA // what everything but products of bfloat16 is done with
+	vectors ISA // what everything but products of bfloat16 and of bytes is done with
 	tile    tiling
 	envErr  error
 )
@@ -79,7 +85,7 @@ func FastBF16() bool { return active >= AVX512BF16 }
 // Available lists the instruction sets that this machine supports, slowest
 // first.
 func Available() []ISA {
-	all := make([]ISA, 0, 5)
+	all := make([]ISA, 0, 7)
 	for isa := Portable; isa <= AMX; isa++ {
 		if supported(isa) {
 			all = append(all, isa)
@@ -110,6 +116,9 @@ func Use(isa ISA) error {
 
 func use(isa ISA) {
 	active, vectors = isa, min(isa, AVX512)
+	if isa == AVXVNNI {
+		vectors = AVX2
+	}
 	tile = tilings[vectors]
 }
 

@@ -73,7 +73,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", generator, "./asm").CombinedOutput(); err != nil {
 		t.Fatalf("building the generator: %v\n%s", err, out)
 	}
-	files := []string{"kernels_amd64.s", "stubs_amd64.go"}
+	files := []string{"kernels_amd64.s", "stubs_amd64.go", "bf16_amd64.s", "bf16_stubs_amd64.go", "blocks_amd64.s", "blocks_stubs_amd64.go"}
 	cmd := exec.Command(generator, "-out", files[0], "-stubs", files[1], "-pkg", "kernel")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -8720,6 +8720,2400 @@ end:
 	VZEROUPPER
 	RET
 
+// func headScoresAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int, next *float32)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·headScoresAVX512(SB), NOSPLIT, $8-72
+	MOVQ q+24(FP), AX
+	MOVQ ldq+32(FP), CX
+	MOVQ scores+48(FP), DX
+	MOVQ lds+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	MOVQ dim+16(FP), SI
+	SHLQ $0x02, SI
+
+next:
+	CMPQ queries+0(FP), $0x04
+	JGE  queries4
+	CMPQ queries+0(FP), $0x03
+	JGE  queries3
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries4:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows4_4:
+	CMPQ   (SP), $0x04
+	JL     few4_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	LEAQ   (AX)(CX*2), R13
+	ADDQ   CX, R13
+	MOVQ   SI, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+
+dim4_4:
+	VMOVUPS       (R10), Z16
+	VMOVUPS       (R10)(SI*1), Z17
+	VMOVUPS       (R10)(SI*2), Z18
+	VMOVUPS       (R11), Z19
+	VFMADD231PS   (R12), Z16, Z0
+	VFMADD231PS   (R12), Z17, Z1
+	VFMADD231PS   (R12), Z18, Z2
+	VFMADD231PS   (R12), Z19, Z3
+	VFMADD231PS   (R12)(CX*1), Z16, Z4
+	VFMADD231PS   (R12)(CX*1), Z17, Z5
+	VFMADD231PS   (R12)(CX*1), Z18, Z6
+	VFMADD231PS   (R12)(CX*1), Z19, Z7
+	VFMADD231PS   (R12)(CX*2), Z16, Z8
+	VFMADD231PS   (R12)(CX*2), Z17, Z9
+	VFMADD231PS   (R12)(CX*2), Z18, Z10
+	VFMADD231PS   (R12)(CX*2), Z19, Z11
+	VFMADD231PS   (R13), Z16, Z12
+	VFMADD231PS   (R13), Z17, Z13
+	VFMADD231PS   (R13), Z18, Z14
+	VFMADD231PS   (R13), Z19, Z15
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	PREFETCHT0    128(R9)
+	PREFETCHT0    192(R9)
+	ADDQ          $0x00000100, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R12
+	ADDQ          $0x40, R13
+	SUBQ          $0x00000040, R14
+	JNZ           dim4_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y16
+	VADDPS        Y16, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y16
+	VADDPS        Y16, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y16
+	VADDPS        Y16, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y16
+	VADDPS        Y16, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z4, Y0
+	VADDPS        Y0, Y4, Y4
+	VEXTRACTF32X8 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF32X8 $0x01, Z6, Y0
+	VADDPS        Y0, Y6, Y6
+	VEXTRACTF32X8 $0x01, Z7, Y0
+	VADDPS        Y0, Y7, Y7
+	VHADDPS       Y5, Y4, Y4
+	VHADDPS       Y7, Y6, Y6
+	VHADDPS       Y6, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z8, Y0
+	VADDPS        Y0, Y8, Y8
+	VEXTRACTF32X8 $0x01, Z9, Y0
+	VADDPS        Y0, Y9, Y9
+	VEXTRACTF32X8 $0x01, Z10, Y0
+	VADDPS        Y0, Y10, Y10
+	VEXTRACTF32X8 $0x01, Z11, Y0
+	VADDPS        Y0, Y11, Y11
+	VHADDPS       Y9, Y8, Y8
+	VHADDPS       Y11, Y10, Y10
+	VHADDPS       Y10, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X0
+	VADDPS        X0, X8, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z12, Y0
+	VADDPS        Y0, Y12, Y12
+	VEXTRACTF32X8 $0x01, Z13, Y0
+	VADDPS        Y0, Y13, Y13
+	VEXTRACTF32X8 $0x01, Z14, Y0
+	VADDPS        Y0, Y14, Y14
+	VEXTRACTF32X8 $0x01, Z15, Y0
+	VADDPS        Y0, Y15, Y15
+	VHADDPS       Y13, Y12, Y12
+	VHADDPS       Y15, Y14, Y14
+	VHADDPS       Y14, Y12, Y12
+	VEXTRACTF128  $0x01, Y12, X0
+	VADDPS        X0, X12, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows4_4
+
+few4_4:
+rows4_1:
+	CMPQ   (SP), $0x01
+	JL     few4_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	LEAQ   (AX)(CX*2), R11
+	ADDQ   CX, R11
+	MOVQ   SI, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+dim4_1:
+	VMOVUPS       (R9), Z4
+	VFMADD231PS   (R10), Z4, Z0
+	VFMADD231PS   (R10)(CX*1), Z4, Z1
+	VFMADD231PS   (R10)(CX*2), Z4, Z2
+	VFMADD231PS   (R11), Z4, Z3
+	ADDQ          $0x40, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	SUBQ          $0x00000040, R12
+	JNZ           dim4_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X4
+	VMOVSS        X4, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVSS        X0, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X0
+	VMOVSS        X0, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y3
+	VHADDPS       Y3, Y3, Y3
+	VHADDPS       Y3, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X0
+	VADDPS        X0, X3, X0
+	VMOVSS        X0, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows4_1
+
+few4_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x04, queries+0(FP)
+	JMP  next
+
+queries3:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows3_4:
+	CMPQ   (SP), $0x04
+	JL     few3_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+
+dim3_4:
+	VMOVUPS       (R10), Z12
+	VMOVUPS       (R10)(SI*1), Z13
+	VMOVUPS       (R10)(SI*2), Z14
+	VMOVUPS       (R11), Z15
+	VFMADD231PS   (R12), Z12, Z0
+	VFMADD231PS   (R12), Z13, Z1
+	VFMADD231PS   (R12), Z14, Z2
+	VFMADD231PS   (R12), Z15, Z3
+	VFMADD231PS   (R12)(CX*1), Z12, Z4
+	VFMADD231PS   (R12)(CX*1), Z13, Z5
+	VFMADD231PS   (R12)(CX*1), Z14, Z6
+	VFMADD231PS   (R12)(CX*1), Z15, Z7
+	VFMADD231PS   (R12)(CX*2), Z12, Z8
+	VFMADD231PS   (R12)(CX*2), Z13, Z9
+	VFMADD231PS   (R12)(CX*2), Z14, Z10
+	VFMADD231PS   (R12)(CX*2), Z15, Z11
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	PREFETCHT0    128(R9)
+	PREFETCHT0    192(R9)
+	ADDQ          $0x00000100, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R12
+	SUBQ          $0x00000040, R13
+	JNZ           dim3_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y12
+	VADDPS        Y12, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y12
+	VADDPS        Y12, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y12
+	VADDPS        Y12, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y12
+	VADDPS        Y12, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z4, Y0
+	VADDPS        Y0, Y4, Y4
+	VEXTRACTF32X8 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF32X8 $0x01, Z6, Y0
+	VADDPS        Y0, Y6, Y6
+	VEXTRACTF32X8 $0x01, Z7, Y0
+	VADDPS        Y0, Y7, Y7
+	VHADDPS       Y5, Y4, Y4
+	VHADDPS       Y7, Y6, Y6
+	VHADDPS       Y6, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z8, Y0
+	VADDPS        Y0, Y8, Y8
+	VEXTRACTF32X8 $0x01, Z9, Y0
+	VADDPS        Y0, Y9, Y9
+	VEXTRACTF32X8 $0x01, Z10, Y0
+	VADDPS        Y0, Y10, Y10
+	VEXTRACTF32X8 $0x01, Z11, Y0
+	VADDPS        Y0, Y11, Y11
+	VHADDPS       Y9, Y8, Y8
+	VHADDPS       Y11, Y10, Y10
+	VHADDPS       Y10, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X0
+	VADDPS        X0, X8, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows3_4
+
+few3_4:
+rows3_1:
+	CMPQ   (SP), $0x01
+	JL     few3_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+
+dim3_1:
+	VMOVUPS       (R9), Z3
+	VFMADD231PS   (R10), Z3, Z0
+	VFMADD231PS   (R10)(CX*1), Z3, Z1
+	VFMADD231PS   (R10)(CX*2), Z3, Z2
+	ADDQ          $0x40, R9
+	ADDQ          $0x40, R10
+	SUBQ          $0x00000040, R11
+	JNZ           dim3_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X3
+	VADDPS        X3, X0, X3
+	VMOVSS        X3, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVSS        X0, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X0
+	VMOVSS        X0, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows3_1
+
+few3_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x03, queries+0(FP)
+	JMP  next
+
+queries2:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows2_4:
+	CMPQ   (SP), $0x04
+	JL     few2_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+dim2_4:
+	VMOVUPS       (R10), Z8
+	VMOVUPS       (R10)(SI*1), Z9
+	VMOVUPS       (R10)(SI*2), Z10
+	VMOVUPS       (R11), Z11
+	VFMADD231PS   (R12), Z8, Z0
+	VFMADD231PS   (R12), Z9, Z1
+	VFMADD231PS   (R12), Z10, Z2
+	VFMADD231PS   (R12), Z11, Z3
+	VFMADD231PS   (R12)(CX*1), Z8, Z4
+	VFMADD231PS   (R12)(CX*1), Z9, Z5
+	VFMADD231PS   (R12)(CX*1), Z10, Z6
+	VFMADD231PS   (R12)(CX*1), Z11, Z7
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	PREFETCHT0    128(R9)
+	PREFETCHT0    192(R9)
+	ADDQ          $0x00000100, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R12
+	SUBQ          $0x00000040, R13
+	JNZ           dim2_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y8
+	VADDPS        Y8, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y8
+	VADDPS        Y8, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y8
+	VADDPS        Y8, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z4, Y0
+	VADDPS        Y0, Y4, Y4
+	VEXTRACTF32X8 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF32X8 $0x01, Z6, Y0
+	VADDPS        Y0, Y6, Y6
+	VEXTRACTF32X8 $0x01, Z7, Y0
+	VADDPS        Y0, Y7, Y7
+	VHADDPS       Y5, Y4, Y4
+	VHADDPS       Y7, Y6, Y6
+	VHADDPS       Y6, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows2_4
+
+few2_4:
+rows2_1:
+	CMPQ   (SP), $0x01
+	JL     few2_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+
+dim2_1:
+	VMOVUPS       (R9), Z2
+	VFMADD231PS   (R10), Z2, Z0
+	VFMADD231PS   (R10)(CX*1), Z2, Z1
+	ADDQ          $0x40, R9
+	ADDQ          $0x40, R10
+	SUBQ          $0x00000040, R11
+	JNZ           dim2_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X2
+	VMOVSS        X2, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVSS        X0, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows1_4:
+	CMPQ   (SP), $0x04
+	JL     few1_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+dim1_4:
+	VMOVUPS       (R10), Z4
+	VMOVUPS       (R10)(SI*1), Z5
+	VMOVUPS       (R10)(SI*2), Z6
+	VMOVUPS       (R11), Z7
+	VFMADD231PS   (R12), Z4, Z0
+	VFMADD231PS   (R12), Z5, Z1
+	VFMADD231PS   (R12), Z6, Z2
+	VFMADD231PS   (R12), Z7, Z3
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	PREFETCHT0    128(R9)
+	PREFETCHT0    192(R9)
+	ADDQ          $0x00000100, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R12
+	SUBQ          $0x00000040, R13
+	JNZ           dim1_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows1_4
+
+few1_4:
+rows1_1:
+	CMPQ   (SP), $0x01
+	JL     few1_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Z0, Z0, Z0
+
+dim1_1:
+	VMOVUPS       (R9), Z1
+	VFMADD231PS   (R10), Z1, Z0
+	ADDQ          $0x40, R9
+	ADDQ          $0x40, R10
+	SUBQ          $0x00000040, R11
+	JNZ           dim1_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVSS        X1, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func headValuesAVX512(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int, next *float32)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·headValuesAVX512(SB), NOSPLIT, $0-80
+	MOVQ p+24(FP), AX
+	MOVQ ldp+32(FP), CX
+	MOVQ out+48(FP), DX
+	MOVQ ldo+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+
+next:
+	CMPQ queries+0(FP), $0x04
+	JGE  queries4
+	CMPQ queries+0(FP), $0x03
+	JGE  queries3
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries4:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim4_4:
+	CMPQ    DI, $0x40
+	JL      few4_4
+	MOVQ    AX, R10
+	LEAQ    (AX)(CX*2), R11
+	ADDQ    CX, R11
+	MOVQ    SI, R12
+	MOVQ    rows+8(FP), R13
+	MOVQ    dim+16(FP), R15
+	SHLQ    $0x02, R15
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VXORPS  Z8, Z8, Z8
+	VXORPS  Z9, Z9, Z9
+	VXORPS  Z10, Z10, Z10
+	VXORPS  Z11, Z11, Z11
+	VXORPS  Z12, Z12, Z12
+	VXORPS  Z13, Z13, Z13
+	VXORPS  Z14, Z14, Z14
+	VXORPS  Z15, Z15, Z15
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row4_4
+	MOVQ    R8, R14
+	VMOVUPS (R14), Z0
+	VMOVUPS 64(R14), Z1
+	VMOVUPS 128(R14), Z2
+	VMOVUPS 192(R14), Z3
+	ADDQ    BX, R14
+	VMOVUPS (R14), Z4
+	VMOVUPS 64(R14), Z5
+	VMOVUPS 128(R14), Z6
+	VMOVUPS 192(R14), Z7
+	ADDQ    BX, R14
+	VMOVUPS (R14), Z8
+	VMOVUPS 64(R14), Z9
+	VMOVUPS 128(R14), Z10
+	VMOVUPS 192(R14), Z11
+	ADDQ    BX, R14
+	VMOVUPS (R14), Z12
+	VMOVUPS 64(R14), Z13
+	VMOVUPS 128(R14), Z14
+	VMOVUPS 192(R14), Z15
+
+row4_4:
+	VBROADCASTSS (R10), Z16
+	VBROADCASTSS (R10)(CX*1), Z17
+	VBROADCASTSS (R10)(CX*2), Z18
+	VBROADCASTSS (R11), Z19
+	ADDQ         $0x04, R10
+	ADDQ         $0x04, R11
+	VMOVUPS      (R12), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z4
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z12
+	VMOVUPS      64(R12), Z20
+	VFMADD231PS  Z20, Z16, Z1
+	VFMADD231PS  Z20, Z17, Z5
+	VFMADD231PS  Z20, Z18, Z9
+	VFMADD231PS  Z20, Z19, Z13
+	VMOVUPS      128(R12), Z20
+	VFMADD231PS  Z20, Z16, Z2
+	VFMADD231PS  Z20, Z17, Z6
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z14
+	VMOVUPS      192(R12), Z20
+	VFMADD231PS  Z20, Z16, Z3
+	VFMADD231PS  Z20, Z17, Z7
+	VFMADD231PS  Z20, Z18, Z11
+	VFMADD231PS  Z20, Z19, Z15
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	PREFETCHT0   128(R9)
+	PREFETCHT0   192(R9)
+	ADDQ         $0x00000100, R9
+	ADDQ         R15, R12
+	DECQ         R13
+	JNZ          row4_4
+	MOVQ         R8, R14
+	VMOVUPS      Z0, (R14)
+	VMOVUPS      Z1, 64(R14)
+	VMOVUPS      Z2, 128(R14)
+	VMOVUPS      Z3, 192(R14)
+	ADDQ         BX, R14
+	VMOVUPS      Z4, (R14)
+	VMOVUPS      Z5, 64(R14)
+	VMOVUPS      Z6, 128(R14)
+	VMOVUPS      Z7, 192(R14)
+	ADDQ         BX, R14
+	VMOVUPS      Z8, (R14)
+	VMOVUPS      Z9, 64(R14)
+	VMOVUPS      Z10, 128(R14)
+	VMOVUPS      Z11, 192(R14)
+	ADDQ         BX, R14
+	VMOVUPS      Z12, (R14)
+	VMOVUPS      Z13, 64(R14)
+	VMOVUPS      Z14, 128(R14)
+	VMOVUPS      Z15, 192(R14)
+	ADDQ         $0x00000100, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim4_4
+
+few4_4:
+dim4_1:
+	CMPQ    DI, $0x10
+	JL      few4_1
+	MOVQ    AX, R9
+	LEAQ    (AX)(CX*2), R10
+	ADDQ    CX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x02, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row4_1
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z1
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z2
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z3
+
+row4_1:
+	VBROADCASTSS (R9), Z4
+	VBROADCASTSS (R9)(CX*1), Z5
+	VBROADCASTSS (R9)(CX*2), Z6
+	VBROADCASTSS (R10), Z7
+	ADDQ         $0x04, R9
+	ADDQ         $0x04, R10
+	VMOVUPS      (R11), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row4_1
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z1, (R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z2, (R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z3, (R13)
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim4_1
+
+few4_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x04, queries+0(FP)
+	JMP  next
+
+queries3:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim3_4:
+	CMPQ    DI, $0x40
+	JL      few3_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x02, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VXORPS  Z8, Z8, Z8
+	VXORPS  Z9, Z9, Z9
+	VXORPS  Z10, Z10, Z10
+	VXORPS  Z11, Z11, Z11
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row3_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	VMOVUPS 64(R13), Z1
+	VMOVUPS 128(R13), Z2
+	VMOVUPS 192(R13), Z3
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z4
+	VMOVUPS 64(R13), Z5
+	VMOVUPS 128(R13), Z6
+	VMOVUPS 192(R13), Z7
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z8
+	VMOVUPS 64(R13), Z9
+	VMOVUPS 128(R13), Z10
+	VMOVUPS 192(R13), Z11
+
+row3_4:
+	VBROADCASTSS (R10), Z12
+	VBROADCASTSS (R10)(CX*1), Z13
+	VBROADCASTSS (R10)(CX*2), Z14
+	ADDQ         $0x04, R10
+	VMOVUPS      (R11), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z8
+	VMOVUPS      64(R11), Z15
+	VFMADD231PS  Z15, Z12, Z1
+	VFMADD231PS  Z15, Z13, Z5
+	VFMADD231PS  Z15, Z14, Z9
+	VMOVUPS      128(R11), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z10
+	VMOVUPS      192(R11), Z15
+	VFMADD231PS  Z15, Z12, Z3
+	VFMADD231PS  Z15, Z13, Z7
+	VFMADD231PS  Z15, Z14, Z11
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	PREFETCHT0   128(R9)
+	PREFETCHT0   192(R9)
+	ADDQ         $0x00000100, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row3_4
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	VMOVUPS      Z1, 64(R13)
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      Z3, 192(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z4, (R13)
+	VMOVUPS      Z5, 64(R13)
+	VMOVUPS      Z6, 128(R13)
+	VMOVUPS      Z7, 192(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z8, (R13)
+	VMOVUPS      Z9, 64(R13)
+	VMOVUPS      Z10, 128(R13)
+	VMOVUPS      Z11, 192(R13)
+	ADDQ         $0x00000100, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim3_4
+
+few3_4:
+dim3_1:
+	CMPQ    DI, $0x10
+	JL      few3_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x02, R13
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row3_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Z0
+	ADDQ    BX, R12
+	VMOVUPS (R12), Z1
+	ADDQ    BX, R12
+	VMOVUPS (R12), Z2
+
+row3_1:
+	VBROADCASTSS (R9), Z3
+	VBROADCASTSS (R9)(CX*1), Z4
+	VBROADCASTSS (R9)(CX*2), Z5
+	ADDQ         $0x04, R9
+	VMOVUPS      (R10), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row3_1
+	MOVQ         R8, R12
+	VMOVUPS      Z0, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Z1, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Z2, (R12)
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim3_1
+
+few3_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x03, queries+0(FP)
+	JMP  next
+
+queries2:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim2_4:
+	CMPQ    DI, $0x40
+	JL      few2_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x02, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	VMOVUPS 64(R13), Z1
+	VMOVUPS 128(R13), Z2
+	VMOVUPS 192(R13), Z3
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z4
+	VMOVUPS 64(R13), Z5
+	VMOVUPS 128(R13), Z6
+	VMOVUPS 192(R13), Z7
+
+row2_4:
+	VBROADCASTSS (R10), Z8
+	VBROADCASTSS (R10)(CX*1), Z9
+	ADDQ         $0x04, R10
+	VMOVUPS      (R11), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z4
+	VMOVUPS      64(R11), Z10
+	VFMADD231PS  Z10, Z8, Z1
+	VFMADD231PS  Z10, Z9, Z5
+	VMOVUPS      128(R11), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z6
+	VMOVUPS      192(R11), Z10
+	VFMADD231PS  Z10, Z8, Z3
+	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	PREFETCHT0   128(R9)
+	PREFETCHT0   192(R9)
+	ADDQ         $0x00000100, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row2_4
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	VMOVUPS      Z1, 64(R13)
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      Z3, 192(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z4, (R13)
+	VMOVUPS      Z5, 64(R13)
+	VMOVUPS      Z6, 128(R13)
+	VMOVUPS      Z7, 192(R13)
+	ADDQ         $0x00000100, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim2_4
+
+few2_4:
+dim2_1:
+	CMPQ    DI, $0x10
+	JL      few2_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x02, R13
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Z0
+	ADDQ    BX, R12
+	VMOVUPS (R12), Z1
+
+row2_1:
+	VBROADCASTSS (R9), Z2
+	VBROADCASTSS (R9)(CX*1), Z3
+	ADDQ         $0x04, R9
+	VMOVUPS      (R10), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row2_1
+	MOVQ         R8, R12
+	VMOVUPS      Z0, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Z1, (R12)
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim1_4:
+	CMPQ    DI, $0x40
+	JL      few1_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x02, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	VMOVUPS 64(R13), Z1
+	VMOVUPS 128(R13), Z2
+	VMOVUPS 192(R13), Z3
+
+row1_4:
+	VBROADCASTSS (R10), Z4
+	ADDQ         $0x04, R10
+	VMOVUPS      (R11), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VMOVUPS      64(R11), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VMOVUPS      128(R11), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VMOVUPS      192(R11), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	PREFETCHT0   128(R9)
+	PREFETCHT0   192(R9)
+	ADDQ         $0x00000100, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row1_4
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	VMOVUPS      Z1, 64(R13)
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      Z3, 192(R13)
+	ADDQ         $0x00000100, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim1_4
+
+few1_4:
+dim1_1:
+	CMPQ    DI, $0x10
+	JL      few1_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x02, R13
+	VXORPS  Z0, Z0, Z0
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Z0
+
+row1_1:
+	VBROADCASTSS (R9), Z1
+	ADDQ         $0x04, R9
+	VMOVUPS      (R10), Z2
+	VFMADD231PS  Z2, Z1, Z0
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row1_1
+	MOVQ         R8, R12
+	VMOVUPS      Z0, (R12)
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func headScoresHalfAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int, next *uint16)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·headScoresHalfAVX512(SB), NOSPLIT, $8-72
+	MOVQ q+24(FP), AX
+	MOVQ ldq+32(FP), CX
+	MOVQ scores+48(FP), DX
+	MOVQ lds+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	MOVQ dim+16(FP), SI
+	SHLQ $0x01, SI
+
+next:
+	CMPQ queries+0(FP), $0x04
+	JGE  queries4
+	CMPQ queries+0(FP), $0x03
+	JGE  queries3
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries4:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows4_4:
+	CMPQ   (SP), $0x04
+	JL     few4_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	LEAQ   (AX)(CX*2), R13
+	ADDQ   CX, R13
+	MOVQ   SI, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+
+dim4_4:
+	VCVTPH2PS     (R10), Z16
+	VCVTPH2PS     (R10)(SI*1), Z17
+	VCVTPH2PS     (R10)(SI*2), Z18
+	VCVTPH2PS     (R11), Z19
+	VFMADD231PS   (R12), Z16, Z0
+	VFMADD231PS   (R12), Z17, Z1
+	VFMADD231PS   (R12), Z18, Z2
+	VFMADD231PS   (R12), Z19, Z3
+	VFMADD231PS   (R12)(CX*1), Z16, Z4
+	VFMADD231PS   (R12)(CX*1), Z17, Z5
+	VFMADD231PS   (R12)(CX*1), Z18, Z6
+	VFMADD231PS   (R12)(CX*1), Z19, Z7
+	VFMADD231PS   (R12)(CX*2), Z16, Z8
+	VFMADD231PS   (R12)(CX*2), Z17, Z9
+	VFMADD231PS   (R12)(CX*2), Z18, Z10
+	VFMADD231PS   (R12)(CX*2), Z19, Z11
+	VFMADD231PS   (R13), Z16, Z12
+	VFMADD231PS   (R13), Z17, Z13
+	VFMADD231PS   (R13), Z18, Z14
+	VFMADD231PS   (R13), Z19, Z15
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	ADDQ          $0x00000080, R9
+	ADDQ          $0x20, R10
+	ADDQ          $0x20, R11
+	ADDQ          $0x40, R12
+	ADDQ          $0x40, R13
+	SUBQ          $0x00000020, R14
+	JNZ           dim4_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y16
+	VADDPS        Y16, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y16
+	VADDPS        Y16, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y16
+	VADDPS        Y16, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y16
+	VADDPS        Y16, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z4, Y0
+	VADDPS        Y0, Y4, Y4
+	VEXTRACTF32X8 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF32X8 $0x01, Z6, Y0
+	VADDPS        Y0, Y6, Y6
+	VEXTRACTF32X8 $0x01, Z7, Y0
+	VADDPS        Y0, Y7, Y7
+	VHADDPS       Y5, Y4, Y4
+	VHADDPS       Y7, Y6, Y6
+	VHADDPS       Y6, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z8, Y0
+	VADDPS        Y0, Y8, Y8
+	VEXTRACTF32X8 $0x01, Z9, Y0
+	VADDPS        Y0, Y9, Y9
+	VEXTRACTF32X8 $0x01, Z10, Y0
+	VADDPS        Y0, Y10, Y10
+	VEXTRACTF32X8 $0x01, Z11, Y0
+	VADDPS        Y0, Y11, Y11
+	VHADDPS       Y9, Y8, Y8
+	VHADDPS       Y11, Y10, Y10
+	VHADDPS       Y10, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X0
+	VADDPS        X0, X8, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z12, Y0
+	VADDPS        Y0, Y12, Y12
+	VEXTRACTF32X8 $0x01, Z13, Y0
+	VADDPS        Y0, Y13, Y13
+	VEXTRACTF32X8 $0x01, Z14, Y0
+	VADDPS        Y0, Y14, Y14
+	VEXTRACTF32X8 $0x01, Z15, Y0
+	VADDPS        Y0, Y15, Y15
+	VHADDPS       Y13, Y12, Y12
+	VHADDPS       Y15, Y14, Y14
+	VHADDPS       Y14, Y12, Y12
+	VEXTRACTF128  $0x01, Y12, X0
+	VADDPS        X0, X12, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows4_4
+
+few4_4:
+rows4_1:
+	CMPQ   (SP), $0x01
+	JL     few4_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	LEAQ   (AX)(CX*2), R11
+	ADDQ   CX, R11
+	MOVQ   SI, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+dim4_1:
+	VCVTPH2PS     (R9), Z4
+	VFMADD231PS   (R10), Z4, Z0
+	VFMADD231PS   (R10)(CX*1), Z4, Z1
+	VFMADD231PS   (R10)(CX*2), Z4, Z2
+	VFMADD231PS   (R11), Z4, Z3
+	ADDQ          $0x20, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	SUBQ          $0x00000020, R12
+	JNZ           dim4_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X4
+	VMOVSS        X4, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVSS        X0, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X0
+	VMOVSS        X0, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y3
+	VHADDPS       Y3, Y3, Y3
+	VHADDPS       Y3, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X0
+	VADDPS        X0, X3, X0
+	VMOVSS        X0, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows4_1
+
+few4_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x04, queries+0(FP)
+	JMP  next
+
+queries3:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows3_4:
+	CMPQ   (SP), $0x04
+	JL     few3_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+
+dim3_4:
+	VCVTPH2PS     (R10), Z12
+	VCVTPH2PS     (R10)(SI*1), Z13
+	VCVTPH2PS     (R10)(SI*2), Z14
+	VCVTPH2PS     (R11), Z15
+	VFMADD231PS   (R12), Z12, Z0
+	VFMADD231PS   (R12), Z13, Z1
+	VFMADD231PS   (R12), Z14, Z2
+	VFMADD231PS   (R12), Z15, Z3
+	VFMADD231PS   (R12)(CX*1), Z12, Z4
+	VFMADD231PS   (R12)(CX*1), Z13, Z5
+	VFMADD231PS   (R12)(CX*1), Z14, Z6
+	VFMADD231PS   (R12)(CX*1), Z15, Z7
+	VFMADD231PS   (R12)(CX*2), Z12, Z8
+	VFMADD231PS   (R12)(CX*2), Z13, Z9
+	VFMADD231PS   (R12)(CX*2), Z14, Z10
+	VFMADD231PS   (R12)(CX*2), Z15, Z11
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	ADDQ          $0x00000080, R9
+	ADDQ          $0x20, R10
+	ADDQ          $0x20, R11
+	ADDQ          $0x40, R12
+	SUBQ          $0x00000020, R13
+	JNZ           dim3_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y12
+	VADDPS        Y12, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y12
+	VADDPS        Y12, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y12
+	VADDPS        Y12, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y12
+	VADDPS        Y12, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z4, Y0
+	VADDPS        Y0, Y4, Y4
+	VEXTRACTF32X8 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF32X8 $0x01, Z6, Y0
+	VADDPS        Y0, Y6, Y6
+	VEXTRACTF32X8 $0x01, Z7, Y0
+	VADDPS        Y0, Y7, Y7
+	VHADDPS       Y5, Y4, Y4
+	VHADDPS       Y7, Y6, Y6
+	VHADDPS       Y6, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z8, Y0
+	VADDPS        Y0, Y8, Y8
+	VEXTRACTF32X8 $0x01, Z9, Y0
+	VADDPS        Y0, Y9, Y9
+	VEXTRACTF32X8 $0x01, Z10, Y0
+	VADDPS        Y0, Y10, Y10
+	VEXTRACTF32X8 $0x01, Z11, Y0
+	VADDPS        Y0, Y11, Y11
+	VHADDPS       Y9, Y8, Y8
+	VHADDPS       Y11, Y10, Y10
+	VHADDPS       Y10, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X0
+	VADDPS        X0, X8, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows3_4
+
+few3_4:
+rows3_1:
+	CMPQ   (SP), $0x01
+	JL     few3_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+
+dim3_1:
+	VCVTPH2PS     (R9), Z3
+	VFMADD231PS   (R10), Z3, Z0
+	VFMADD231PS   (R10)(CX*1), Z3, Z1
+	VFMADD231PS   (R10)(CX*2), Z3, Z2
+	ADDQ          $0x20, R9
+	ADDQ          $0x40, R10
+	SUBQ          $0x00000020, R11
+	JNZ           dim3_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X3
+	VADDPS        X3, X0, X3
+	VMOVSS        X3, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVSS        X0, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VHADDPS       Y2, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X0
+	VMOVSS        X0, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows3_1
+
+few3_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x03, queries+0(FP)
+	JMP  next
+
+queries2:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows2_4:
+	CMPQ   (SP), $0x04
+	JL     few2_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+dim2_4:
+	VCVTPH2PS     (R10), Z8
+	VCVTPH2PS     (R10)(SI*1), Z9
+	VCVTPH2PS     (R10)(SI*2), Z10
+	VCVTPH2PS     (R11), Z11
+	VFMADD231PS   (R12), Z8, Z0
+	VFMADD231PS   (R12), Z9, Z1
+	VFMADD231PS   (R12), Z10, Z2
+	VFMADD231PS   (R12), Z11, Z3
+	VFMADD231PS   (R12)(CX*1), Z8, Z4
+	VFMADD231PS   (R12)(CX*1), Z9, Z5
+	VFMADD231PS   (R12)(CX*1), Z10, Z6
+	VFMADD231PS   (R12)(CX*1), Z11, Z7
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	ADDQ          $0x00000080, R9
+	ADDQ          $0x20, R10
+	ADDQ          $0x20, R11
+	ADDQ          $0x40, R12
+	SUBQ          $0x00000020, R13
+	JNZ           dim2_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y8
+	VADDPS        Y8, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y8
+	VADDPS        Y8, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y8
+	VADDPS        Y8, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          BX, R10
+	VEXTRACTF32X8 $0x01, Z4, Y0
+	VADDPS        Y0, Y4, Y4
+	VEXTRACTF32X8 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF32X8 $0x01, Z6, Y0
+	VADDPS        Y0, Y6, Y6
+	VEXTRACTF32X8 $0x01, Z7, Y0
+	VADDPS        Y0, Y7, Y7
+	VHADDPS       Y5, Y4, Y4
+	VHADDPS       Y7, Y6, Y6
+	VHADDPS       Y6, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVUPS       X0, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows2_4
+
+few2_4:
+rows2_1:
+	CMPQ   (SP), $0x01
+	JL     few2_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+
+dim2_1:
+	VCVTPH2PS     (R9), Z2
+	VFMADD231PS   (R10), Z2, Z0
+	VFMADD231PS   (R10)(CX*1), Z2, Z1
+	ADDQ          $0x20, R9
+	ADDQ          $0x40, R10
+	SUBQ          $0x00000020, R11
+	JNZ           dim2_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X2
+	VMOVSS        X2, (R9)
+	ADDQ          BX, R9
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVSS        X0, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows1_4:
+	CMPQ   (SP), $0x04
+	JL     few1_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+dim1_4:
+	VCVTPH2PS     (R10), Z4
+	VCVTPH2PS     (R10)(SI*1), Z5
+	VCVTPH2PS     (R10)(SI*2), Z6
+	VCVTPH2PS     (R11), Z7
+	VFMADD231PS   (R12), Z4, Z0
+	VFMADD231PS   (R12), Z5, Z1
+	VFMADD231PS   (R12), Z6, Z2
+	VFMADD231PS   (R12), Z7, Z3
+	PREFETCHT0    (R9)
+	PREFETCHT0    64(R9)
+	ADDQ          $0x00000080, R9
+	ADDQ          $0x20, R10
+	ADDQ          $0x20, R11
+	ADDQ          $0x40, R12
+	SUBQ          $0x00000020, R13
+	JNZ           dim1_4
+	MOVQ          R8, R10
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF32X8 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y1
+	VEXTRACTF32X8 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y2
+	VEXTRACTF32X8 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y3
+	VHADDPS       Y1, Y0, Y0
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVUPS       X1, (R10)
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          SI, DI
+	ADDQ          $0x10, R8
+	SUBQ          $0x04, (SP)
+	JMP           rows1_4
+
+few1_4:
+rows1_1:
+	CMPQ   (SP), $0x01
+	JL     few1_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Z0, Z0, Z0
+
+dim1_1:
+	VCVTPH2PS     (R9), Z1
+	VFMADD231PS   (R10), Z1, Z0
+	ADDQ          $0x20, R9
+	ADDQ          $0x40, R10
+	SUBQ          $0x00000020, R11
+	JNZ           dim1_1
+	MOVQ          R8, R9
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VHADDPS       Y0, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVSS        X1, (R9)
+	ADDQ          SI, DI
+	ADDQ          $0x04, R8
+	SUBQ          $0x01, (SP)
+	JMP           rows1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func headValuesHalfAVX512(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int, next *uint16)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·headValuesHalfAVX512(SB), NOSPLIT, $0-80
+	MOVQ p+24(FP), AX
+	MOVQ ldp+32(FP), CX
+	MOVQ out+48(FP), DX
+	MOVQ ldo+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+
+next:
+	CMPQ queries+0(FP), $0x04
+	JGE  queries4
+	CMPQ queries+0(FP), $0x03
+	JGE  queries3
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries4:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim4_4:
+	CMPQ    DI, $0x40
+	JL      few4_4
+	MOVQ    AX, R10
+	LEAQ    (AX)(CX*2), R11
+	ADDQ    CX, R11
+	MOVQ    SI, R12
+	MOVQ    rows+8(FP), R13
+	MOVQ    dim+16(FP), R15
+	SHLQ    $0x01, R15
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VXORPS  Z8, Z8, Z8
+	VXORPS  Z9, Z9, Z9
+	VXORPS  Z10, Z10, Z10
+	VXORPS  Z11, Z11, Z11
+	VXORPS  Z12, Z12, Z12
+	VXORPS  Z13, Z13, Z13
+	VXORPS  Z14, Z14, Z14
+	VXORPS  Z15, Z15, Z15
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row4_4
+	MOVQ    R8, R14
+	VMOVUPS (R14), Z0
+	VMOVUPS 64(R14), Z1
+	VMOVUPS 128(R14), Z2
+	VMOVUPS 192(R14), Z3
+	ADDQ    BX, R14
+	VMOVUPS (R14), Z4
+	VMOVUPS 64(R14), Z5
+	VMOVUPS 128(R14), Z6
+	VMOVUPS 192(R14), Z7
+	ADDQ    BX, R14
+	VMOVUPS (R14), Z8
+	VMOVUPS 64(R14), Z9
+	VMOVUPS 128(R14), Z10
+	VMOVUPS 192(R14), Z11
+	ADDQ    BX, R14
+	VMOVUPS (R14), Z12
+	VMOVUPS 64(R14), Z13
+	VMOVUPS 128(R14), Z14
+	VMOVUPS 192(R14), Z15
+
+row4_4:
+	VBROADCASTSS (R10), Z16
+	VBROADCASTSS (R10)(CX*1), Z17
+	VBROADCASTSS (R10)(CX*2), Z18
+	VBROADCASTSS (R11), Z19
+	ADDQ         $0x04, R10
+	ADDQ         $0x04, R11
+	VCVTPH2PS    (R12), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z4
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z12
+	VCVTPH2PS    32(R12), Z20
+	VFMADD231PS  Z20, Z16, Z1
+	VFMADD231PS  Z20, Z17, Z5
+	VFMADD231PS  Z20, Z18, Z9
+	VFMADD231PS  Z20, Z19, Z13
+	VCVTPH2PS    64(R12), Z20
+	VFMADD231PS  Z20, Z16, Z2
+	VFMADD231PS  Z20, Z17, Z6
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z14
+	VCVTPH2PS    96(R12), Z20
+	VFMADD231PS  Z20, Z16, Z3
+	VFMADD231PS  Z20, Z17, Z7
+	VFMADD231PS  Z20, Z18, Z11
+	VFMADD231PS  Z20, Z19, Z15
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         R15, R12
+	DECQ         R13
+	JNZ          row4_4
+	MOVQ         R8, R14
+	VMOVUPS      Z0, (R14)
+	VMOVUPS      Z1, 64(R14)
+	VMOVUPS      Z2, 128(R14)
+	VMOVUPS      Z3, 192(R14)
+	ADDQ         BX, R14
+	VMOVUPS      Z4, (R14)
+	VMOVUPS      Z5, 64(R14)
+	VMOVUPS      Z6, 128(R14)
+	VMOVUPS      Z7, 192(R14)
+	ADDQ         BX, R14
+	VMOVUPS      Z8, (R14)
+	VMOVUPS      Z9, 64(R14)
+	VMOVUPS      Z10, 128(R14)
+	VMOVUPS      Z11, 192(R14)
+	ADDQ         BX, R14
+	VMOVUPS      Z12, (R14)
+	VMOVUPS      Z13, 64(R14)
+	VMOVUPS      Z14, 128(R14)
+	VMOVUPS      Z15, 192(R14)
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim4_4
+
+few4_4:
+dim4_1:
+	CMPQ    DI, $0x10
+	JL      few4_1
+	MOVQ    AX, R9
+	LEAQ    (AX)(CX*2), R10
+	ADDQ    CX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x01, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row4_1
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z1
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z2
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z3
+
+row4_1:
+	VBROADCASTSS (R9), Z4
+	VBROADCASTSS (R9)(CX*1), Z5
+	VBROADCASTSS (R9)(CX*2), Z6
+	VBROADCASTSS (R10), Z7
+	ADDQ         $0x04, R9
+	ADDQ         $0x04, R10
+	VCVTPH2PS    (R11), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row4_1
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z1, (R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z2, (R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z3, (R13)
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim4_1
+
+few4_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x04, queries+0(FP)
+	JMP  next
+
+queries3:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim3_4:
+	CMPQ    DI, $0x40
+	JL      few3_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x01, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VXORPS  Z8, Z8, Z8
+	VXORPS  Z9, Z9, Z9
+	VXORPS  Z10, Z10, Z10
+	VXORPS  Z11, Z11, Z11
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row3_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	VMOVUPS 64(R13), Z1
+	VMOVUPS 128(R13), Z2
+	VMOVUPS 192(R13), Z3
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z4
+	VMOVUPS 64(R13), Z5
+	VMOVUPS 128(R13), Z6
+	VMOVUPS 192(R13), Z7
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z8
+	VMOVUPS 64(R13), Z9
+	VMOVUPS 128(R13), Z10
+	VMOVUPS 192(R13), Z11
+
+row3_4:
+	VBROADCASTSS (R10), Z12
+	VBROADCASTSS (R10)(CX*1), Z13
+	VBROADCASTSS (R10)(CX*2), Z14
+	ADDQ         $0x04, R10
+	VCVTPH2PS    (R11), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z8
+	VCVTPH2PS    32(R11), Z15
+	VFMADD231PS  Z15, Z12, Z1
+	VFMADD231PS  Z15, Z13, Z5
+	VFMADD231PS  Z15, Z14, Z9
+	VCVTPH2PS    64(R11), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z10
+	VCVTPH2PS    96(R11), Z15
+	VFMADD231PS  Z15, Z12, Z3
+	VFMADD231PS  Z15, Z13, Z7
+	VFMADD231PS  Z15, Z14, Z11
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row3_4
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	VMOVUPS      Z1, 64(R13)
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      Z3, 192(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z4, (R13)
+	VMOVUPS      Z5, 64(R13)
+	VMOVUPS      Z6, 128(R13)
+	VMOVUPS      Z7, 192(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z8, (R13)
+	VMOVUPS      Z9, 64(R13)
+	VMOVUPS      Z10, 128(R13)
+	VMOVUPS      Z11, 192(R13)
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim3_4
+
+few3_4:
+dim3_1:
+	CMPQ    DI, $0x10
+	JL      few3_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x01, R13
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row3_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Z0
+	ADDQ    BX, R12
+	VMOVUPS (R12), Z1
+	ADDQ    BX, R12
+	VMOVUPS (R12), Z2
+
+row3_1:
+	VBROADCASTSS (R9), Z3
+	VBROADCASTSS (R9)(CX*1), Z4
+	VBROADCASTSS (R9)(CX*2), Z5
+	ADDQ         $0x04, R9
+	VCVTPH2PS    (R10), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row3_1
+	MOVQ         R8, R12
+	VMOVUPS      Z0, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Z1, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Z2, (R12)
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim3_1
+
+few3_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x03, queries+0(FP)
+	JMP  next
+
+queries2:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim2_4:
+	CMPQ    DI, $0x40
+	JL      few2_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x01, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	VMOVUPS 64(R13), Z1
+	VMOVUPS 128(R13), Z2
+	VMOVUPS 192(R13), Z3
+	ADDQ    BX, R13
+	VMOVUPS (R13), Z4
+	VMOVUPS 64(R13), Z5
+	VMOVUPS 128(R13), Z6
+	VMOVUPS 192(R13), Z7
+
+row2_4:
+	VBROADCASTSS (R10), Z8
+	VBROADCASTSS (R10)(CX*1), Z9
+	ADDQ         $0x04, R10
+	VCVTPH2PS    (R11), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z4
+	VCVTPH2PS    32(R11), Z10
+	VFMADD231PS  Z10, Z8, Z1
+	VFMADD231PS  Z10, Z9, Z5
+	VCVTPH2PS    64(R11), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z6
+	VCVTPH2PS    96(R11), Z10
+	VFMADD231PS  Z10, Z8, Z3
+	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row2_4
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	VMOVUPS      Z1, 64(R13)
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      Z3, 192(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Z4, (R13)
+	VMOVUPS      Z5, 64(R13)
+	VMOVUPS      Z6, 128(R13)
+	VMOVUPS      Z7, 192(R13)
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim2_4
+
+few2_4:
+dim2_1:
+	CMPQ    DI, $0x10
+	JL      few2_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x01, R13
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Z0
+	ADDQ    BX, R12
+	VMOVUPS (R12), Z1
+
+row2_1:
+	VBROADCASTSS (R9), Z2
+	VBROADCASTSS (R9)(CX*1), Z3
+	ADDQ         $0x04, R9
+	VCVTPH2PS    (R10), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row2_1
+	MOVQ         R8, R12
+	VMOVUPS      Z0, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Z1, (R12)
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim1_4:
+	CMPQ    DI, $0x40
+	JL      few1_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x01, R14
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Z0
+	VMOVUPS 64(R13), Z1
+	VMOVUPS 128(R13), Z2
+	VMOVUPS 192(R13), Z3
+
+row1_4:
+	VBROADCASTSS (R10), Z4
+	ADDQ         $0x04, R10
+	VCVTPH2PS    (R11), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VCVTPH2PS    32(R11), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VCVTPH2PS    64(R11), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VCVTPH2PS    96(R11), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row1_4
+	MOVQ         R8, R13
+	VMOVUPS      Z0, (R13)
+	VMOVUPS      Z1, 64(R13)
+	VMOVUPS      Z2, 128(R13)
+	VMOVUPS      Z3, 192(R13)
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x00000040, DI
+	JMP          dim1_4
+
+few1_4:
+dim1_1:
+	CMPQ    DI, $0x10
+	JL      few1_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x01, R13
+	VXORPS  Z0, Z0, Z0
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Z0
+
+row1_1:
+	VBROADCASTSS (R9), Z1
+	ADDQ         $0x04, R9
+	VCVTPH2PS    (R10), Z2
+	VFMADD231PS  Z2, Z1, Z0
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row1_1
+	MOVQ         R8, R12
+	VMOVUPS      Z0, (R12)
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000010, DI
+	JMP          dim1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func toHalfAVX512(dst *uint16, x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·toHalfAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+
+next:
+	VMOVUPS   (CX), Z0
+	VCVTPS2PH $0x00, Z0, (AX)
+	ADDQ      $0x20, AX
+	ADDQ      $0x40, CX
+	SUBQ      $0x10, DX
+	JNZ       next
+	VZEROUPPER
+	RET
+
+// func fromHalfAVX512(dst *float32, x *uint16, n int)
+// Requires: AVX, AVX512F
+TEXT ·fromHalfAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+
+next:
+	VCVTPH2PS (CX), Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      $0x40, AX
+	ADDQ      $0x20, CX
+	SUBQ      $0x10, DX
+	JNZ       next
+	VZEROUPPER
+	RET
+
 // func panelAVX2(m int, n int, k int, a *float32, step int, rs int, ks int, b *float32, c *float32, ldc int, accumulate int)
 // Requires: AVX, CMOV, FMA3
 TEXT ·panelAVX2(SB), NOSPLIT, $0-88
@@ -14287,5 +16681,917 @@ tail:
 	VMASKMOVPS   Y12, Y8, (AX)
 
 end:
+	VZEROUPPER
+	RET
+
+// func headScoresAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int, next *float32)
+// Requires: AVX, FMA3, MMX+
+TEXT ·headScoresAVX2(SB), NOSPLIT, $8-72
+	MOVQ q+24(FP), AX
+	MOVQ ldq+32(FP), CX
+	MOVQ scores+48(FP), DX
+	MOVQ lds+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	MOVQ dim+16(FP), SI
+	SHLQ $0x02, SI
+
+next:
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries2:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows2_4:
+	CMPQ   (SP), $0x04
+	JL     few2_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+dim2_4:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      (R10)(SI*1), Y9
+	VMOVUPS      (R10)(SI*2), Y10
+	VMOVUPS      (R11), Y11
+	VFMADD231PS  (R12), Y8, Y0
+	VFMADD231PS  (R12), Y9, Y1
+	VFMADD231PS  (R12), Y10, Y2
+	VFMADD231PS  (R12), Y11, Y3
+	VFMADD231PS  (R12)(CX*1), Y8, Y4
+	VFMADD231PS  (R12)(CX*1), Y9, Y5
+	VFMADD231PS  (R12)(CX*1), Y10, Y6
+	VFMADD231PS  (R12)(CX*1), Y11, Y7
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x20, R10
+	ADDQ         $0x20, R11
+	ADDQ         $0x20, R12
+	SUBQ         $0x00000020, R13
+	JNZ          dim2_4
+	MOVQ         R8, R10
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVUPS      X1, (R10)
+	ADDQ         BX, R10
+	VHADDPS      Y5, Y4, Y4
+	VHADDPS      Y7, Y6, Y6
+	VHADDPS      Y6, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X0
+	VMOVUPS      X0, (R10)
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         $0x10, R8
+	SUBQ         $0x04, (SP)
+	JMP          rows2_4
+
+few2_4:
+rows2_1:
+	CMPQ   (SP), $0x01
+	JL     few2_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+dim2_1:
+	VMOVUPS      (R9), Y2
+	VFMADD231PS  (R10), Y2, Y0
+	VFMADD231PS  (R10)(CX*1), Y2, Y1
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R10
+	SUBQ         $0x00000020, R11
+	JNZ          dim2_1
+	MOVQ         R8, R9
+	VHADDPS      Y0, Y0, Y0
+	VHADDPS      Y0, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X2
+	VMOVSS       X2, (R9)
+	ADDQ         BX, R9
+	VHADDPS      Y1, Y1, Y1
+	VHADDPS      Y1, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X0, X1, X0
+	VMOVSS       X0, (R9)
+	ADDQ         SI, DI
+	ADDQ         $0x04, R8
+	SUBQ         $0x01, (SP)
+	JMP          rows2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows1_4:
+	CMPQ   (SP), $0x04
+	JL     few1_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+dim1_4:
+	VMOVUPS      (R10), Y4
+	VMOVUPS      (R10)(SI*1), Y5
+	VMOVUPS      (R10)(SI*2), Y6
+	VMOVUPS      (R11), Y7
+	VFMADD231PS  (R12), Y4, Y0
+	VFMADD231PS  (R12), Y5, Y1
+	VFMADD231PS  (R12), Y6, Y2
+	VFMADD231PS  (R12), Y7, Y3
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x20, R10
+	ADDQ         $0x20, R11
+	ADDQ         $0x20, R12
+	SUBQ         $0x00000020, R13
+	JNZ          dim1_4
+	MOVQ         R8, R10
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVUPS      X1, (R10)
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         $0x10, R8
+	SUBQ         $0x04, (SP)
+	JMP          rows1_4
+
+few1_4:
+rows1_1:
+	CMPQ   (SP), $0x01
+	JL     few1_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Y0, Y0, Y0
+
+dim1_1:
+	VMOVUPS      (R9), Y1
+	VFMADD231PS  (R10), Y1, Y0
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R10
+	SUBQ         $0x00000020, R11
+	JNZ          dim1_1
+	MOVQ         R8, R9
+	VHADDPS      Y0, Y0, Y0
+	VHADDPS      Y0, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVSS       X1, (R9)
+	ADDQ         SI, DI
+	ADDQ         $0x04, R8
+	SUBQ         $0x01, (SP)
+	JMP          rows1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func headValuesAVX2(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int, next *float32)
+// Requires: AVX, FMA3, MMX+
+TEXT ·headValuesAVX2(SB), NOSPLIT, $0-80
+	MOVQ p+24(FP), AX
+	MOVQ ldp+32(FP), CX
+	MOVQ out+48(FP), DX
+	MOVQ ldo+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+
+next:
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries2:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim2_4:
+	CMPQ    DI, $0x20
+	JL      few2_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x02, R14
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Y0
+	VMOVUPS 32(R13), Y1
+	VMOVUPS 64(R13), Y2
+	VMOVUPS 96(R13), Y3
+	ADDQ    BX, R13
+	VMOVUPS (R13), Y4
+	VMOVUPS 32(R13), Y5
+	VMOVUPS 64(R13), Y6
+	VMOVUPS 96(R13), Y7
+
+row2_4:
+	VBROADCASTSS (R10), Y8
+	VBROADCASTSS (R10)(CX*1), Y9
+	ADDQ         $0x04, R10
+	VMOVUPS      (R11), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y4
+	VMOVUPS      32(R11), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y5
+	VMOVUPS      64(R11), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y6
+	VMOVUPS      96(R11), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row2_4
+	MOVQ         R8, R13
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, 32(R13)
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      Y3, 96(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Y4, (R13)
+	VMOVUPS      Y5, 32(R13)
+	VMOVUPS      Y6, 64(R13)
+	VMOVUPS      Y7, 96(R13)
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, R8
+	SUBQ         $0x00000020, DI
+	JMP          dim2_4
+
+few2_4:
+dim2_1:
+	CMPQ    DI, $0x08
+	JL      few2_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x02, R13
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Y0
+	ADDQ    BX, R12
+	VMOVUPS (R12), Y1
+
+row2_1:
+	VBROADCASTSS (R9), Y2
+	VBROADCASTSS (R9)(CX*1), Y3
+	ADDQ         $0x04, R9
+	VMOVUPS      (R10), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row2_1
+	MOVQ         R8, R12
+	VMOVUPS      Y0, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Y1, (R12)
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, R8
+	SUBQ         $0x00000008, DI
+	JMP          dim2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim1_4:
+	CMPQ    DI, $0x20
+	JL      few1_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x02, R14
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Y0
+	VMOVUPS 32(R13), Y1
+	VMOVUPS 64(R13), Y2
+	VMOVUPS 96(R13), Y3
+
+row1_4:
+	VBROADCASTSS (R10), Y4
+	ADDQ         $0x04, R10
+	VMOVUPS      (R11), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VMOVUPS      32(R11), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VMOVUPS      64(R11), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VMOVUPS      96(R11), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         $0x00000080, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row1_4
+	MOVQ         R8, R13
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, 32(R13)
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      Y3, 96(R13)
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, R8
+	SUBQ         $0x00000020, DI
+	JMP          dim1_4
+
+few1_4:
+dim1_1:
+	CMPQ    DI, $0x08
+	JL      few1_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x02, R13
+	VXORPS  Y0, Y0, Y0
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Y0
+
+row1_1:
+	VBROADCASTSS (R9), Y1
+	ADDQ         $0x04, R9
+	VMOVUPS      (R10), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row1_1
+	MOVQ         R8, R12
+	VMOVUPS      Y0, (R12)
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, R8
+	SUBQ         $0x00000008, DI
+	JMP          dim1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func headScoresHalfAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int, next *uint16)
+// Requires: AVX, F16C, FMA3, MMX+
+TEXT ·headScoresHalfAVX2(SB), NOSPLIT, $8-72
+	MOVQ q+24(FP), AX
+	MOVQ ldq+32(FP), CX
+	MOVQ scores+48(FP), DX
+	MOVQ lds+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	MOVQ dim+16(FP), SI
+	SHLQ $0x01, SI
+
+next:
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries2:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows2_4:
+	CMPQ   (SP), $0x04
+	JL     few2_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+dim2_4:
+	VCVTPH2PS    (R10), Y8
+	VCVTPH2PS    (R10)(SI*1), Y9
+	VCVTPH2PS    (R10)(SI*2), Y10
+	VCVTPH2PS    (R11), Y11
+	VFMADD231PS  (R12), Y8, Y0
+	VFMADD231PS  (R12), Y9, Y1
+	VFMADD231PS  (R12), Y10, Y2
+	VFMADD231PS  (R12), Y11, Y3
+	VFMADD231PS  (R12)(CX*1), Y8, Y4
+	VFMADD231PS  (R12)(CX*1), Y9, Y5
+	VFMADD231PS  (R12)(CX*1), Y10, Y6
+	VFMADD231PS  (R12)(CX*1), Y11, Y7
+	PREFETCHT0   (R9)
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x10, R10
+	ADDQ         $0x10, R11
+	ADDQ         $0x20, R12
+	SUBQ         $0x00000010, R13
+	JNZ          dim2_4
+	MOVQ         R8, R10
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVUPS      X1, (R10)
+	ADDQ         BX, R10
+	VHADDPS      Y5, Y4, Y4
+	VHADDPS      Y7, Y6, Y6
+	VHADDPS      Y6, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X0
+	VMOVUPS      X0, (R10)
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         $0x10, R8
+	SUBQ         $0x04, (SP)
+	JMP          rows2_4
+
+few2_4:
+rows2_1:
+	CMPQ   (SP), $0x01
+	JL     few2_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+dim2_1:
+	VCVTPH2PS    (R9), Y2
+	VFMADD231PS  (R10), Y2, Y0
+	VFMADD231PS  (R10)(CX*1), Y2, Y1
+	ADDQ         $0x10, R9
+	ADDQ         $0x20, R10
+	SUBQ         $0x00000010, R11
+	JNZ          dim2_1
+	MOVQ         R8, R9
+	VHADDPS      Y0, Y0, Y0
+	VHADDPS      Y0, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X2
+	VMOVSS       X2, (R9)
+	ADDQ         BX, R9
+	VHADDPS      Y1, Y1, Y1
+	VHADDPS      Y1, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X0, X1, X0
+	VMOVSS       X0, (R9)
+	ADDQ         SI, DI
+	ADDQ         $0x04, R8
+	SUBQ         $0x01, (SP)
+	JMP          rows2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ rows+8(FP), DI
+	MOVQ DI, (SP)
+	MOVQ keys+40(FP), DI
+	MOVQ next+64(FP), R9
+	MOVQ DX, R8
+
+rows1_4:
+	CMPQ   (SP), $0x04
+	JL     few1_4
+	MOVQ   DI, R10
+	LEAQ   (DI)(SI*2), R11
+	ADDQ   SI, R11
+	MOVQ   AX, R12
+	MOVQ   SI, R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+dim1_4:
+	VCVTPH2PS    (R10), Y4
+	VCVTPH2PS    (R10)(SI*1), Y5
+	VCVTPH2PS    (R10)(SI*2), Y6
+	VCVTPH2PS    (R11), Y7
+	VFMADD231PS  (R12), Y4, Y0
+	VFMADD231PS  (R12), Y5, Y1
+	VFMADD231PS  (R12), Y6, Y2
+	VFMADD231PS  (R12), Y7, Y3
+	PREFETCHT0   (R9)
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x10, R10
+	ADDQ         $0x10, R11
+	ADDQ         $0x20, R12
+	SUBQ         $0x00000010, R13
+	JNZ          dim1_4
+	MOVQ         R8, R10
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVUPS      X1, (R10)
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         SI, DI
+	ADDQ         $0x10, R8
+	SUBQ         $0x04, (SP)
+	JMP          rows1_4
+
+few1_4:
+rows1_1:
+	CMPQ   (SP), $0x01
+	JL     few1_1
+	MOVQ   DI, R9
+	MOVQ   AX, R10
+	MOVQ   SI, R11
+	VXORPS Y0, Y0, Y0
+
+dim1_1:
+	VCVTPH2PS    (R9), Y1
+	VFMADD231PS  (R10), Y1, Y0
+	ADDQ         $0x10, R9
+	ADDQ         $0x20, R10
+	SUBQ         $0x00000010, R11
+	JNZ          dim1_1
+	MOVQ         R8, R9
+	VHADDPS      Y0, Y0, Y0
+	VHADDPS      Y0, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVSS       X1, (R9)
+	ADDQ         SI, DI
+	ADDQ         $0x04, R8
+	SUBQ         $0x01, (SP)
+	JMP          rows1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func headValuesHalfAVX2(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int, next *uint16)
+// Requires: AVX, F16C, FMA3, MMX+
+TEXT ·headValuesHalfAVX2(SB), NOSPLIT, $0-80
+	MOVQ p+24(FP), AX
+	MOVQ ldp+32(FP), CX
+	MOVQ out+48(FP), DX
+	MOVQ ldo+56(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+
+next:
+	CMPQ queries+0(FP), $0x02
+	JGE  queries2
+	CMPQ queries+0(FP), $0x01
+	JGE  queries1
+	VZEROUPPER
+	RET
+
+queries2:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim2_4:
+	CMPQ    DI, $0x20
+	JL      few2_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x01, R14
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Y0
+	VMOVUPS 32(R13), Y1
+	VMOVUPS 64(R13), Y2
+	VMOVUPS 96(R13), Y3
+	ADDQ    BX, R13
+	VMOVUPS (R13), Y4
+	VMOVUPS 32(R13), Y5
+	VMOVUPS 64(R13), Y6
+	VMOVUPS 96(R13), Y7
+
+row2_4:
+	VBROADCASTSS (R10), Y8
+	VBROADCASTSS (R10)(CX*1), Y9
+	ADDQ         $0x04, R10
+	VCVTPH2PS    (R11), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y4
+	VCVTPH2PS    16(R11), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y5
+	VCVTPH2PS    32(R11), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y6
+	VCVTPH2PS    48(R11), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT0   (R9)
+	ADDQ         $0x00000040, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row2_4
+	MOVQ         R8, R13
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, 32(R13)
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      Y3, 96(R13)
+	ADDQ         BX, R13
+	VMOVUPS      Y4, (R13)
+	VMOVUPS      Y5, 32(R13)
+	VMOVUPS      Y6, 64(R13)
+	VMOVUPS      Y7, 96(R13)
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000080, R8
+	SUBQ         $0x00000020, DI
+	JMP          dim2_4
+
+few2_4:
+dim2_1:
+	CMPQ    DI, $0x08
+	JL      few2_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x01, R13
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row2_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Y0
+	ADDQ    BX, R12
+	VMOVUPS (R12), Y1
+
+row2_1:
+	VBROADCASTSS (R9), Y2
+	VBROADCASTSS (R9)(CX*1), Y3
+	ADDQ         $0x04, R9
+	VCVTPH2PS    (R10), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row2_1
+	MOVQ         R8, R12
+	VMOVUPS      Y0, (R12)
+	ADDQ         BX, R12
+	VMOVUPS      Y1, (R12)
+	ADDQ         $0x00000010, SI
+	ADDQ         $0x00000020, R8
+	SUBQ         $0x00000008, DI
+	JMP          dim2_1
+
+few2_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x02, queries+0(FP)
+	JMP  next
+
+queries1:
+	MOVQ values+40(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ dim+16(FP), DI
+	MOVQ DX, R8
+
+dim1_4:
+	CMPQ    DI, $0x20
+	JL      few1_4
+	MOVQ    AX, R10
+	MOVQ    SI, R11
+	MOVQ    rows+8(FP), R12
+	MOVQ    dim+16(FP), R14
+	SHLQ    $0x01, R14
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_4
+	MOVQ    R8, R13
+	VMOVUPS (R13), Y0
+	VMOVUPS 32(R13), Y1
+	VMOVUPS 64(R13), Y2
+	VMOVUPS 96(R13), Y3
+
+row1_4:
+	VBROADCASTSS (R10), Y4
+	ADDQ         $0x04, R10
+	VCVTPH2PS    (R11), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    16(R11), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    32(R11), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    48(R11), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT0   (R9)
+	ADDQ         $0x00000040, R9
+	ADDQ         R14, R11
+	DECQ         R12
+	JNZ          row1_4
+	MOVQ         R8, R13
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, 32(R13)
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      Y3, 96(R13)
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000080, R8
+	SUBQ         $0x00000020, DI
+	JMP          dim1_4
+
+few1_4:
+dim1_1:
+	CMPQ    DI, $0x08
+	JL      few1_1
+	MOVQ    AX, R9
+	MOVQ    SI, R10
+	MOVQ    rows+8(FP), R11
+	MOVQ    dim+16(FP), R13
+	SHLQ    $0x01, R13
+	VXORPS  Y0, Y0, Y0
+	CMPQ    accumulate+64(FP), $0x00
+	JEQ     row1_1
+	MOVQ    R8, R12
+	VMOVUPS (R12), Y0
+
+row1_1:
+	VBROADCASTSS (R9), Y1
+	ADDQ         $0x04, R9
+	VCVTPH2PS    (R10), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	ADDQ         R13, R10
+	DECQ         R11
+	JNZ          row1_1
+	MOVQ         R8, R12
+	VMOVUPS      Y0, (R12)
+	ADDQ         $0x00000010, SI
+	ADDQ         $0x00000020, R8
+	SUBQ         $0x00000008, DI
+	JMP          dim1_1
+
+few1_1:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	SUBQ $0x01, queries+0(FP)
+	JMP  next
+
+// func toHalfAVX2(dst *uint16, x *float32, n int)
+// Requires: AVX, F16C
+TEXT ·toHalfAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+
+next:
+	VMOVUPS   (CX), Y0
+	VCVTPS2PH $0x00, Y0, (AX)
+	VMOVUPS   32(CX), Y0
+	VCVTPS2PH $0x00, Y0, 16(AX)
+	ADDQ      $0x20, AX
+	ADDQ      $0x40, CX
+	SUBQ      $0x10, DX
+	JNZ       next
+	VZEROUPPER
+	RET
+
+// func fromHalfAVX2(dst *float32, x *uint16, n int)
+// Requires: AVX, F16C
+TEXT ·fromHalfAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+
+next:
+	VCVTPH2PS (CX), Y0
+	VMOVUPS   Y0, (AX)
+	VCVTPH2PS 16(CX), Y0
+	VMOVUPS   Y0, 32(AX)
+	ADDQ      $0x40, AX
+	ADDQ      $0x20, CX
+	SUBQ      $0x10, DX
+	JNZ       next
 	VZEROUPPER
 	RET

@@ -31,6 +31,11 @@ func GemmLowRankSerial(m int, x []float32, ldx int, w *PackedB, l *LowRank, u []
 	} else {
 		GemmPackedSerialFrom(m, x, ldx, w, from, y, ldy, s)
 	}
+	AddLowRankSerial(m, x, ldx, l, u, ldu, y, ldy, s)
+}
+
+// AddLowRankSerial is GemmLowRankSerial without W: it adds u·Up to y.
+func AddLowRankSerial(m int, x []float32, ldx int, l *LowRank, u []float32, ldu int, y []float32, ldy int, s *Scratch) {
 	for _, t := range l.Down {
 		GemmPackedSerial(m, x[t.From:], ldx, t.B, u[t.To:], ldu, false, s)
 	}

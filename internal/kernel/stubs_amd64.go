@@ -150,6 +150,36 @@ func rotaryHalfAVX512(x *float32, y *float32, cos *float32, sin *float32, n int,
 //go:noescape
 func adamWAVX512(w *float32, grad *float32, m *float32, v *float32, n int, o *float32)
 
+// headScoresAVX512 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headScoresAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int, next *float32)
+
+// headValuesAVX512 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headValuesAVX512(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int, next *float32)
+
+// headScoresHalfAVX512 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headScoresHalfAVX512(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int, next *uint16)
+
+// headValuesHalfAVX512 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headValuesHalfAVX512(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int, next *uint16)
+
+// toHalfAVX512 rounds x to the nearest binary16; n is a positive multiple of 16.
+//
+//go:noescape
+func toHalfAVX512(dst *uint16, x *float32, n int)
+
+// fromHalfAVX512 widens x; n is a positive multiple of 16.
+//
+//go:noescape
+func fromHalfAVX512(dst *float32, x *uint16, n int)
+
 // panelAVX2 sets (accumulate 0) or adds to C [m, n] the product of A, whose element (i, l) is a[i·rs+l·ks] within the first 6 rows and step elements further on for each 6 more, with a packed panel B [k, 16]. m, n and k are positive.
 //
 //go:noescape
@@ -294,3 +324,33 @@ func rotaryHalfAVX2(x *float32, y *float32, cos *float32, sin *float32, n int, s
 //
 //go:noescape
 func adamWAVX2(w *float32, grad *float32, m *float32, v *float32, n int, o *float32)
+
+// headScoresAVX2 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headScoresAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *float32, scores *float32, lds int, next *float32)
+
+// headValuesAVX2 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headValuesAVX2(queries int, rows int, dim int, p *float32, ldp int, values *float32, out *float32, ldo int, accumulate int, next *float32)
+
+// headScoresHalfAVX2 sets scores [queries, rows] to the products of q [queries, dim] with keys [rows, dim], and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headScoresHalfAVX2(queries int, rows int, dim int, q *float32, ldq int, keys *uint16, scores *float32, lds int, next *uint16)
+
+// headValuesHalfAVX2 sets out [queries, dim] (accumulate 0) to the product of p [queries, rows] with values [rows, dim], or adds it row by row, and fetches about as much from next on. dim is a multiple of 16; all counts are positive.
+//
+//go:noescape
+func headValuesHalfAVX2(queries int, rows int, dim int, p *float32, ldp int, values *uint16, out *float32, ldo int, accumulate int, next *uint16)
+
+// toHalfAVX2 rounds x to the nearest binary16; n is a positive multiple of 16.
+//
+//go:noescape
+func toHalfAVX2(dst *uint16, x *float32, n int)
+
+// fromHalfAVX2 widens x; n is a positive multiple of 16.
+//
+//go:noescape
+func fromHalfAVX2(dst *float32, x *uint16, n int)

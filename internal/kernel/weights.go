@@ -5,18 +5,19 @@ import (
 	"math"
 )
 
-// Format says how Weights hold their elements. Products with them are of
-// float32, whatever the format: only what is read from memory is smaller.
+// Format says how Weights hold their elements. But for blocks, products with them are
+// of float32, whatever the format: only what is read from memory is smaller.
 type Format uint8
 
 // The formats.
 const (
-	FormatFP32 Format = iota
-	FormatBF16        // the nearest bfloat16
-	FormatInt8        // 8-bit integers, with one scale for each row of W
+	FormatFP32   Format = iota
+	FormatBF16          // the nearest bfloat16
+	FormatInt8          // 8-bit integers, with one scale for each row of W
+	FormatBlocks        // the blocks that a model file has; see NewBlockWeights
 )
 
-var formatNames = [...]string{"fp32", "bf16", "int8"}
+var formatNames = [...]string{"fp32", "bf16", "int8", "blocks"}
 
 // String names the format as flags do.
 func (f Format) String() string {
@@ -33,7 +34,7 @@ func ParseFormat(name string) (Format, error) {
 			return Format(i), nil
 		}
 	}
-	return 0, fmt.Errorf("there is no weight format %q; there are fp32, bf16 and int8", name)
+	return 0, fmt.Errorf("there is no weight format %q; there are fp32, bf16, int8 and blocks", name)
 }
 
 // Weights are a matrix that inputs are multiplied with, for inference: packed
@@ -46,6 +47,10 @@ type Weights struct {
 	b16    []uint16
 	i8     []int8
 	scale  []float32 // of each column of the product, int8
+
+	kind   blockKind
+	blocks []byte // panels that lie step bytes apart
+	step   int
 }
 
 // NewWeights packs the right operand of a product x·B: [k, n] for NN, or its
@@ -110,34 +115,44 @@ func (w *Weights) scaleRows(b []float32, ldb int) []float32 {
 func (w *Weights) Shape() (n, k int) { return w.n, w.k }
 
 // Bytes is the memory that the packed elements and scales take.
-func (w *Weights) Bytes() int { return 4*len(w.f32) + 2*len(w.b16) + len(w.i8) + 4*len(w.scale) }
-
-// Columns are the columns [from, to) of the product that make up one of several
-// parts. Parts do not divide a panel; some may be empty.
-func (w *Weights) Columns(part, parts int) (from, to int) {
-	all := panels(w.n)
-	return min(part*all/parts*tile.nr, w.n), min((part+1)*all/parts*tile.nr, w.n)
+func (w *Weights) Bytes() int {
+	return 4*len(w.f32) + 2*len(w.b16) + len(w.i8) + 4*len(w.scale) + len(w.blocks)
 }
 
-// Parts is how many parts of at least so many columns the product divides into,
-// at most limit.
-func (w *Weights) Parts(columns, limit int) int {
-	return max(1, min(limit, w.n/max(1, columns), panels(w.n)))
+// width is what parts of the columns of the product are multiples of: what other
+// weights, beside blocks, have in panels too.
+func (w *Weights) width() int {
+	if w.format == FormatBlocks {
+		return max(blockRows, tile.nr)
+	}
+	return tile.nr
+}
+
+// Columns are the columns [from, to) of the product that make up one of several
+// parts. Parts do not divide a panel; where they are many, some are empty.
+func (w *Weights) Columns(part, parts int) (from, to int) {
+	width := w.width()
+	all := (w.n + width - 1) / width
+	return min(part*all/parts*width, w.n), min((part+1)*all/parts*width, w.n)
 }
 
 // Multiply sets columns [from, to), as Columns gives them, of C [m, n] to the
 // product of A [m, k] and w, or adds it if accumulate. An element has the same
 // bits whatever m and the columns are. It runs on the calling goroutine.
 func (w *Weights) Multiply(m int, a []float32, lda int, from, to int, c []float32, ldc int, accumulate bool, s *Scratch) {
-	if w.isa != active {
+	if w.isa != active && w.format != FormatBlocks {
 		panic(fmt.Sprintf("kernel: weights were packed for %v and are used with %v", w.isa, active))
 	}
 	checkMatrix("A", a, m, w.k, lda)
 	checkMatrix("C", c, m, w.n, ldc)
-	if from%tile.nr != 0 || from < 0 || to > w.n || to < w.n && to%tile.nr != 0 {
-		panic(fmt.Sprintf("kernel: columns [%d, %d) of %d do not begin and end with panels of %d", from, to, w.n, tile.nr))
+	if width := w.width(); from%width != 0 || from < 0 || to > w.n || to < w.n && to%width != 0 {
+		panic(fmt.Sprintf("kernel: columns [%d, %d) of %d do not begin and end with panels of %d", from, to, w.n, width))
 	}
 	if m == 0 || from >= to {
+		return
+	}
+	if w.format == FormatBlocks && w.k > 0 {
+		w.multiplyBlocks(m, a, lda, from, to, c, ldc, accumulate, s)
 		return
 	}
 	width, p1 := panels(w.n)*tile.nr, (to+tile.nr-1)/tile.nr

@@ -263,6 +263,38 @@ func (g *GGUF) Read(name string, dst []float32) error {
 	return readValues(g.r, info, dst)
 }
 
+// ReadPart fills dst with a tensor's values from the at-th on. Both at and the length of
+// dst must be whole blocks of its type.
+func (g *GGUF) ReadPart(name string, at int, dst []float32) error {
+	info, ok := g.Lookup(name)
+	if !ok {
+		return fmt.Errorf("there is no tensor %s in the file", name)
+	}
+	block := blockTypes[info.Type]
+	if n := block.elements; n > 0 && (at < 0 || at+len(dst) > info.Len() || at%n != 0 || len(dst)%n != 0) {
+		return fmt.Errorf("tensor %s has %d values in blocks of %d; values %d to %d are no part of it", name, info.Len(), n, at, at+len(dst))
+	} else if n > 0 {
+		info.Offset += int64(at / n * block.bytes)
+	}
+	info.Shape = []int{len(dst)}
+	return readValues(g.r, info, dst)
+}
+
+// ReadBytes fills dst with a tensor's bytes as they lie in the file, from the at-th on.
+func (g *GGUF) ReadBytes(name string, at int64, dst []byte) error {
+	info, ok := g.Lookup(name)
+	if !ok {
+		return fmt.Errorf("there is no tensor %s in the file", name)
+	}
+	if at < 0 || at+int64(len(dst)) > info.Size {
+		return fmt.Errorf("tensor %s has %d bytes; bytes %d to %d are no part of it", name, info.Size, at, at+int64(len(dst)))
+	}
+	if _, err := g.r.ReadAt(dst, info.Offset+at); err != nil {
+		return fmt.Errorf("tensor %s: %w", name, err)
+	}
+	return nil
+}
+
 // Close closes the file.
 func (g *GGUF) Close() error {
 	if g.file == nil {

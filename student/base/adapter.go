@@ -52,7 +52,7 @@ type adapterConfig struct {
 func WriteAdapter(dir, name, hash string, a *model.Adapter) error {
 	l, c := a.LoRA(), a.Config()
 	text, err := json.MarshalIndent(adapterConfig{
-		Type: "LORA", Task: "CAUSAL_LM", Base: name, Rank: l.Rank, Alpha: l.Alpha, Targets: l.Targets, Bias: "none", Inferred: true,
+		Type: "LORA", Task: "CAUSAL_LM", Base: name, Rank: l.Rank, Alpha: l.Alpha, Dropout: l.Dropout, Targets: l.Targets, Bias: "none", Inferred: true,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func readAdapter(dir string, base model.Source) (*model.Adapter, error) {
 		}
 	}
 	c := base.Config()
-	a, err := model.LoadAdapter(c, model.LoRA{Rank: f.Rank, Alpha: f.Alpha, Targets: f.Targets}, func(name string, shape []int, dst []float32) error {
+	a, err := model.LoadAdapter(c, model.LoRA{Rank: f.Rank, Alpha: f.Alpha, Dropout: f.Dropout, Targets: f.Targets}, func(name string, shape []int, dst []float32) error {
 		info, ok := s.Lookup(name)
 		if !ok {
 			return errors.New("the file lacks it")

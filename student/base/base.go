@@ -1,10 +1,9 @@
 // Package base reads models that others made, to be taught: Llama, Qwen2, Qwen3 and
-// DeepSeek-V3 as a Hugging Face directory (safetensors, sharded too), the first three
-// also as a GGUF file.
+// DeepSeek-V3 as a Hugging Face directory (safetensors, sharded too) or a GGUF file.
 //
 // It knows how those files name and lay out what student/model computes with. What
 // student/model does not compute is refused by name, never read as something else.
-// Students of our own are student/export's to read.
+// Students of our own, with their passports, are student/export's to read.
 //
 // Heads are rotated in pairs of neighbours here and in GGUF's llama files, and in
 // halves in Hugging Face's and in GGUF's qwen files; rows of queries and keys are
@@ -182,7 +181,7 @@ func rotated(name string) bool {
 
 // interleave reorders the rows of each head, so many elements wide, from halves
 // (0, n/2, 1, n/2+1, … are pairs) to neighbours.
-func interleave(x []float32, head, width int) {
+func interleave[T any](x []T, head, width int) {
 	reorder(x, head, width, func(i int) int { return i/2 + i%2*(head/2) })
 }
 
@@ -192,8 +191,8 @@ func halve(x []float32, head, width int) {
 }
 
 // reorder makes row i of each head what was row from(i) of it.
-func reorder(x []float32, head, width int, from func(i int) int) {
-	old := make([]float32, head*width)
+func reorder[T any](x []T, head, width int, from func(i int) int) {
+	old := make([]T, head*width)
 	for at := 0; at < len(x); at += len(old) {
 		copy(old, x[at:])
 		for i := range head {

@@ -202,7 +202,6 @@ func TestGGUFFilesAreRead(t *testing.T) {
 			continue
 		}
 		path, c := filepath.Join(t.TempDir(), "m.gguf"), k.config
-		c.NormEps = float64(float32(c.NormEps))
 		m := newModel(t, c)
 		create(t, path, func(w io.Writer) error {
 			return modelfile.WriteGGUF(w, metadata(k.family, c), tensors(m, k.halves, ggufName))
@@ -218,6 +217,20 @@ func TestGGUFFilesAreRead(t *testing.T) {
 			t.Errorf("%s: tokens end with %v, the template is %q, the licence %q, or the tokenizer is another", k.family, b.EOS, b.ChatTemplate, b.License)
 		}
 	}
+}
+
+// latentMetadata are a mixture's of deepseek2, with one more key or another value of one.
+func latentMetadata(key string, v any) []modelfile.KV {
+	all := metadata(latentFamily, config(deepSeek))
+	for name, v := range map[string]any{
+		"attention.kv_lora_rank": uint32(7), "attention.q_lora_rank": uint32(6), "rope.dimension_count": uint32(4),
+		"attention.key_length_mla": uint32(9), "attention.value_length_mla": uint32(3), "leading_dense_block_count": uint32(1),
+		"expert_count": uint32(3), "expert_used_count": uint32(2), "expert_shared_count": uint32(1), "expert_feed_forward_length": uint32(8),
+		"expert_weights_scale": float32(1.5), "expert_gating_func": uint32(2), "expert_weights_norm": true, key: v,
+	} {
+		all = append(all, modelfile.KV{Key: latentFamily + "." + name, Value: v})
+	}
+	return all
 }
 
 func TestWhatIsNotComputedIsRefusedByName(t *testing.T) {
@@ -274,11 +287,81 @@ func TestWhatIsNotComputedIsRefusedByName(t *testing.T) {
 		{"scaled by yarn", append(metadata("llama", c), modelfile.KV{Key: "llama.rope.scaling.type", Value: "yarn"})},
 		{"of which 4 are rotated", append(metadata("llama", c), modelfile.KV{Key: "llama.rope.dimension_count", Value: uint32(4)})},
 		{"sliding window", append(metadata("llama", c), modelfile.KV{Key: "llama.attention.sliding_window", Value: uint32(4)})},
+		{"function 1", latentMetadata("expert_gating_func", uint32(1))},
+		{"not normed", latentMetadata("expert_weights_norm", false)},
+		{"in 8 groups", latentMetadata("expert_group_count", uint32(8))},
+		{"scaled by yarn", latentMetadata("rope.scaling.type", "yarn")},
 	} {
 		path := filepath.Join(t.TempDir(), "m.gguf")
 		create(t, path, func(w io.Writer) error { return modelfile.WriteGGUF(w, test.pairs, tensors(m, false, ggufName)) })
 		if _, err := Read(path); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("error is %v, want an unsupported %s", err, test.want)
+		}
+	}
+}
+
+// latentFile are the tensors of a small deepseek2 file, all 0, of the shapes that change
+// makes of theirs.
+func latentFile(t testing.TB, change func(name string, shape []int) []int) []modelfile.Tensor {
+	c := config(deepSeek)
+	var all []modelfile.Tensor
+	put := func(name string, shape ...int) {
+		shape = change(name, shape)
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		all = append(all, modelfile.Tensor{Name: name, Shape: shape, Type: modelfile.F32, Data: make([]float32, n)})
+	}
+	for _, x := range newModel(t, c).Tensors() {
+		blk := "blk.0."
+		if strings.Contains(x.Name, "layers.1.") {
+			blk = "blk.1."
+		}
+		switch {
+		case strings.Contains(x.Name, "experts.0."):
+			part := strings.Split(x.Name, ".")[6]
+			put(blk+"ffn_"+strings.TrimSuffix(part, "_proj")+"_exps.weight", append([]int{c.RoutedExperts}, x.Shape...)...)
+		case strings.Contains(x.Name, "mlp.experts."):
+		case strings.Contains(x.Name, "kv_b_proj"):
+			put(blk+"attn_k_b.weight", c.Heads, c.KVLoraRank, c.NopeDim)
+			put(blk+"attn_v_b.weight", c.Heads, c.VDim, c.KVLoraRank)
+		default:
+			name, _ := latentSource{config: c}.place(x.Name)
+			put(name, x.Shape...)
+		}
+	}
+	return append(all, modelfile.Tensor{Name: "padding", Shape: []int{100}, Type: modelfile.F32, Data: make([]float32, 100)})
+}
+
+// A tensor of a shape that does not fit is refused, in parts or side by side as it may be.
+func TestDamagedLatentFilesAreRefused(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		want string
+		to   []int
+	}{
+		{"blk.0.attn_k_b.weight", "model.layers.0.self_attn.kv_b_proj.weight: its shape is [4 7 6 4 3 7]", []int{4, 7, 6}},
+		{"blk.0.attn_v_b.weight", "model.layers.0.self_attn.kv_b_proj.weight: the files lack it", []int{12, 7}},
+		{"blk.1.ffn_up_exps.weight", "model.layers.1.mlp.experts.0.up_proj.weight: its shape is [2 8 14]", []int{2, 8, 14}},
+		{"blk.1.ffn_gate_exps.weight", "model.layers.1.mlp.experts.0.gate_proj.weight: its shape is [8 42]", []int{8, 42}},
+		{"blk.1.exp_probs_b.bias", "e_score_correction_bias: its shape is [4]", []int{4}},
+		{"", "none: nothing is damaged", nil},
+	} {
+		all := latentFile(t, func(name string, shape []int) []int {
+			if name == test.name {
+				return test.to
+			}
+			return shape
+		})
+		path := filepath.Join(t.TempDir(), "m.gguf")
+		create(t, path, func(w io.Writer) error { return modelfile.WriteGGUF(w, latentMetadata("vocab_size", uint32(1)), all) })
+		_, err := Read(path)
+		if test.name == "" && err == nil {
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s of %v: the error is %v, want %q", test.name, test.to, err, test.want)
 		}
 	}
 }

@@ -23,6 +23,11 @@ func FuzzOpenGGUF(f *testing.F) {
 		}
 		f.Add(b.Bytes())
 	}
+	var b bytes.Buffer
+	if err := modelfile.WriteGGUF(&b, latentMetadata("vocab_size", uint32(1)), latentFile(f, func(_ string, shape []int) []int { return shape })); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
 	path := filepath.Join(f.TempDir(), "m.gguf")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := os.WriteFile(path, data, 0o644); err != nil {

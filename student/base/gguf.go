@@ -1,8 +1,10 @@
 package base
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"retort/internal/modelfile"
@@ -19,6 +21,8 @@ var ggufArchitectures = map[string]struct {
 	"llama": {"LlamaForCausalLM", false},
 	"qwen2": {"Qwen2ForCausalLM", true},
 	"qwen3": {"Qwen3ForCausalLM", true},
+
+	latentFamily: {"DeepseekV3ForCausalLM", false},
 }
 
 // ggufTensors: Hugging Face's names of a layer's parts and GGUF's.
@@ -70,10 +74,17 @@ func (b *Base) openGGUF(path string) error {
 	family, _ := g.Value("general.architecture").(string)
 	arch, ok := ggufArchitectures[family]
 	if !ok {
-		return unsupported("architecture %q; llama, qwen2 and qwen3 are read", family)
+		return unsupported("architecture %q; llama, qwen2, qwen3 and deepseek2 are read", family)
 	}
 	b.Architecture, b.halves = arch.name, arch.halves
-	if b.config, err = ggufConfig(g, family); err != nil {
+	keys := &ggufKeys{g: g, family: family}
+	if family == latentFamily {
+		b.config, err = keys.latent()
+		b.files = latentSource{g, b.config}
+	} else {
+		b.config, err = keys.grouped()
+	}
+	if err != nil {
 		return err
 	}
 	return b.readMetadata(g)
@@ -106,73 +117,102 @@ func (b *Base) readMetadata(g *modelfile.GGUF) error {
 	return nil
 }
 
-func ggufConfig(g *modelfile.GGUF, family string) (c model.Config, err error) {
-	value := func(key string) any { return g.Value(family + "." + key) }
-	number := func(key string, missing int) int {
-		switch v := value(key).(type) {
-		case uint32:
-			return int(v)
-		case int32:
-			return int(v)
-		case uint64:
-			return int(min(v, 1<<40))
-		case nil:
-			if missing >= 0 {
-				return missing
-			}
-			err = fmt.Errorf("the metadata lack %s.%s", family, key)
-		default:
-			err = fmt.Errorf("metadata %s.%s is a %T, want a whole number", family, key, v)
-		}
-		return 0
+// ggufKeys are the metadata of an architecture. The first that is wrong sticks.
+type ggufKeys struct {
+	g      *modelfile.GGUF
+	family string
+	bad    error
+}
+
+func (k *ggufKeys) value(key string) any { return k.g.Value(k.family + "." + key) }
+
+func (k *ggufKeys) fail(err error) {
+	if k.bad == nil {
+		k.bad = err
 	}
-	real := func(key string, missing float64) float64 {
-		switch v := value(key).(type) {
-		case float32:
-			return float64(v)
-		case float64:
-			return v
-		case nil:
+}
+
+// number is a whole number; missing, unless negative, stands for one that is not there.
+func (k *ggufKeys) number(key string, missing int) int {
+	switch v := k.value(key).(type) {
+	case uint32:
+		return int(v)
+	case int32:
+		return int(v)
+	case uint64:
+		return int(min(v, 1<<40))
+	case nil:
+		if missing >= 0 {
 			return missing
-		default:
-			err = fmt.Errorf("metadata %s.%s is a %T, want a number", family, key, v)
 		}
-		return 0
+		k.fail(fmt.Errorf("the metadata lack %s.%s", k.family, key))
+	default:
+		k.fail(fmt.Errorf("metadata %s.%s is a %T, want a whole number", k.family, key, v))
 	}
-	embedding, ok := g.Lookup("token_embd.weight")
+	return 0
+}
+
+func (k *ggufKeys) real(key string, missing float64) float64 {
+	switch v := k.value(key).(type) {
+	case float32: // the number that was written: 1e-6, not the nearest float32 to it
+		v64, _ := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64)
+		return v64
+	case float64:
+		return v
+	case nil:
+		return missing
+	default:
+		k.fail(fmt.Errorf("metadata %s.%s is a %T, want a number", k.family, key, v))
+	}
+	return 0
+}
+
+// refuse notes what is not computed.
+func (k *ggufKeys) refuse(when bool, format string, args ...any) {
+	if when {
+		k.fail(unsupported(format, args...))
+	}
+}
+
+// common is what all architectures say alike.
+func (k *ggufKeys) common() (c model.Config, err error) {
+	embedding, ok := k.g.Lookup("token_embd.weight")
 	if !ok || len(embedding.Shape) != 2 {
-		return c, fmt.Errorf("there is no matrix token_embd.weight")
+		return c, errors.New("there is no matrix token_embd.weight")
 	}
-	_, head := g.Lookup("output.weight")
-	_, bias := g.Lookup("blk.0.attn_q.bias")
-	_, norm := g.Lookup("blk.0.attn_q_norm.weight")
+	_, head := k.g.Lookup("output.weight")
 	c = model.Config{
-		VocabSize: embedding.Shape[0], Hidden: number("embedding_length", -1), Layers: number("block_count", -1),
-		Heads: number("attention.head_count", -1), Intermediate: number("feed_forward_length", -1),
-		MaxPositions: number("context_length", -1), NormEps: real("attention.layer_norm_rms_epsilon", 0),
-		RopeTheta: real("rope.freq_base", 10000), RoutedScale: 1, TieEmbeddings: !head,
-		QKVBias: bias, QKNorm: norm,
+		VocabSize: embedding.Shape[0], Hidden: k.number("embedding_length", -1), Layers: k.number("block_count", -1),
+		Heads: k.number("attention.head_count", -1), Intermediate: k.number("feed_forward_length", -1),
+		MaxPositions: k.number("context_length", -1), NormEps: k.real("attention.layer_norm_rms_epsilon", 0),
+		RopeTheta: k.real("rope.freq_base", 10000), RoutedScale: 1, TieEmbeddings: !head,
 	}
 	c.DenseLayers = c.Layers
-	c.KVHeads = number("attention.head_count_kv", c.Heads)
+	kind := k.value("rope.scaling.type")
+	k.refuse(kind != nil && kind != "none", "rotary positions scaled by %v", kind)
+	return c, nil
+}
+
+// grouped is the configuration of grouped-query attention.
+func (k *ggufKeys) grouped() (model.Config, error) {
+	c, err := k.common()
+	if err != nil {
+		return c, err
+	}
+	_, c.QKVBias = k.g.Lookup("blk.0.attn_q.bias")
+	_, c.QKNorm = k.g.Lookup("blk.0.attn_q_norm.weight")
+	c.KVHeads = k.number("attention.head_count_kv", c.Heads)
 	size := 0
 	if c.Heads > 0 {
 		size = c.Hidden / c.Heads
 	}
-	size = number("attention.key_length", size)
-	c.RopeDim, c.VDim = size, number("attention.value_length", size)
-	if n := number("rope.dimension_count", size); err == nil && n != size {
-		err = unsupported("heads of %d of which %d are rotated", size, n)
-	}
-	if n := number("expert_count", 0); err == nil && n > 0 {
-		err = unsupported("a mixture of %d experts", n)
-	}
-	if kind := value("rope.scaling.type"); err == nil && kind != nil && kind != "none" {
-		err = unsupported("rotary positions scaled by %v", kind)
-	}
-	_, c.RopeFactors = g.Lookup(model.RopeFactorsName)
-	if n := number("attention.sliding_window", 0); err == nil && n > 0 {
-		err = unsupported("attention over a sliding window")
-	}
-	return c, err
+	size = k.number("attention.key_length", size)
+	c.RopeDim, c.VDim = size, k.number("attention.value_length", size)
+	rotated := k.number("rope.dimension_count", size)
+	k.refuse(rotated != size, "heads of %d of which %d are rotated", size, rotated)
+	experts := k.number("expert_count", 0)
+	k.refuse(experts > 0, "a mixture of %d experts", experts)
+	_, c.RopeFactors = k.g.Lookup(model.RopeFactorsName)
+	k.refuse(k.number("attention.sliding_window", 0) > 0, "attention over a sliding window")
+	return c, k.bad
 }

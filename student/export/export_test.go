@@ -17,6 +17,7 @@ import (
 
 	"retort/exchange"
 	"retort/internal/modelfile"
+	"retort/student/base"
 	"retort/student/chat"
 	"retort/student/model"
 	"retort/student/tokenizer"
@@ -369,6 +370,35 @@ func TestGGUFHoldsTheSameWeights(t *testing.T) {
 			}
 			if want := weights["lm_head.weight"]; want != nil && !slices.Equal(read("output.weight"), want) {
 				t.Errorf("%s: output.weight differs", name)
+			}
+		}
+	}
+}
+
+// What a student's GGUF holds can be taught and served as a base, to the same weights.
+func TestOurGGUFIsReadAsABase(t *testing.T) {
+	for name := range configs(0) {
+		for _, layout := range []Layout{Absorbed, Legacy} {
+			dir, m, tok := write(t, name, Options{Formats: []Format{GGUF}, GGUFLayout: layout})
+			b, err := base.Read(filepath.Join(dir, "model.gguf"))
+			if err != nil {
+				t.Errorf("%s, %v: %v", name, layout, err)
+				continue
+			}
+			if b.Model.Config() != m.Config() || b.Model.Hash() != m.Hash() {
+				t.Errorf("%s, %v: read as another model, of %+v", name, layout, b.Model.Config())
+			}
+			own, err := b.Format()
+			if err != nil || b.Tokenizer.VocabSize() != tok.VocabSize() {
+				t.Fatalf("%s, %v: %v, %d tokens", name, layout, err, b.Tokenizer.VocabSize())
+			}
+			said := []exchange.Message{{Role: "user", Content: "What is 2 times 3?"}}
+			want, err := chat.Own(tok).Prompt(said)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := own.Prompt(said); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s, %v: the prompt is %v (%v), want %v", name, layout, got, err, want)
 			}
 		}
 	}

@@ -203,9 +203,10 @@ func (s *student) latentTensors() []modelfile.Tensor {
 		if s.opt.GGUFLayout == Legacy {
 			move(kvb, blk+"attn_kv_b.weight")
 		} else {
-			k, v := divideKVB(c, byName[kvb].Data)
-			put(kvb, blk+"attn_k_b.weight", keysShape(c), k)
-			put(kvb, blk+"attn_v_b.weight", valuesShape(c), v)
+			k, v := base.DivideKVB(c, byName[kvb].Data)
+			keys, values := base.KVBShapes(c)
+			put(kvb, blk+"attn_k_b.weight", keys, k)
+			put(kvb, blk+"attn_v_b.weight", values, v)
 		}
 		move(hf+"self_attn.o_proj.weight", blk+"attn_output.weight")
 		move(hf+"post_attention_layernorm.weight", blk+"ffn_norm.weight")
@@ -233,41 +234,6 @@ func (s *student) latentTensors() []modelfile.Tensor {
 }
 
 const kvbName = "self_attn.kv_b_proj.weight"
-
-func keysShape(c model.Config) []int   { return []int{c.Heads, c.KVLoraRank, c.NopeDim} }
-func valuesShape(c model.Config) []int { return []int{c.Heads, c.VDim, c.KVLoraRank} }
-
-// divideKVB divides W_KVB [H·(n+v), c] into keys [H, c, n], transposed for the
-// absorbed form, and values [H, v, c].
-func divideKVB(c model.Config, kvb []float32) (k, v []float32) {
-	n, r := c.NopeDim, c.KVLoraRank
-	k = make([]float32, c.Heads*r*n)
-	v = make([]float32, 0, c.Heads*c.VDim*r)
-	for h := range c.Heads {
-		head := kvb[h*(n+c.VDim)*r:]
-		for i := range n {
-			for j := range r {
-				k[(h*r+j)*n+i] = head[i*r+j]
-			}
-		}
-		v = append(v, head[n*r:(n+c.VDim)*r]...)
-	}
-	return k, v
-}
-
-// joinKVB puts them together again.
-func joinKVB(c model.Config, kvb, k, v []float32) {
-	n, r := c.NopeDim, c.KVLoraRank
-	for h := range c.Heads {
-		head := kvb[h*(n+c.VDim)*r:]
-		for i := range n {
-			for j := range r {
-				head[i*r+j] = k[(h*r+j)*n+i]
-			}
-		}
-		copy(head[n*r:(n+c.VDim)*r], v[h*c.VDim*r:])
-	}
-}
 
 // stackExperts puts one matrix of all experts of a layer side by side,
 // [experts, out, in].

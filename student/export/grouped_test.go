@@ -69,7 +69,7 @@ func (k groupedKind) model(t testing.TB, tokens int) *model.Model {
 	t.Helper()
 	c := model.Config{
 		VocabSize: tokens + 5, Hidden: 96, Layers: 2, Heads: 4, KVHeads: 2, RopeDim: 10, VDim: 10, Intermediate: 64, DenseLayers: 2,
-		RopeTheta: 512, NormEps: 0x1p-17, MaxPositions: 77, RoutedScale: 1,
+		RopeTheta: 512, NormEps: 1e-5, MaxPositions: 77, RoutedScale: 1,
 	}
 	k.change(&c)
 	m, err := model.New(c, 4)
@@ -162,7 +162,7 @@ func TestConfigurationOfEachClass(t *testing.T) {
 		dir, m, f := writeGrouped(t, k, Options{})
 		got := readObject(t, dir, configFile)
 		for key, value := range map[string]any{
-			"architectures": []any{k.class}, "num_key_value_heads": 2.0, "rope_theta": 512.0, "hidden_act": "silu", "rms_norm_eps": 0x1p-17,
+			"architectures": []any{k.class}, "num_key_value_heads": 2.0, "rope_theta": 512.0, "hidden_act": "silu", "rms_norm_eps": 1e-5,
 			"vocab_size": float64(m.Config().VocabSize), "bos_token_id": 0.0, "eos_token_id": 1.0, "dtype": "float32",
 		} {
 			want[key] = value

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"retort/internal/modelfile"
+	"retort/student/base"
 	"retort/student/model"
 )
 
@@ -31,13 +32,14 @@ func Narrowed(m *model.Model, typ modelfile.Type, layout Layout) (*model.Model, 
 
 // narrowKVB rounds the latent's up-projection where its keys lie transposed.
 func narrowKVB(c model.Config, typ modelfile.Type, t model.Tensor) error {
-	k, v := divideKVB(c, t.Data)
-	if err := ggufType(c, typ, t.Name, keysShape(c)).Round(k); err != nil {
+	k, v := base.DivideKVB(c, t.Data)
+	keys, values := base.KVBShapes(c)
+	if err := ggufType(c, typ, t.Name, keys).Round(k); err != nil {
 		return err
 	}
-	if err := ggufType(c, typ, t.Name, valuesShape(c)).Round(v); err != nil {
+	if err := ggufType(c, typ, t.Name, values).Round(v); err != nil {
 		return err
 	}
-	joinKVB(c, t.Data, k, v)
+	base.JoinKVB(c, t.Data, k, v)
 	return nil
 }

@@ -11,6 +11,17 @@ type adapting struct {
 	g                 [][sites]adapterSite
 	u                 [][sites][]float32 // [T, rank] s·x·Aᵀ, by layer
 	du                [sites][]float32   // [T, rank] s·dy·B
+	dropped           [sites][]float32   // [T, in] input without what was dropped, or its gradient; nil without dropout
+	planned           []dropInput
+}
+
+// dropInput is an input of the adapter of which some is dropped before the groups that
+// read it run.
+type dropInput struct {
+	layer int
+	at    site
+	x     []float32
+	ldx   int
 }
 
 // adapterPacking holds the adapter's matrices as products want them: for the forward pass
@@ -85,6 +96,9 @@ func (w *adapting) layout(a *arena, tokens int) {
 			w.u[i][at] = a.take(n)
 			if i == 0 { // the same in all layers
 				w.du[at] = a.take(n)
+				if w.lora.Dropout > 0 && n > 0 {
+					w.dropped[at] = a.take(tokens * w.layer[i][at].in)
+				}
 			}
 		}
 	}
@@ -94,14 +108,44 @@ func (w *adapting) layout(a *arena, tokens int) {
 // part is added, and base unless it is nil. x and y begin at row from, base does as y.
 func (p *Pass) multiply(layer int, at site, m *kernel.PackedB, n int, x []float32, ldx int, base, y []float32, ldy, from int, s *kernel.Scratch) {
 	w := p.adapting
-	switch {
-	case w != nil && len(w.layer[layer][at].parts) > 0:
+	adapted := w != nil && len(w.layer[layer][at].parts) > 0
+	if adapted && !p.dropping() {
 		rank := w.rank(&w.layer[layer][at])
 		kernel.GemmLowRankSerial(n, x, ldx, m, &w.forward.layer[layer][at], w.u[layer][at][from*rank:], rank, base, y, ldy, s)
-	case base != nil:
+		return
+	}
+	if base != nil {
 		kernel.GemmPackedSerialFrom(n, x, ldx, m, base, y, ldy, s)
-	default:
+	} else {
 		kernel.GemmPackedSerial(n, x, ldx, m, y, ldy, false, s)
+	}
+	if adapted {
+		rank, in := w.rank(&w.layer[layer][at]), w.layer[layer][at].in
+		rest := w.dropped[at][from*in:]
+		p.drop(layer, at, n, x, ldx, rest, from)
+		kernel.AddLowRankSerial(n, rest, in, &w.forward.layer[layer][at], w.u[layer][at][from*rank:], rank, y, ldy, s)
+	}
+}
+
+// dropping reports whether some of the adapter's inputs are left out of this batch.
+func (p *Pass) dropping() bool { return p.lora.Dropout > 0 && p.batch.Draw != 0 }
+
+// drop sets to [n, in] to n rows of x, an input of the adapter or its gradient, without
+// what is dropped of it in this batch. Both begin at row from; to may be x.
+func (p *Pass) drop(layer int, at site, n int, x []float32, ldx int, to []float32, from int) {
+	in, share := p.adapting.layer[layer][at].in, p.dropShare()
+	for i := range n {
+		key := kernel.DropoutKey(p.batch.Draw, uint64(layer), uint64(at), uint64(from+i))
+		kernel.Dropout(to[i*in:][:in], x[i*ldx:][:in], share, key)
+	}
+}
+
+// dropPlanned drops of the inputs whose groups are planned, for a block of rows.
+func (p *Pass) dropPlanned(part, _ int) {
+	from, to := p.rows(part)
+	for _, d := range p.planned {
+		in := p.adapting.layer[d.layer][d.at].in
+		p.drop(d.layer, d.at, to-from, d.x[from*d.ldx:], d.ldx, p.dropped[d.at][from*in:], from)
 	}
 }
 
@@ -113,8 +157,20 @@ func (p *Pass) multiplyBack(at site, m *kernel.PackedB, n int, dy []float32, ldd
 		kernel.GemmPackedSerial(n, dy, lddy, m, dx, lddx, false, s)
 		return
 	}
-	rank := w.rank(&w.layer[p.layer][at])
-	kernel.GemmLowRankSerial(n, dy, lddy, m, &w.backward.layer[p.layer][at], w.du[at][from*rank:], rank, nil, dx, lddx, s)
+	rank, l := w.rank(&w.layer[p.layer][at]), &w.backward.layer[p.layer][at]
+	if !p.dropping() {
+		kernel.GemmLowRankSerial(n, dy, lddy, m, l, w.du[at][from*rank:], rank, nil, dx, lddx, s)
+		return
+	}
+	in := w.layer[p.layer][at].in
+	through := w.dropped[at][from*in:][:n*in]
+	clear(through)
+	kernel.AddLowRankSerial(n, dy, lddy, l, w.du[at][from*rank:], rank, through, in, s)
+	p.drop(p.layer, at, n, through, in, through, from)
+	kernel.GemmPackedSerial(n, dy, lddy, m, dx, lddx, false, s)
+	for i := range n {
+		kernel.Add(dx[i*lddx:][:in], dx[i*lddx:][:in], through[i*in:][:in])
+	}
 }
 
 // addAdapterGroups plans the gradients of the adapter of the current layer at a
@@ -124,6 +180,10 @@ func (p *Pass) addAdapterGroups(at site, dy []float32, lddy int, x []float32, ld
 	t, g := &w.layer[p.layer][at], &w.g[p.layer][at]
 	if len(t.parts) == 0 {
 		return
+	}
+	if p.dropping() {
+		w.planned = append(w.planned, dropInput{p.layer, at, x, ldx})
+		x, ldx = w.dropped[at], t.in
 	}
 	rank, r := w.rank(t), w.lora.Rank
 	p.addGroup(g.a, rank, w.du[at], rank, t.in, x, ldx, rows)

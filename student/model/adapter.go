@@ -19,6 +19,10 @@ type LoRA struct {
 	Rank    int      `json:"r"`
 	Alpha   float64  `json:"lora_alpha"`
 	Targets []string `json:"target_modules"` // projections by their names, "q_proj"; nil: all
+
+	// Dropout is the share of an adapter's inputs that is left out of each step of
+	// training, others in each; the projections of one product have them in common.
+	Dropout float64 `json:"lora_dropout,omitempty"`
 }
 
 // site is a product of a layer that adapters add to.
@@ -134,6 +138,9 @@ func emptyAdapter(c Config, l LoRA) (*Adapter, error) {
 	if l.Rank < 1 || l.Rank > maxDim || !(l.Alpha > 0) || math.IsInf(l.Alpha, 0) {
 		return nil, fmt.Errorf("adapter: rank %d and alpha %v must be positive", l.Rank, l.Alpha)
 	}
+	if !(l.Dropout >= 0 && l.Dropout < 1) {
+		return nil, fmt.Errorf("adapter: a dropout of %v is not a share from 0 to below 1", l.Dropout)
+	}
 	var names []string
 	for s := range sites {
 		all, _ := c.projections(s)
@@ -200,6 +207,9 @@ func (a *Adapter) carveSite(c *carver[float32], layer string, s site) (t adapter
 func (a *Adapter) rank(t *adapterSite) int { return len(t.parts) * a.lora.Rank }
 
 func (a *Adapter) scale() float32 { return float32(a.lora.Alpha / float64(a.lora.Rank)) }
+
+// dropShare is the dropout in 65,536ths.
+func (a *Adapter) dropShare() uint16 { return uint16(min(math.Round(a.lora.Dropout*(1<<16)), 1<<16-1)) }
 
 // Config is that of the models that the adapter is for.
 func (a *Adapter) Config() Config { return a.config }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -228,5 +229,63 @@ func TestImpossibleAdaptersAreRefused(t *testing.T) {
 	}
 	if _, err := NewAdapterPass(f, a, testPool(t, 1), 10); err == nil {
 		t.Error("a pass takes an adapter of another model")
+	}
+}
+
+// With dropout the gradient is the slope of the loss in which the same is dropped, the
+// same bits on any number of threads, and nothing is dropped where no draw is named.
+func TestAdapterGradientsWithDropout(t *testing.T) {
+	for _, test := range adaptedModels {
+		t.Run(test.name, func(t *testing.T) {
+			l := test.lora
+			l.Dropout = 0.3
+			m, a := testModel(t, test.config, 3), testAdapter(t, test.config, l)
+			b := testBatch(test.config, 4, 60, 31, 90)
+			p := adapterPass(t, kernel.F32, m, a, testPool(t, 2), 200)
+			loss := func(p *Pass, draw uint64) float64 {
+				b.Draw = draw
+				v, err := p.Forward(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return v
+			}
+			whole, one, two := loss(p, 0), loss(p, 1), loss(p, 2)
+			plain := loss(adapterPass(t, kernel.F32, m, testAdapter(t, test.config, test.lora), testPool(t, 2), 200), 1)
+			if whole != plain {
+				t.Errorf("without a draw the loss is %v, without dropout %v", whole, plain)
+			}
+			if one == two || one == whole {
+				t.Errorf("losses %v, %v and %v of two draws and none", one, two, whole)
+			}
+			b.Draw = 1
+			got, err := p.Gradients(b)
+			if err != nil || got != one {
+				t.Fatalf("the loss is %v and %v (%v)", one, got, err)
+			}
+			serial := adapterPass(t, kernel.F32, m, a, testPool(t, 1), 200)
+			if _, err := serial.Gradients(b); err != nil {
+				t.Fatal(err)
+			}
+			for i, param := range a.Parameters() {
+				g := slices.Clone(p.Grads()[i].Data)
+				if !slices.Equal(g, serial.Grads()[i].Data) {
+					t.Errorf("%s: other bits on one thread", param.Name)
+				}
+				norm := math.Sqrt(kernel.SumSquares(g))
+				before, step := slices.Clone(param.Data), 1e-3/norm
+				at := func(h float64) float64 {
+					for j := range g {
+						param.Data[j] = before[j] + float32(h*float64(g[j]))
+					}
+					return loss(p, 1)
+				}
+				slope := (at(step) - at(-step)) / (2 * step)
+				copy(param.Data, before)
+				if math.Abs(slope-norm*norm) > 0.02*norm*norm+2e-4*norm {
+					t.Errorf("%s: along its gradient the loss rises by %v, want %v", param.Name, slope, norm*norm)
+				}
+			}
+		})
 	}
 }

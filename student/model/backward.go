@@ -221,6 +221,10 @@ func (p *Pass) addInputGroups() {
 // multiplyGroups computes what was planned, in place of the gradients that are
 // there or in addition to them.
 func (p *Pass) multiplyGroups(add bool) {
+	if p.adapting != nil && len(p.planned) > 0 {
+		p.pool.Run(blocks(len(p.batch.Tokens)), p.regions.drop)
+		p.planned = p.planned[:0]
+	}
 	p.pool.GroupedGemm(kernel.TN, p.groups, add)
 	p.groups = p.groups[:0]
 }

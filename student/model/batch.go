@@ -8,6 +8,16 @@ type Batch struct {
 	Tokens  []int32
 	Targets []int32 // Targets[i] is what should follow Tokens[i]; -1: no loss there
 	Starts  []int   // where each sequence starts in Tokens, ascending from 0
+
+	// Draw names the random numbers by which an adapter's inputs are dropped
+	// (LoRA.Dropout); where it is 0 nothing is dropped.
+	Draw uint64
+
+	// Weigh, if set, is what the cross-entropy of each position with a target counts,
+	// instead of its share of their mean: a gradient is that of Σ Weigh(i, loss)·loss,
+	// the weights taken for constants. i counts the positions that have a target. It is
+	// called concurrently, once a position and pass.
+	Weigh func(i int, loss float32) float32
 }
 
 // bounds of sequence s in Tokens.

@@ -1,5 +1,7 @@
 package model
 
+import "retort/internal/kernel"
+
 // pageTokens is how many tokens a page of the cache holds: few, so that short
 // beginnings can be shared, and enough for a product.
 const pageTokens = 32
@@ -9,8 +11,10 @@ const pageTokens = 32
 // tokens and by what stands before them, so that a sequence that begins alike
 // need not read them again; they are kept until their room is needed.
 type cache struct {
-	width int         // values of a token and layer
-	rows  [][]float32 // [layer] [pages·pageTokens, width]
+	width int                 // values of a token and layer
+	bytes int                 // of a value
+	rows  [][]float32         // of latents, [layer] [pages·pageTokens, width]
+	heads []kernel.PagedHeads // or of keys and values, [layer]
 	pages []page
 	free  []int32
 
@@ -37,11 +41,25 @@ type pageKey struct {
 	tokens [pageTokens]int32
 }
 
-func newCache(layers, width, pages, adapters int) *cache {
-	c := &cache{serial: uint64(adapters), width: width, rows: make([][]float32, layers), pages: make([]page, pages+1), free: make([]int32, pages),
-		known: make(map[pageKey]int32, pages)}
-	for i := range c.rows {
-		c.rows[i] = make([]float32, pages*pageTokens*width)
+// newCache makes an empty one, of which halves holds keys and values in binary16.
+func newCache(m *Config, halves bool, pages, adapters int) *cache {
+	c := &cache{serial: uint64(adapters), width: m.cacheWidth(), bytes: 4, pages: make([]page, pages+1), free: make([]int32, pages), known: make(map[pageKey]int32, pages)}
+	if halves && m.grouped() {
+		c.bytes = 2
+	}
+	for range m.Layers {
+		n := pages * pageTokens * c.width
+		heads := kernel.PagedHeads{PageRows: pageTokens, Heads: m.KVHeads, Dim: m.VDim}
+		switch {
+		case !m.grouped():
+			c.rows = append(c.rows, make([]float32, n))
+			continue
+		case halves:
+			heads.Halves = make([]uint16, n)
+		default:
+			heads.Rows = make([]float32, n)
+		}
+		c.heads = append(c.heads, heads)
 	}
 	for i := range c.free {
 		c.free[i] = int32(pages - 1 - i)
@@ -56,7 +74,7 @@ func pagesOf(tokens int) int { return (tokens + pageTokens - 1) / pageTokens }
 // available is how many pages nobody reads or was promised.
 func (c *cache) available() int { return len(c.free) + c.idle - c.held }
 
-// at are a page's rows in a layer, [pageTokens, width].
+// at are the latents of a page in a layer, [pageTokens, width].
 func (c *cache) at(layer int, p int32) []float32 {
 	n := pageTokens * c.width
 	return c.rows[layer][int(p)*n : (int(p)+1)*n]

@@ -1,98 +1,6 @@
 package model
 
-import (
-	"slices"
-
-	"retort/internal/kernel"
-)
-
-// decodeWeights are a model's weights as decoding wants them.
-type decodeWeights struct {
-	embed, norm []float32
-	head        *kernel.Weights
-	layer       []decodeLayer
-	bytes       int
-}
-
-type decodeLayer struct {
-	layerVectors[float32]
-	in, qB, out *kernel.Weights
-	heads       []headWeights // of latent attention
-	bias        []float32     // the router's
-	router      *kernel.Weights
-	mlp         decodeMLP // the dense one, or the shared expert
-	expert      []decodeMLP
-}
-
-// headWeights are W_KVB of one head.
-type headWeights struct {
-	keys   *kernel.Weights // [n, c]: latents to keys
-	uk     *kernel.Weights // its transpose: queries to latents
-	values *kernel.Weights // [v, c]: latents to values
-}
-
-type decodeMLP struct {
-	width          int
-	gate, up, down *kernel.Weights
-}
-
-func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeights {
-	c := m.config
-	w := &decodeWeights{embed: slices.Clone(m.w.embed), norm: slices.Clone(m.w.norm), layer: make([]decodeLayer, c.Layers)}
-	expand := f
-	if f == kernel.FormatInt8 { // rows of one form are columns of the other
-		expand = kernel.FormatBF16
-	}
-	var all []**kernel.Weights
-	var pack []func() *kernel.Weights // each of them
-	add := func(to **kernel.Weights, f kernel.Format, op kernel.Op, n, k int, from []float32, ld int) {
-		all, pack = append(all, to), append(pack, func() *kernel.Weights { return kernel.NewWeights(f, op, n, k, from, ld) })
-	}
-	addMLP := func(to *decodeMLP, from *mlpWeights[float32]) {
-		d, width := c.Hidden, from.width
-		to.width = width
-		add(&to.gate, f, kernel.NT, width, d, from.gateUp, d)
-		add(&to.up, f, kernel.NT, width, d, from.gateUp[width*d:2*width*d], d)
-		add(&to.down, f, kernel.NT, d, width, from.down, width)
-	}
-	for i := range w.layer {
-		from, to := &m.w.layer[i], &w.layer[i]
-		to.layerVectors = from.layerVectors.clone(&c)
-		add(&to.in, f, kernel.NT, c.inWidth(), c.Hidden, from.in, c.Hidden)
-		if c.QLoraRank > 0 {
-			add(&to.qB, f, kernel.NT, c.qWidth(), c.QLoraRank, from.qB, c.QLoraRank)
-		}
-		add(&to.out, f, kernel.NT, c.Hidden, c.oWidth(), from.out, c.oWidth())
-		if !c.grouped() {
-			to.heads = make([]headWeights, c.Heads)
-		}
-		for h := range to.heads {
-			n, v, latent := c.NopeDim, c.VDim, c.KVLoraRank
-			kv := from.kvB[h*(n+v)*latent:]
-			add(&to.heads[h].keys, expand, kernel.NT, n, latent, kv, latent)
-			add(&to.heads[h].uk, expand, kernel.NN, latent, n, kv, latent)
-			add(&to.heads[h].values, expand, kernel.NT, v, latent, kv[n*latent:], latent)
-		}
-		if !c.isMoE(i) {
-			addMLP(&to.mlp, &from.dense)
-			continue
-		}
-		to.bias = slices.Clone(from.bias)
-		add(&to.router, kernel.FormatFP32, kernel.NT, c.RoutedExperts, c.Hidden, from.router, c.Hidden)
-		addMLP(&to.mlp, &from.shared)
-		to.expert = make([]decodeMLP, c.RoutedExperts)
-		for e := range to.expert {
-			addMLP(&to.expert[e], &from.expert[e])
-		}
-	}
-	add(&w.head, f, kernel.NT, c.VocabSize, c.Hidden, m.w.head, c.Hidden)
-	pool.Run(len(all), func(part, _ int) { *all[part] = pack[part]() })
-	w.bytes = 4 * (len(w.embed) + len(w.norm))
-	for _, x := range all {
-		w.bytes += (*x).Bytes()
-	}
-	return w
-}
+import "retort/internal/kernel"
 
 // run takes the rows through the model. Products are divided by columns, so that
 // each weight is read by one worker; what is done row by row is done by one worker
@@ -100,15 +8,15 @@ func newDecodeWeights(m *Model, f kernel.Format, pool *kernel.Pool) *decodeWeigh
 func (d *Decoder) run() {
 	c, r := &d.config, &d.rows
 	for i, t := range r.token[:r.n] {
-		copy(r.x[i*c.Hidden:(i+1)*c.Hidden], d.w.embed[int(t)*c.Hidden:])
+		d.w.embed(r.x[i*c.Hidden:(i+1)*c.Hidden], int(t))
 	}
 	for d.layer = range c.Layers {
 		l := &d.w.layer[d.layer]
 		d.byRows(r.n, d.regions.norm)
 		d.prepare(addIn, addIn, r.xn)
-		d.byColumns(r.n, l.in, d.regions.in)
+		d.byColumns(r.n, c.inWidth(), d.regions.in)
 		if c.QLoraRank > 0 {
-			d.byColumns(r.n, l.qB, d.regions.qB)
+			d.byColumns(r.n, c.qWidth(), d.regions.qB)
 		}
 		d.byRows(r.n, d.regions.queries)
 		d.groups = 1
@@ -117,7 +25,7 @@ func (d *Decoder) run() {
 		}
 		d.pool.Run(len(d.pieces)*c.keyHeads()+len(d.steps)*d.groups, d.regions.attention)
 		d.prepare(addOut, addOut, r.out)
-		d.byColumns(r.n, l.out, d.regions.out)
+		d.byColumns(r.n, c.Hidden, d.regions.out)
 		d.byRows(r.n, d.regions.second)
 		d.experts = d.experts[:0]
 		if c.isMoE(d.layer) {
@@ -130,17 +38,17 @@ func (d *Decoder) run() {
 			d.byRows(r.n, d.regions.gather)
 		}
 		d.prepare(addGate, addUp, r.xn)
-		d.cutColumns(r.n, l.mlp.up)
+		d.cutColumns(r.n, l.mlp.width)
 		d.pool.Run(blocks(r.n)*d.cut.columns+len(d.experts)*d.cut.columns, d.regions.up)
 		d.prepare(addDown, addDown, r.h)
-		d.byColumns(r.n, l.mlp.down, d.regions.down)
+		d.byColumns(r.n, c.Hidden, d.regions.down)
 	}
 	n := len(d.judged)
 	if need := n * c.VocabSize; cap(d.logits) < need {
 		d.logits = make([]float32, need)
 	}
 	d.byRows(n, d.regions.final)
-	d.byColumns(n, d.w.head, d.regions.head)
+	d.byColumns(n, c.VocabSize, d.regions.head)
 }
 
 // byRows runs a region over blocks of rows.
@@ -163,27 +71,26 @@ func (d *Decoder) block(part, rows int) (from, to int) {
 	return part * d.cut.rows, min((part+1)*d.cut.rows, rows)
 }
 
-// byColumns runs a region over blocks of rows and parts of the columns of w.
-func (d *Decoder) byColumns(rows int, w *kernel.Weights, region func(part, worker int)) {
+// byColumns runs a region over blocks of rows and parts of so many columns.
+func (d *Decoder) byColumns(rows, columns int, region func(part, worker int)) {
 	if rows > 0 {
-		d.cutColumns(rows, w)
+		d.cutColumns(rows, columns)
 		d.pool.Run(blocks(rows)*d.cut.columns, region)
 	}
 }
 
-func (d *Decoder) cutColumns(rows int, w *kernel.Weights) {
+func (d *Decoder) cutColumns(rows, columns int) {
 	threads := d.pool.Threads()
-	blocks := blocks(rows)
 	// One row is fastest through many columns at once; several divide as well
 	// into narrow parts, of which whoever has time takes the next.
-	columns := w.Parts(128, threads)
+	parts := min(columns/128, threads)
 	if rows > 1 {
-		columns = w.Parts(32, max(1, 2*threads/blocks))
+		parts = min(columns/32, 2*threads/blocks(rows))
 	}
 	if threads == 1 {
-		columns = 1
+		parts = 1
 	}
-	d.cut = cut{rows: blockRows, columns: columns}
+	d.cut = cut{rows: blockRows, columns: max(1, parts)}
 }
 
 // tile is a part of a product with w: rows [r0, r1), columns [c0, c1).
@@ -213,8 +120,15 @@ func (d *Decoder) normRows(part int, w []float32) (from, to int) {
 func (d *Decoder) normPart(part, _ int) { d.normRows(part, d.w.layer[d.layer].attnNorm) }
 
 func (d *Decoder) inPart(part, worker int) {
-	r0, r1, c0, c1 := d.times(part, worker, d.rows.n, d.rows.xn, d.w.layer[d.layer].in, d.rows.in, false)
-	d.adapt(addIn, r0, r1, c0, c1, d.rows.in, worker)
+	c, r := &d.config, &d.rows
+	r0, r1 := d.block(part/d.cut.columns, r.n)
+	at := r0 * c.inWidth()
+	for _, w := range d.w.layer[d.layer].in {
+		c0, c1 := w.Columns(part%d.cut.columns, d.cut.columns)
+		w.Multiply(r1-r0, r.xn[r0*c.Hidden:], c.Hidden, c0, c1, r.in[at:], c.inWidth(), false, d.pool.Scratch(worker))
+		n, _ := w.Shape()
+		at += n
+	}
 }
 
 func (d *Decoder) qBPart(part, worker int) {
@@ -230,19 +144,21 @@ func (d *Decoder) qBPart(part, worker int) {
 
 // queriesPart rotates and scales queries, and puts into the cache latents and keys, or
 // keys and values.
-func (d *Decoder) queriesPart(part, _ int) {
+func (d *Decoder) queriesPart(part, worker int) {
 	c, r, l := &d.config, &d.rows, &d.w.layer[d.layer]
 	in, qIn, qw, latent := c.inWidth(), c.qIn(), c.qWidth(), c.KVLoraRank
 	from, to := d.block(part, r.n)
+	d.adapt(addIn, from, to, 0, in, r.in, worker)
 	for i := from; i < to; i++ {
 		row, q := r.in[i*in:(i+1)*in], r.q[i*qw:(i+1)*qw]
 		pos := r.pos[i]
 		cos, sin := d.rope.at(pos)
-		cached := d.cache.at(d.layer, d.slots[r.slot[i]].pages[pos/pageTokens])[pos%pageTokens*c.cacheWidth():]
+		page := d.slots[r.slot[i]].pages[pos/pageTokens]
 		if c.grouped() {
-			d.groupRow(l, q, row, cached, cos, sin)
+			d.cache.heads[d.layer].Put(page, pos%pageTokens, d.groupRow(l, q, row, cos, sin))
 			continue
 		}
+		cached := d.cache.at(d.layer, page)[pos%pageTokens*c.cacheWidth():]
 		if c.QLoraRank == 0 {
 			copy(q, row)
 		}
@@ -273,11 +189,6 @@ func (d *Decoder) attentionPart(part, worker int) {
 	d.readPiece(d.pieces[part/heads], part%heads, worker)
 }
 
-// paged is the layer of the cache as heads see it that match key and read value.
-func (d *Decoder) paged(key, value kernel.Span) kernel.Paged {
-	return kernel.Paged{Rows: d.cache.rows[d.layer], PageRows: pageTokens, Width: d.config.cacheWidth(), Key: key, Value: value}
-}
-
 // readLatents is attention in absorbed form, of one row by heads [h0, h1).
 func (d *Decoder) readLatents(row, h0, h1, worker int) {
 	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
@@ -288,7 +199,7 @@ func (d *Decoder) readLatents(row, h0, h1, worker int) {
 		heads[h].uk.Multiply(1, q, c.NopeDim, 0, latent, to, cw, false, s)
 		copy(to[latent:], q[c.NopeDim:])
 	}
-	layer := d.paged(kernel.Span{N: cw}, kernel.Span{N: latent})
+	layer := kernel.Paged{Rows: d.cache.rows[d.layer], PageRows: pageTokens, Width: cw, Key: kernel.Span{N: cw}, Value: kernel.Span{N: latent}}
 	layer.Read(h1-h0, r.pos[row]+1, d.slots[r.slot[row]].pages, w.absorbed, cw, w.score, w.read, latent, s)
 	for h := h0; h < h1; h++ {
 		heads[h].values.Multiply(1, w.read[(h-h0)*latent:], latent, 0, c.VDim, r.out[row*o+h*c.VDim:], o, false, s)
@@ -300,36 +211,33 @@ func (d *Decoder) readLatents(row, h0, h1, worker int) {
 func (d *Decoder) readPiece(p piece, head, worker int) {
 	c, r, w, s := &d.config, &d.rows, &d.work[worker], d.pool.Scratch(worker)
 	cw, qk, qw, o := c.cacheWidth(), c.qkDim(), c.qWidth(), c.oWidth()
-	width, all := qk+c.VDim, r.pos[p.to-1]+1
+	all := r.pos[p.to-1] + 1
+	keys, values := w.kv[:all*qk], w.kv[all*qk:][:all*c.VDim]
 	pages := d.slots[r.slot[p.from]].pages
 	for at := 0; at < all; at += pageTokens {
-		n, rows, to := min(pageTokens, all-at), d.cache.at(d.layer, pages[at/pageTokens]), w.kv[at*width:]
+		n, page, keys, values := min(pageTokens, all-at), pages[at/pageTokens], keys[at*qk:], values[at*c.VDim:]
 		if c.grouped() {
-			key, value := c.spans(head)
-			for i := range n {
-				copy(to[i*width:][:qk], rows[i*cw+key.From:])
-				copy(to[i*width+qk:][:c.VDim], rows[i*cw+value.From:])
-			}
+			d.cache.heads[d.layer].Gather(page, head, n, keys, values)
 			continue
 		}
-		m := &d.w.layer[d.layer].heads[head]
-		m.keys.Multiply(n, rows, cw, 0, c.NopeDim, to, width, false, s)
+		m, rows := &d.w.layer[d.layer].heads[head], d.cache.at(d.layer, page)
+		m.keys.Multiply(n, rows, cw, 0, c.NopeDim, keys, qk, false, s)
 		for i := range n {
-			copy(to[i*width+c.NopeDim:][:c.RopeDim], rows[i*cw+c.KVLoraRank:])
+			copy(keys[i*qk+c.NopeDim:][:c.RopeDim], rows[i*cw+c.KVLoraRank:])
 		}
-		m.values.Multiply(n, rows, cw, 0, c.VDim, to[qk:], width, false, s)
+		m.values.Multiply(n, rows, cw, 0, c.VDim, values, c.VDim, false, s)
 	}
 	for h := head * c.queriesOf(); h < (head+1)*c.queriesOf(); h++ {
 		for from := p.from; from < p.to; from += blockRows {
 			to := min(from+blockRows, p.to)
-			n, keys, ld := to-from, r.pos[to-1]+1, d.maxContext
-			kernel.GemmSerial(kernel.NT, n, keys, qk, r.q[from*qw+h*qk:], qw, w.kv, width, w.score, ld, false, kernel.F32, s)
+			n, seen, ld := to-from, r.pos[to-1]+1, d.maxContext
+			kernel.GemmSerial(kernel.NT, n, seen, qk, r.q[from*qw+h*qk:], qw, keys, qk, w.score, ld, false, kernel.F32, s)
 			for i := range n {
-				row, see := w.score[i*ld:][:keys], r.pos[from+i]+1
+				row, see := w.score[i*ld:][:seen], r.pos[from+i]+1
 				kernel.Softmax(row[:see])
 				clear(row[see:])
 			}
-			kernel.GemmSerial(kernel.NN, n, c.VDim, keys, w.score, ld, w.kv[qk:], width, r.out[from*o+h*c.VDim:], o, false, kernel.F32, s)
+			kernel.GemmSerial(kernel.NN, n, c.VDim, seen, w.score, ld, values, c.VDim, r.out[from*o+h*c.VDim:], o, false, kernel.F32, s)
 		}
 	}
 }

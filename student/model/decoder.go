@@ -17,6 +17,9 @@ type DecoderOptions struct {
 	CacheTokens int
 	// Format is what weights are held in: routers and embeddings in float32 with
 	// all of them, and what keys and values are made with in bfloat16 with int8.
+	// Blocks are those of a BlockSource, embeddings too; what does not lie in blocks
+	// is held in float32, and what makes keys and values of latents in bfloat16. Keys
+	// and values of grouped-query attention are then cached in binary16.
 	Format kernel.Format
 	// Adapters, of the model's configuration, are beside the model's own weights for
 	// sequences that begin with one. A model of latent attention takes none.
@@ -25,7 +28,7 @@ type DecoderOptions struct {
 
 // Decoder continues up to a fixed number of sequences, its slots. Of a token it
 // caches the normed latent and the rotated key of each layer, KVLoraRank +
-// RopeDim values, and nothing else.
+// RopeDim values, and nothing else; of grouped-query attention keys and values.
 //
 // Prompts are read in the expanded form of latent attention (keys and values of
 // each head made from the latents), tokens after them in the absorbed form, in
@@ -99,7 +102,7 @@ type decodeWork struct {
 	absorbed []float32 // [H, c+r]
 	read     []float32 // [H, c] Σ p·c
 	score    []float32 // [max(H, blockRows)·maxContext]
-	kv       []float32 // [maxContext, n+r+v] one head's keys and values
+	kv       []float32 // [maxContext, n+r] one head's keys, and then its values
 }
 
 // piece is a part of a prompt: rows [from, to) of the call.
@@ -113,7 +116,16 @@ const maxRows = 512
 
 // NewDecoder makes a decoder of m. The pool stays the caller's.
 func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
-	c := m.config
+	d, err := LoadDecoder(m, pool, opt)
+	if err != nil {
+		panic(fmt.Sprintf("model: a model lacks what it is made of: %v", err))
+	}
+	return d
+}
+
+// LoadDecoder makes a decoder of what src hands out, which it needs no more after.
+func LoadDecoder(src Source, pool *kernel.Pool, opt DecoderOptions) (*Decoder, error) {
+	c := src.Config()
 	if opt.Slots == 0 {
 		opt.Slots = 1
 	}
@@ -126,12 +138,16 @@ func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
 	if opt.Slots < 0 || opt.MaxContext < 0 || opt.CacheTokens < opt.MaxContext {
 		panic(fmt.Sprintf("model: a decoder of %d slots for %d tokens each, %d in all", opt.Slots, opt.MaxContext, opt.CacheTokens))
 	}
+	w, err := loadDecodeWeights(src, opt.Format, pool)
+	if err != nil {
+		return nil, err
+	}
 	d := &Decoder{
 		pool: pool, config: c, maxContext: opt.MaxContext,
 		scale: float32(1 / math.Sqrt(float64(c.qkDim()))),
-		rope:  newRopeTable(c, m.w.rope, opt.MaxContext),
-		w:     newDecodeWeights(m, opt.Format, pool),
-		cache: newCache(c.Layers, c.cacheWidth(), pagesOf(opt.CacheTokens), len(opt.Adapters)),
+		rope:  newRopeTable(c, w.rope, opt.MaxContext),
+		w:     w,
+		cache: newCache(&c, opt.Format == kernel.FormatBlocks, pagesOf(opt.CacheTokens), len(opt.Adapters)),
 		slots: make([]slot, opt.Slots),
 		seen:  make([]bool, opt.Slots),
 		work:  make([]decodeWork, pool.Threads()),
@@ -154,7 +170,7 @@ func NewDecoder(m *Model, pool *kernel.Pool, opt DecoderOptions) *Decoder {
 	r := &d.regions
 	r.norm, r.low, r.in, r.qB, r.queries, r.attention, r.out = d.normPart, d.lowPart, d.inPart, d.qBPart, d.queriesPart, d.attentionPart, d.outPart
 	r.second, r.gather, r.up, r.down, r.final, r.head = d.secondPart, d.gatherPart, d.upPart, d.downPart, d.finalPart, d.headPart
-	return d
+	return d, nil
 }
 
 func newDecodeRows(c Config, rows int) decodeRows {
@@ -195,10 +211,10 @@ func (d *Decoder) Len(slot int) int { return d.slots[slot].length }
 func (d *Decoder) Reset(slot int) { d.cache.empty(&d.slots[slot]) }
 
 // CacheBytes is the memory of one token in one layer of the cache.
-func (d *Decoder) CacheBytes() int { return 4 * d.cache.width }
+func (d *Decoder) CacheBytes() int { return d.cache.bytes * d.cache.width }
 
 // WeightBytes is the memory that weights take.
-func (d *Decoder) WeightBytes() int { return d.w.bytes }
+func (d *Decoder) WeightBytes() int { return int(d.w.bytes) }
 
 // CacheUse is how full a cache is, in tokens, whole pages counted.
 type CacheUse struct {

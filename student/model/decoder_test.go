@@ -94,21 +94,20 @@ func onEveryKernel(t *testing.T, test func(t *testing.T)) {
 // that are read and continued at the same time.
 func TestOtherSlotsDoNotChangeABit(t *testing.T) {
 	onEveryKernel(t, func(t *testing.T) {
-		for _, test := range oddModels {
+		for _, test := range decodable(t) {
 			t.Run(test.name, func(t *testing.T) {
-				m := testModel(t, test.config, 23)
-				v := m.config.VocabSize
-				tokens := testBatch(m.config, 24, 250).Tokens
+				v := test.config.VocabSize
+				tokens := testBatch(test.config, 24, 250).Tokens
 				const prompt = 230
-				alone := NewDecoder(m, testPool(t, 1), DecoderOptions{MaxContext: 300})
+				alone := test.decoder(t, testPool(t, 1), DecoderOptions{MaxContext: 300})
 				want := slices.Clone(must(t)(alone.Read([]Chunk{{Tokens: tokens[:prompt], Prompt: true, Wanted: EveryLogits}})))
 				for i := prompt; i < len(tokens); i++ {
 					want = append(want, must(t)(step(alone, 0, tokens[i]))...)
 				}
 
 				rng := rand.New(rand.NewPCG(1, 2))
-				d := NewDecoder(m, testPool(t, 3), DecoderOptions{Slots: 9, MaxContext: 300})
-				others := testBatch(m.config, 5, 300).Tokens
+				d := test.decoder(t, testPool(t, 3), DecoderOptions{Slots: 9, MaxContext: 300})
+				others := testBatch(test.config, 5, 300).Tokens
 				for at := 0; at < len(tokens); {
 					n := 1
 					if at < prompt {
@@ -264,10 +263,9 @@ func equalBits(t *testing.T, what string, got, want []float32) {
 }
 
 func TestDecodingAllocatesNothing(t *testing.T) {
-	for _, test := range oddModels {
-		m := testModel(t, test.config, 25)
-		d := NewDecoder(m, testPool(t, 2), DecoderOptions{Slots: 4, MaxContext: 300})
-		prompt := testBatch(m.config, 26, 40).Tokens
+	for _, test := range decodable(t) {
+		d := test.decoder(t, testPool(t, 2), DecoderOptions{Slots: 4, MaxContext: 300})
+		prompt := testBatch(test.config, 26, 40).Tokens
 		next := []int32{1, 2, 3}
 		chunks := make([]Chunk, 3)
 		round := func() {

@@ -60,32 +60,24 @@ func (p *Pass) groupGrad(i int, vectors *layerVectors[float32], dy []float32) {
 	}
 }
 
-// spans are where a head's keys and values lie in a row of the cache.
-func (c *Config) spans(head int) (key, value kernel.Span) {
-	return kernel.Span{From: head * c.VDim, N: c.VDim}, kernel.Span{From: (c.KVHeads + head) * c.VDim, N: c.VDim}
-}
-
-// groupRow makes a token's queries, keys and values of what was projected, and puts
-// keys and values into the cache.
-func (d *Decoder) groupRow(l *decodeLayer, q, row, cached, cos, sin []float32) {
+// groupRow makes a token's queries of what was projected, and its keys and values,
+// which stay there.
+func (d *Decoder) groupRow(l *decodeLayer, q, row, cos, sin []float32) (cached []float32) {
 	c := &d.config
 	n := c.RopeDim
 	if c.QKVBias {
 		kernel.Add(row, row, l.inBias)
 	}
-	copy(q, row)
-	copy(cached, row[c.qWidth():])
 	for h := range c.Heads + c.KVHeads {
-		to := q[min(h, c.Heads)*n:]
-		if h >= c.Heads {
-			to = cached[(h-c.Heads)*n:]
-		}
+		x := row[h*n:][:n]
 		if c.QKNorm {
-			kernel.RMSNorm(to[:n], row[h*n:][:n], l.headNorm(h < c.Heads), float32(c.NormEps))
+			kernel.RMSNorm(x, x, l.headNorm(h < c.Heads), float32(c.NormEps))
 		}
-		kernel.RotaryInterleaved(to[:n], cos, sin, false)
+		kernel.RotaryInterleaved(x, cos, sin, false)
 	}
+	copy(q, row)
 	kernel.Scale(q, d.scale)
+	return row[c.qWidth():]
 }
 
 // readGroups is attention of one row, for keys and values [from, to).
@@ -95,7 +87,6 @@ func (d *Decoder) readGroups(row, from, to, worker int) {
 	pages := d.slots[r.slot[row]].pages
 	for g := from; g < to; g++ {
 		at := g * n * v
-		layer := d.paged(c.spans(g))
-		layer.Read(n, r.pos[row]+1, pages, r.q[row*c.qWidth()+at:], v, w.score, r.out[row*c.oWidth()+at:], v, s)
+		d.cache.heads[d.layer].Read(g, n, r.pos[row]+1, pages, r.q[row*c.qWidth()+at:], v, w.score, r.out[row*c.oWidth()+at:], v, s)
 	}
 }

@@ -72,8 +72,13 @@ func (p *Pass) lossBlock(part, worker int) (from, to int, grad []float32) {
 	from, to, grad = p.headBlock(part, worker)
 	weight := 1 / float32(len(p.lossAt))
 	for i := from; i < to; i++ {
-		target := p.batch.Targets[p.lossAt[i]]
-		p.losses[i] = kernel.CrossEntropy(grad[(i-from)*p.head.ld:][:p.config.VocabSize], int(target), weight)
+		target, row := p.batch.Targets[p.lossAt[i]], grad[(i-from)*p.head.ld:][:p.config.VocabSize]
+		if p.batch.Weigh == nil {
+			p.losses[i] = kernel.CrossEntropy(row, int(target), weight)
+			continue
+		}
+		p.losses[i] = kernel.CrossEntropy(row, int(target), 1)
+		kernel.Scale(row, p.batch.Weigh(i, p.losses[i]))
 	}
 	return from, to, grad
 }

@@ -71,6 +71,8 @@ type regions struct {
 	logits, loss, lossGrad func(part, worker int)
 	// Backward, in the order in which they run.
 	mlpGrad, expertGrad, moeGrad, attentionGrad, inputGrad, embedGrad, vectorGrad func(part, worker int)
+	// Before the gradients of an adapter's matrices.
+	drop func(part, worker int)
 }
 
 // balanceWeight is DeepSeek-V3's weight of the sequence-level balance loss.
@@ -139,6 +141,7 @@ func (p *Pass) init(precision kernel.Precision, c Config, pool *kernel.Pool, max
 		logits: p.logitsOf, loss: p.lossOf, lossGrad: p.lossGradOf,
 		mlpGrad: p.mlpGrad, expertGrad: p.expertGrad, moeGrad: p.moeGrad,
 		attentionGrad: p.attentionGrad, inputGrad: p.inputGrad, embedGrad: p.embedGrad, vectorGrad: p.vectorGrad,
+		drop: p.dropPlanned,
 	}
 }
 

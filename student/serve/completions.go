@@ -2,6 +2,7 @@ package serve
 
 import (
 	"net/http"
+	"slices"
 	"unicode/utf8"
 
 	"retort/openai"
@@ -87,10 +88,18 @@ func (e *Engine) newCompletionJob(req *openai.CompletionRequest) (*job, *openai.
 }
 
 // readPrompts sets the job's prompts. Text is encoded as the client's own
-// (tokenizer.Encode): what spells a special token is that token.
+// (tokenizer.Encode): what spells a special token is that token. Where the model's files
+// ask for a token before text, it is put there unless the client has written it.
 func (e *Engine) readPrompts(j *job, p openai.Prompt) *openai.APIError {
-	for _, text := range p.Texts {
-		j.prompts = append(j.prompts, e.tok.Encode(text))
+	bos, begins := e.tok.BOS()
+	j.bos = make([]bool, len(p.Texts)+len(p.Tokens))
+	for i, text := range p.Texts {
+		ids := e.tok.Encode(text)
+		if begins && (len(ids) == 0 || ids[0] != bos) {
+			ids = slices.Insert(ids, 0, bos)
+			j.bos[i] = true
+		}
+		j.prompts = append(j.prompts, ids)
 	}
 	j.prompts = append(j.prompts, p.Tokens...)
 	need := min(1, j.maxTokens) // room for what is sampled
@@ -192,7 +201,7 @@ func (c *completion) logprobs(choice int, prompt, sampled []tokenInfo) *openai.C
 		add(t.id, &logprob, top, shown)
 	}
 	if c.job.scores() && !at.begun {
-		add(c.job.prompt(choice)[0], nil, nil, true)
+		add(c.job.prompt(choice)[0], nil, nil, !c.job.put(choice))
 	}
 	at.begun = true
 	for _, t := range prompt {

@@ -26,6 +26,7 @@ import (
 	"retort/openai"
 	"retort/student/chat"
 	"retort/student/model"
+	"retort/student/tokenizer"
 )
 
 // post sends a body to path and returns the status and the body of the answer.
@@ -219,6 +220,52 @@ func TestEchoedLogprobsAreThoseOfTheModel(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// A model whose files ask for a token before text reads it before a prompt that is text,
+// once, and the client does not get it back as its own.
+func TestTextBeginsAsTheFilesAsk(t *testing.T) {
+	const start = "<|endoftext|>"
+	var file map[string]any
+	if err := json.Unmarshal(vocabulary().JSON(), &file); err != nil {
+		t.Fatal(err)
+	}
+	file["post_processor"] = map[string]any{
+		"type": "TemplateProcessing", "single": []any{map[string]any{"SpecialToken": map[string]any{"id": start, "type_id": 0}}, map[string]any{"Sequence": map[string]any{"id": "A", "type_id": 0}}},
+		"pair": []any{}, "special_tokens": map[string]any{},
+	}
+	tok, err := tokenizer.Parse([]byte(jsonOf(t, file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := kernel.NewPool(2)
+	e, err := NewEngine(untrained(t), chat.Own(tok), pool, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	defer e.Close()
+	_, srv := dial(t, e, "")
+	said := `"max_tokens":5,"echo":true,"logprobs":1,"temperature":0,"prompt":`
+	put := completeRaw(t, srv, said+`"3+4"`)
+	written := completeRaw(t, srv, said+jsonOf(t, start+"3+4"))
+	asTokens := completeRaw(t, srv, said+jsonOf(t, tok.Encode(start+"3+4")))
+	bare := completeRaw(t, srv, said+jsonOf(t, tok.Encode("3+4")))
+	a, b, c, d := put.Choices[0], written.Choices[0], asTokens.Choices[0], bare.Choices[0]
+	if put.Usage.PromptTokens != bare.Usage.PromptTokens+1 || written.Usage.PromptTokens != put.Usage.PromptTokens {
+		t.Errorf("prompts of %d, %d and %d tokens", put.Usage.PromptTokens, written.Usage.PromptTokens, bare.Usage.PromptTokens)
+	}
+	if !strings.HasPrefix(a.Text, "3+4") || start+a.Text != b.Text || b.Text != c.Text || a.Text == d.Text {
+		t.Errorf("texts %q, %q, %q, and without the token %q", a.Text, b.Text, c.Text, d.Text)
+	}
+	if !cmp.Equal(a.Logprobs.Tokens, b.Logprobs.Tokens) || !cmp.Equal(a.Logprobs.TokenLogprobs, b.Logprobs.TokenLogprobs) {
+		t.Errorf("judged %+v and %+v", a.Logprobs, b.Logprobs)
+	}
+	for i, at := range a.Logprobs.TextOffset {
+		if want := max(0, b.Logprobs.TextOffset[i]-len(start)); at != want {
+			t.Errorf("token %d is at %d, want %d", i, at, want)
 		}
 	}
 }

@@ -52,7 +52,9 @@ type Options struct {
 	// that are kept for those to come, may take together (Slots·MaxContext).
 	// Sequences wait for room.
 	CacheTokens int
-	Weights     kernel.Format // what weights are held in (fp32)
+	// Weights is what weights are held in (fp32). Blocks are those of a model that is
+	// handed out in them (model.BlockSource).
+	Weights kernel.Format
 
 	// Adapters are served beside the model, each by a name of its own.
 	Adapters []Adapter
@@ -115,11 +117,11 @@ var (
 	errClosed = errors.New("the server is shutting down")
 )
 
-// NewEngine starts an engine on a model that is talked with in a format. The
-// pool's workers do the arithmetic; the engine does not close it. Close ends the
-// engine.
-func NewEngine(m *model.Model, format *chat.Format, pool *kernel.Pool, opt Options) (*Engine, error) {
-	c := m.Config()
+// NewEngine starts an engine on a model that is talked with in a format. It needs
+// the source no more after. The pool's workers do the arithmetic; the engine does
+// not close it. Close ends the engine.
+func NewEngine(src model.Source, format *chat.Format, pool *kernel.Pool, opt Options) (*Engine, error) {
+	c := src.Config()
 	if known := format.Tokenizer().VocabSize(); known > c.VocabSize {
 		return nil, fmt.Errorf("serve: the tokenizer has %d tokens and the model only %d: they do not belong together", known, c.VocabSize)
 	}
@@ -134,8 +136,15 @@ func NewEngine(m *model.Model, format *chat.Format, pool *kernel.Pool, opt Optio
 	if err != nil {
 		return nil, err
 	}
-	dec := model.NewDecoder(m, pool, model.DecoderOptions{Slots: opt.Slots, MaxContext: opt.MaxContext, CacheTokens: opt.CacheTokens, Format: opt.Weights, Adapters: adapters})
-	hash := m.Hash()[:12]
+	dec, err := model.LoadDecoder(src, pool, model.DecoderOptions{Slots: opt.Slots, MaxContext: opt.MaxContext, CacheTokens: opt.CacheTokens, Format: opt.Weights, Adapters: adapters})
+	if err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	hash, err := model.HashOf(src)
+	if err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	hash = hash[:12]
 	all := []served{{opt.Model, "fp_" + hash}}
 	for _, a := range opt.Adapters {
 		all = append(all, served{a.Name, "fp_" + hash + "_" + a.Weights.Hash()[:12]})

@@ -19,6 +19,7 @@ type job struct {
 	ctx       context.Context
 	model     int // place among Engine.served
 	prompts   [][]int32
+	bos       []bool // of each prompt: its first token was put there, and is not echoed
 	n         int
 	maxTokens int // of each sequence, and no more than the context has room for; 0: the prompt alone
 	sampling  sampling
@@ -45,6 +46,10 @@ func (j *job) perPrompt() int { return j.n / len(j.prompts) }
 
 // prompt is what a sequence continues.
 func (j *job) prompt(choice int) []int32 { return j.prompts[choice/j.perPrompt()] }
+
+// put reports whether what a sequence continues begins with a token that the client did
+// not send.
+func (j *job) put(choice int) bool { return j.bos != nil && j.bos[choice/j.perPrompt()] }
 
 // promptTokens counts each prompt once, however many sequences continue it.
 func (j *job) promptTokens() int {
@@ -153,7 +158,11 @@ func (e *Engine) draw(s *sequence, logits []float32) bool {
 	ev := event{choice: s.choice}
 	if s.tokens == 0 && s.job.echo {
 		var echo strings.Builder
-		for _, id := range s.prompt {
+		said := s.prompt
+		if s.job.put(s.choice) {
+			said = said[1:]
+		}
+		for _, id := range said {
 			echo.WriteString(s.bytes.Next(id))
 		}
 		ev.echo = echo.String()

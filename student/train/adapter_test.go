@@ -58,6 +58,13 @@ func TestAnAdapterGoesOnWhereItWasInterrupted(t *testing.T) {
 		return Options{Adapter: a, Epochs: 3, BatchTokens: 200, Seed: 4, Dir: dir, CheckpointEvery: 2}
 	}
 	m, data := small(t, false), copies(100, 1)
+	newAdapter := func(t *testing.T, m *model.Model, seed uint64) *model.Adapter {
+		a, err := model.NewAdapter(m.Config(), model.LoRA{Rank: 8, Alpha: 16, Dropout: 0.1}, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
 	whole := newAdapter(t, m, 1)
 	want, err := SFT(t.Context(), m, pool(t, 2), data, opt(whole, ""), nil)
 	if err != nil {

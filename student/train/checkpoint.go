@@ -38,14 +38,15 @@ const (
 
 // header is what precedes the tensors.
 type header struct {
-	Identity string        `json:"identity"`
-	Step     int           `json:"step"`
-	Tokens   int64         `json:"tokens"`
-	Loss     float64       `json:"loss"`
-	Heldout  *float64      `json:"heldout_loss"` // null: never measured
-	Seconds  float64       `json:"seconds"`
-	Joules   float64       `json:"joules"`
-	Tensors  []tensorEntry `json:"tensors"`
+	Identity string          `json:"identity"`
+	Step     int             `json:"step"`
+	Tokens   int64           `json:"tokens"`
+	Loss     float64         `json:"loss"`
+	Heldout  *float64        `json:"heldout_loss"` // null: never measured
+	Seconds  float64         `json:"seconds"`
+	Joules   float64         `json:"joules"`
+	More     json.RawMessage `json:"more,omitempty"` // of a kind of training, beside the tensors
+	Tensors  []tensorEntry   `json:"tensors"`
 }
 
 type tensorEntry struct {
@@ -55,7 +56,7 @@ type tensorEntry struct {
 
 // tensors are all numbers that a run needs to go on, in the order of the file:
 // the weights, and what the optimiser remembers.
-func (r *run) tensors() []model.Tensor {
+func (r *trainer) tensors() []model.Tensor {
 	var all []model.Tensor
 	for _, t := range r.taught.Tensors() {
 		all = append(all, model.Tensor{Name: "weights/" + t.Name, Shape: t.Shape, Data: t.Data})
@@ -69,7 +70,7 @@ func (r *run) tensors() []model.Tensor {
 		all = append(all, model.Tensor{Name: "adamw.m/" + p.name, Shape: p.shape, Data: p.m},
 			model.Tensor{Name: "adamw.v/" + p.name, Shape: p.shape, Data: p.v})
 	}
-	return all
+	return append(all, r.extra...)
 }
 
 func entries(tensors []model.Tensor) []tensorEntry {
@@ -82,19 +83,19 @@ func entries(tensors []model.Tensor) []tensorEntry {
 
 // save writes a checkpoint of the current step and removes all but the one
 // before it. Without Options.Dir, and where the step has one, it does nothing.
-func (r *run) save() error {
-	if r.opt.Dir == "" || r.saved == r.state.step {
+func (r *trainer) save() error {
+	if r.dir == "" || r.saved == r.state.step {
 		return nil
 	}
 	if err := r.metrics.sync(); err != nil {
 		return err
 	}
-	path := filepath.Join(r.opt.Dir, checkpointName(r.state.step))
+	path := filepath.Join(r.dir, checkpointName(r.state.step))
 	if err := r.write(path); err != nil {
 		return fmt.Errorf("write checkpoint %s: %w", path, err)
 	}
 	r.saved = r.state.step
-	steps, err := checkpoints(r.opt.Dir)
+	steps, err := checkpoints(r.dir)
 	if err != nil {
 		return err
 	}
@@ -102,14 +103,14 @@ func (r *run) save() error {
 		steps = steps[:len(steps)-1]
 	}
 	for _, old := range steps[:max(0, len(steps)-2)] {
-		if err := os.Remove(filepath.Join(r.opt.Dir, checkpointName(old))); err != nil {
+		if err := os.Remove(filepath.Join(r.dir, checkpointName(old))); err != nil {
 			return fmt.Errorf("remove an old checkpoint: %w", err)
 		}
 	}
 	return nil
 }
 
-func (r *run) write(path string) error {
+func (r *trainer) write(path string) error {
 	f, err := workspace.CreateAtomic(path)
 	if err != nil {
 		return err
@@ -120,6 +121,11 @@ func (r *run) write(path string) error {
 		Seconds: r.state.seconds, Joules: r.state.joules, Tensors: entries(tensors)}
 	if !math.IsNaN(r.state.heldout) {
 		h.Heldout = &r.state.heldout
+	}
+	if r.more != nil {
+		if h.More, err = json.Marshal(r.more); err != nil {
+			return err
+		}
 	}
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -148,17 +154,17 @@ func (r *run) write(path string) error {
 // there is any, and opens the metrics there. A damaged one is noted in the
 // result, renamed so that nobody mistakes it for a good one, and passed over in
 // favour of the one before it.
-func (r *run) restore() error {
-	if r.opt.Dir == "" {
+func (r *trainer) restore() error {
+	if r.dir == "" {
 		return nil
 	}
-	steps, err := checkpoints(r.opt.Dir)
+	steps, err := checkpoints(r.dir)
 	if err != nil {
 		return err
 	}
 	var damage error
 	for i := len(steps) - 1; i >= 0 && r.result.Resumed == 0; i-- {
-		path := filepath.Join(r.opt.Dir, checkpointName(steps[i]))
+		path := filepath.Join(r.dir, checkpointName(steps[i]))
 		err := r.read(path)
 		switch {
 		case errors.Is(err, ErrDamaged):
@@ -178,13 +184,13 @@ func (r *run) restore() error {
 			return fmt.Errorf("put a damaged checkpoint aside: %w", err)
 		}
 	}
-	r.metrics, err = openMetrics(filepath.Join(r.opt.Dir, MetricsFile), r.state.step)
+	r.metrics, err = openMetrics(filepath.Join(r.dir, MetricsFile), r.state.step)
 	return err
 }
 
 // read loads one checkpoint. Nothing of the run changes unless all of it is
 // whole and the run's own.
-func (r *run) read(path string) error {
+func (r *trainer) read(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open checkpoint: %w", err)
@@ -203,6 +209,11 @@ func (r *run) read(path string) error {
 		return a.Name == b.Name && slices.Equal(a.Shape, b.Shape)
 	}) {
 		return fmt.Errorf("%s: %w: its model, data or options differ; use another directory, or remove it to train from the start", path, ErrOtherRun)
+	}
+	if r.more != nil {
+		if err := json.Unmarshal(h.More, r.more); err != nil {
+			return fmt.Errorf("%s: %w: its header does not say where its training stood: %v", path, ErrDamaged, err)
+		}
 	}
 	var word [4]byte
 	for _, t := range tensors {

@@ -72,8 +72,7 @@ func (l *metrics) write(p Progress) error {
 	if l == nil {
 		return nil
 	}
-	b := append(l.line[:0], `{"step":`...)
-	b = strconv.AppendInt(b, int64(p.Step), 10)
+	b := l.begin(p.Step)
 	b = append(b, `,"epoch":`...)
 	b = strconv.AppendInt(b, int64(p.Epoch), 10)
 	b = append(b, `,"tokens":`...)
@@ -101,6 +100,14 @@ func (l *metrics) write(p Progress) error {
 		}
 		b = append(b, ']')
 	}
+	return l.end(b)
+}
+
+func (l *metrics) begin(step int) []byte {
+	return strconv.AppendInt(append(l.line[:0], `{"step":`...), int64(step), 10)
+}
+
+func (l *metrics) end(b []byte) error {
 	l.line = append(b, '}', '\n')
 	if _, err := l.file.Write(l.line); err != nil {
 		return fmt.Errorf("training metrics: %w", err)

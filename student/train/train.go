@@ -110,36 +110,46 @@ func SFT(ctx context.Context, base model.Source, pool *kernel.Pool, data []Seque
 	return r.finish(), nil
 }
 
-// run is a training in progress.
-type run struct {
-	opt      Options
+// trainer is what every training in progress has: what is taught and how far that is,
+// in memory and on disk.
+type trainer struct {
+	dir      string // of checkpoints and metrics; "" for none
 	config   model.Config
 	model    *model.Model // that is taught; nil where an adapter is
 	taught   taught
 	pool     *kernel.Pool
 	pass     *model.Pass
 	optim    *optimizer
-	data     []Sequence // those that are trained on
-	packer   *packer
-	span     span
 	schedule schedule
-	heldout  []model.Batch
 	identity string // of all that decides the result
 
-	state  state
-	saved  int // the step of the newest checkpoint
-	result Result
+	state   state
+	more    any            // what a checkpoint keeps besides, a pointer to be written as JSON; nil for nothing
+	extra   []model.Tensor // and tensors
+	saved   int            // the step of the newest checkpoint
+	result  Result
+	metrics *metrics
+	energy  *energy
+
+	tokensOf [][]int     // by layer and expert, of a step; reused
+	load     [][]float64 // the same as shares; reused
+}
+
+// run is supervised fine-tuning in progress.
+type run struct {
+	trainer
+	opt     Options
+	data    []Sequence // those that are trained on
+	packer  *packer
+	span    span
+	heldout []model.Batch
 
 	grads  []model.Tensor // of the pass
 	factor float32        // that scale multiplies them by
 	scale  func(part, worker int)
 
-	batch    model.Batch // reused from part to part
-	tokensOf [][]int     // by layer and expert, of a step; reused
-	load     [][]float64 // the same as shares; reused
-	look     func() (model.Batch, [][]int32)
-	metrics  *metrics
-	energy   *energy
+	batch model.Batch // reused from part to part
+	look  func() (model.Batch, [][]int32)
 }
 
 // taught is what the gradient moves: a model's weights, or an adapter's.
@@ -169,7 +179,7 @@ func newRun(base model.Source, pool *kernel.Pool, data []Sequence, opt Options) 
 	if opt.Context == 0 {
 		opt.Context = positions
 	}
-	r := &run{opt: opt, config: base.Config(), pool: pool, state: state{heldout: math.NaN()}}
+	r := &run{opt: opt, trainer: trainer{dir: opt.Dir, config: base.Config(), pool: pool, state: state{heldout: math.NaN()}}}
 	if r.data, err = r.usable("sequence", data, &r.result); err != nil {
 		return nil, err
 	}
@@ -202,14 +212,7 @@ func newRun(base model.Source, pool *kernel.Pool, data []Sequence, opt Options) 
 	if r.optim, err = newOptimizer(r.taught.Parameters(), r.grads, opt, precisions[opt.Precision], pool); err != nil {
 		return nil, err
 	}
-	c := r.config
-	for range c.Layers - c.DenseLayers {
-		r.load = append(r.load, make([]float64, c.RoutedExperts))
-	}
-	r.tokensOf = make([][]int, c.Layers)
-	for i := c.DenseLayers; i < c.Layers; i++ {
-		r.tokensOf[i] = make([]int, c.RoutedExperts)
-	}
+	r.countExperts()
 	r.identity = identity(hash, r.data, r.opt)
 	r.energy = openEnergy(raplRoot)
 	r.look = func() (model.Batch, [][]int32) { return r.batch, r.pass.ExpertChoices() }
@@ -343,6 +346,7 @@ func (r *run) gradients(seqs []int32) (tokens int, loss, share float64, err erro
 	for left := r.opt.Accumulate; len(seqs) > 0; left-- {
 		n, size := r.packer.cut(seqs, r.packer.tokens(seqs), left)
 		r.fill(seqs[:n])
+		r.batch.Draw = kernel.DropoutKey(r.opt.Seed, uint64(r.state.step), uint64(left)) | 1
 		seqs, tokens = seqs[n:], tokens+size
 		losses := targets(r.batch)
 		if before != 0 && before != losses {
@@ -358,11 +362,7 @@ func (r *run) gradients(seqs []int32) (tokens int, loss, share float64, err erro
 		if err != nil {
 			return 0, 0, 0, err
 		}
-		for i, layer := range r.pass.ExpertLoad() {
-			for e, n := range layer {
-				r.tokensOf[i][e] += n
-			}
-		}
+		r.addLoad()
 		before, sum = losses, sum+losses
 		loss += l * float64(losses)
 	}
@@ -404,8 +404,29 @@ func (r *run) heldoutLoss() (float64, error) {
 	return sum / float64(n), nil
 }
 
+// countExperts makes room for the load of a step.
+func (r *trainer) countExperts() {
+	c := r.config
+	for range c.Layers - c.DenseLayers {
+		r.load = append(r.load, make([]float64, c.RoutedExperts))
+	}
+	r.tokensOf = make([][]int, c.Layers)
+	for i := c.DenseLayers; i < c.Layers; i++ {
+		r.tokensOf[i] = make([]int, c.RoutedExperts)
+	}
+}
+
+// addLoad adds the load of the pass's last batch to that of the step.
+func (r *trainer) addLoad() {
+	for i, layer := range r.pass.ExpertLoad() {
+		for e, n := range layer {
+			r.tokensOf[i][e] += n
+		}
+	}
+}
+
 // balance moves the routers' biases by the load of the step and notes the load.
-func (r *run) balance() error {
+func (r *trainer) balance() error {
 	if len(r.load) == 0 {
 		return nil
 	}
@@ -438,7 +459,7 @@ func (r *run) finish() Result {
 	return res
 }
 
-func (r *run) close() {
+func (r *trainer) close() {
 	r.energy.close()
 	r.metrics.close()
 }

@@ -59,7 +59,7 @@ func (t *text) function(name, doc string, params ...string) {
 func (t *text) param(i int, name, into string) { t.op("MOVQ %s+%d(FP), %s", name, 8*i, into) }
 
 // Numbers of the general registers, as encodings have them.
-var gp = map[string]byte{"AX": 0, "CX": 1, "DX": 2, "BX": 3, "SI": 6, "DI": 7, "R8": 8, "R9": 9, "R10": 10, "R11": 11, "R12": 12, "R13": 13}
+var gp = map[string]byte{"AX": 0, "CX": 1, "DX": 2, "BX": 3, "SI": 6, "DI": 7, "R8": 8, "R9": 9, "R10": 10, "R11": 11, "R12": 12, "R13": 13, "R14": 14, "R15": 15}
 
 func bit(v, i byte) byte { return v >> i & 1 }
 

@@ -26,10 +26,13 @@ func main() {
 		v.exponentials()
 		v.rotary()
 		v.adamW()
+		v.headKernels()
 	}
-	if err := bf16("bf16_amd64.s", "bf16_stubs_amd64.go"); err != nil {
-		fmt.Fprintln(os.Stderr, "asm:", err)
-		os.Exit(1)
+	for _, err := range []error{bf16("bf16_amd64.s", "bf16_stubs_amd64.go"), blocks("blocks_amd64.s", "blocks_stubs_amd64.go")} {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "asm:", err)
+			os.Exit(1)
+		}
 	}
 	Generate()
 }

@@ -14,6 +14,81 @@ import (
 // the first arm. They are made without a look at a coin, and swapping a pair's arms
 // changes its sign and nothing else.
 func Grid(s Score, lines []Line, suspect, reference string) ([]int, error) {
+	exact, err := scores(s, lines, suspect, reference)
+	if err != nil {
+		return nil, err
+	}
+	grid := make([]int, len(exact))
+	for i, v := range exact {
+		grid[i] = int(math.Round(v)) // half away from zero: odd
+	}
+	return grid, nil
+}
+
+// CheckGrid checks recorded scores against lines. Another machine's arithmetic may
+// round to the other side of a half.
+func CheckGrid(s Score, lines []Line, suspect, reference string, grid []int) error {
+	exact, err := scores(s, lines, suspect, reference)
+	if err != nil {
+		return err
+	}
+	if len(grid) != len(exact) {
+		return fmt.Errorf("%d scores on the grid for %d coins", len(grid), len(exact))
+	}
+	for i, v := range exact {
+		if math.Abs(v-float64(grid[i])) > 0.5+1e-6 {
+			return fmt.Errorf("coin %d: its score is %.6f steps, not %d", lines[i].Counter, v, grid[i])
+		}
+	}
+	return nil
+}
+
+// Grids are the grid's scores of each model that is tested by log-probabilities.
+func Grids(f *Frame, lines []Line) (map[string][]int, error) {
+	all := map[string][]int{}
+	for _, m := range f.tested() {
+		if m.Kind == KindText {
+			continue
+		}
+		grid, err := Grid(f.Score, lines, m.Name, f.referenceName())
+		if err != nil {
+			return nil, err
+		}
+		all[m.Name] = grid
+	}
+	return all, nil
+}
+
+// CheckGrids checks recorded grids as CheckGrid does, and that there are no others.
+func CheckGrids(f *Frame, lines []Line, grids map[string][]int) error {
+	n := 0
+	for _, m := range f.tested() {
+		if m.Kind == KindText {
+			continue
+		}
+		n++
+		if err := CheckGrid(f.Score, lines, m.Name, f.referenceName(), grids[m.Name]); err != nil {
+			return fmt.Errorf("%s: %w", m.Name, err)
+		}
+	}
+	if n != len(grids) {
+		return fmt.Errorf("there are scores of %d models, not of %d", len(grids), n)
+	}
+	return nil
+}
+
+// tested are the suspect and the controls.
+func (f *Frame) tested() []Model { return append([]Model{f.Suspect}, f.Controls...) }
+
+func (f *Frame) referenceName() string {
+	if f.Reference == nil {
+		return ""
+	}
+	return f.Reference.Name
+}
+
+// scores are the grid's scores before they are rounded.
+func scores(s Score, lines []Line, suspect, reference string) ([]float64, error) {
 	residual := make([]float64, len(lines))
 	scale := make([]float64, len(lines)) // of a family: variance^(1/2)
 	for _, family := range families(lines, s.Least) {
@@ -51,14 +126,12 @@ func Grid(s Score, lines []Line, suspect, reference string) ([]int, error) {
 			most = math.Max(most, s.Clip*math.Pow(sd, 1-2*s.Power))
 		}
 	}
-	grid := make([]int, len(lines))
-	if most == 0 {
-		return grid, nil
+	for i := range residual {
+		if most > 0 {
+			residual[i] *= float64(s.Grid) / most
+		}
 	}
-	for i, r := range residual {
-		grid[i] = int(math.Round(r / most * float64(s.Grid))) // half away from zero: odd
-	}
-	return grid, nil
+	return residual, nil
 }
 
 // families are the indices of lines by family, those of small ones together.
@@ -190,21 +263,18 @@ type Coin struct {
 }
 
 // Tested are all outcomes of a frame: the suspect's overall one first, then those of
-// its windows, campaigns and accounts, then the controls'.
-func Tested(f *Frame, lines []Line, coins []Coin) ([]Outcome, error) {
+// its windows, campaigns and accounts, then the controls'. grids are those that Grids
+// gives.
+func Tested(f *Frame, lines []Line, grids map[string][]int, coins []Coin) ([]Outcome, error) {
 	if len(lines) != len(coins) {
 		return nil, fmt.Errorf("%d scores for %d coins", len(lines), len(coins))
 	}
-	reference := ""
-	if f.Reference != nil {
-		reference = f.Reference.Name
-	}
 	var all []Outcome
-	for i, m := range append([]Model{f.Suspect}, f.Controls...) {
-		test, err := tester(f, lines, coins, m, reference)
-		if err != nil {
-			return nil, err
+	for i, m := range f.tested() {
+		if m.Kind != KindText && len(grids[m.Name]) != len(coins) {
+			return nil, fmt.Errorf("%d scores of %s on the grid for %d coins", len(grids[m.Name]), m.Name, len(coins))
 		}
+		test := tester(f, lines, coins, m, grids[m.Name])
 		o, err := test(ScopeAll, ScopeAll, func(Coin) bool { return true })
 		if err != nil {
 			return nil, err
@@ -225,17 +295,13 @@ func Tested(f *Frame, lines []Line, coins []Coin) ([]Outcome, error) {
 // test tests the coins that belong.
 type test func(scope, subject string, belongs func(Coin) bool) (Outcome, error)
 
-func tester(f *Frame, lines []Line, coins []Coin, m Model, reference string) (test, error) {
+func tester(f *Frame, lines []Line, coins []Coin, m Model, grid []int) test {
 	if m.Kind == KindText {
 		return func(scope, subject string, belongs func(Coin) bool) (Outcome, error) {
 			o, err := bets(f, lines, coins, m, belongs)
 			o.Model, o.Scope, o.Subject = m.Name, scope, subject
 			return o, err
-		}, nil
-	}
-	grid, err := Grid(f.Score, lines, m.Name, reference)
-	if err != nil {
-		return nil, err
+		}
 	}
 	return func(scope, subject string, belongs func(Coin) bool) (Outcome, error) {
 		o := Outcome{Model: m.Name, Scope: scope, Subject: subject}
@@ -252,7 +318,7 @@ func tester(f *Frame, lines []Line, coins []Coin, m Model, reference string) (te
 		var err error
 		o.LogP, err = stat.SignFlip(sizes, o.Sum)
 		return o, err
-	}, nil
+	}
 }
 
 // parts tests windows, campaigns and accounts, and adjusts for their number.

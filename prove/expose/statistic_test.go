@@ -44,6 +44,17 @@ func world(rng *rand.Rand, n int, effect float64, fed func(account string) bool)
 	return lines, coins
 }
 
+func tested(f *Frame, lines []Line, coins []Coin) ([]Outcome, error) {
+	grids, err := Grids(f, lines)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckGrids(f, lines, grids); err != nil {
+		return nil, err
+	}
+	return Tested(f, lines, grids, coins)
+}
+
 func all(string) bool  { return true }
 func none(string) bool { return false }
 
@@ -53,7 +64,7 @@ func TestAFedSuspectIsFoundAndItsAccountsNamed(t *testing.T) {
 	f.Campaigns = map[string]Group{"fed": {"account0", "account1"}, "not": {"account3"}}
 	f.Windows = []Window{{"first half", 0, 1000}, {"nothing", 9000, 9001}}
 	lines, coins := world(rng, 2000, 0.25, func(a string) bool { return a == "account0" || a == "account1" })
-	got, err := Tested(f, lines, coins)
+	got, err := tested(f, lines, coins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +139,7 @@ func TestTheTestKeepsItsLevel(t *testing.T) {
 	var grid []int
 	for range 200 {
 		lines, coins := world(rng, 400, 0.25, none)
-		got, err := Tested(f, lines, coins)
+		got, err := tested(f, lines, coins)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +211,7 @@ func TestTheTestKeepsItsLevel(t *testing.T) {
 		v[0] += 1 // models like what comes first a little
 		l.LogProb["suspect"], coins[i].Live = v, 0
 	}
-	if got, err := Tested(f, lines, coins); err != nil || got[0].LogP > math.Log(1e-4) {
+	if got, err := tested(f, lines, coins); err != nil || got[0].LogP > math.Log(1e-4) {
 		t.Errorf("arms in served order: %+v, %v: the leak is not caught", got[0], err)
 	}
 	// Another: what was not served is cut short.
@@ -212,7 +223,7 @@ func TestTheTestKeepsItsLevel(t *testing.T) {
 		v[dead] += 9 // a shorter text is likelier
 		l.LogProb["suspect"] = v
 	}
-	got, err := Tested(f, lines, coins)
+	got, err := tested(f, lines, coins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +262,7 @@ func TestTextAloneIsEnoughWithManyQueries(t *testing.T) {
 	f := frame()
 	f.Suspect.Kind, f.Reference = KindText, nil
 	lines, coins := texts(rng, 3000, 0.1)
-	got, err := Tested(f, lines, coins)
+	got, err := tested(f, lines, coins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +272,7 @@ func TestTextAloneIsEnoughWithManyQueries(t *testing.T) {
 	alarms := 0
 	for range 300 {
 		lines, coins := texts(rng, 200, 0)
-		got, err := Tested(f, lines, coins)
+		got, err := tested(f, lines, coins)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,11 +292,11 @@ func TestTextAloneIsEnoughWithManyQueries(t *testing.T) {
 	order := Order(f, []uint64{1, 2, 3, 4})
 	lines, coins = texts(rng, 4, 0)
 	delete(lines[order[2]-1].Match, "suspect")
-	if _, err := Tested(f, lines, coins); err == nil || !strings.Contains(err.Error(), "order") {
+	if _, err := tested(f, lines, coins); err == nil || !strings.Contains(err.Error(), "order") {
 		t.Errorf("a hole in the order: %v", err)
 	}
 	delete(lines[order[3]-1].Match, "suspect")
-	if got, err := Tested(f, lines, coins); err != nil || got[0].Coins != 2 {
+	if got, err := tested(f, lines, coins); err != nil || got[0].Coins != 2 {
 		t.Errorf("a test that stopped: %+v, %v", got, err)
 	}
 }

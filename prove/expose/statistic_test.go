@@ -395,7 +395,7 @@ func TestFamiliesArePromptsAlike(t *testing.T) {
 func TestPromptLogProbsAreReadInBothForms(t *testing.T) {
 	for body, want := range map[string]float64{
 		`{"prompt_logprobs":[null,{"5":{"logprob":-1.5}},{"7":{"logprob":-2}}]}`: -3.5,
-		`{"choices":[{"logprobs":{"token_logprobs":[null,-1,-2,-9]}}]}`:         -3,
+		`{"choices":[{"logprobs":{"token_logprobs":[null,-1,-2,-9]}}]}`:          -3,
 	} {
 		if got, n, err := promptLogProb([]byte(body), 3); err != nil || got != want || n != 3 {
 			t.Errorf("%s: %v of %d, %v", body, got, n, err)

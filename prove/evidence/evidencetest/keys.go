@@ -59,3 +59,9 @@ func mustJSON(msgs []exchange.Message) []byte {
 	}
 	return b
 }
+
+// Keys makes signing keys that no workspace holds.
+func Keys() (*evidence.Keys, error) {
+	keys, _, err := signers(false)
+	return keys, err
+}

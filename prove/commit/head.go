@@ -141,3 +141,12 @@ func CheckHead(h *Head, key note.Verifier, log string, tree *Tree) (Checkpoint, 
 	}
 	return c, nil
 }
+
+// NoteDigest is what a stamp about a signed note is about.
+func NoteDigest(signed string) [32]byte { return sha256.Sum256([]byte(signed)) }
+
+// NoteText is what a signed note says, whoever signed it.
+func NoteText(signed string) string {
+	text, _, _ := strings.Cut(signed, "\n\n")
+	return text + "\n"
+}

@@ -85,7 +85,9 @@ func TestADishonestOperatorIsFoundOut(t *testing.T) {
 			})
 		}, "coins.jsonl", "is not the one that was committed"},
 		"another prompt": {false, nil, func(d map[string][]byte) {
-			coinEdit(d, 3, func(c map[string]json.RawMessage) { c["messages"] = json.RawMessage(`[{"role":"user","content":"else"}]`) })
+			coinEdit(d, 3, func(c map[string]json.RawMessage) {
+				c["messages"] = json.RawMessage(`[{"role":"user","content":"else"}]`)
+			})
 		}, "coins.jsonl", "the prompt"},
 		"another seed": {false, nil, func(d map[string][]byte) {
 			coinEdit(d, 3, func(c map[string]json.RawMessage) {

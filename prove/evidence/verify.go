@@ -192,3 +192,7 @@ func same(found, stated *Results) error {
 	}
 	return nil
 }
+
+// Report renders the report of a pack that verifies, from the figures that were
+// computed.
+func (c *Checked) Report() ([]byte, error) { return render(&c.Manifest, c.Frame, c.Results) }

@@ -90,9 +90,7 @@ func (f *Frame) Hash() string { return hashOf(f.Encode()) }
 // ParseFrame reads a frame and refuses what cannot be meant.
 func ParseFrame(b []byte) (*Frame, error) {
 	f := new(Frame)
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(f); err != nil {
+	if err := decodeInto(b, f); err != nil {
 		return nil, fmt.Errorf("frame: %w", err)
 	}
 	if !bytes.Equal(f.Encode(), b) {
@@ -169,6 +167,13 @@ func (f *Frame) Select(all []commit.Entry) (in []commit.Entry, void map[string]i
 		}
 	}
 	return in, void
+}
+
+// decodeInto reads JSON and refuses fields that are not known.
+func decodeInto(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
 }
 
 func encode(v any) []byte {

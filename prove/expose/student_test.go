@@ -10,6 +10,7 @@ import (
 
 	"retort/exchange"
 	"retort/internal/kernel"
+	"retort/internal/stat"
 	"retort/ledger"
 	"retort/prove/commit"
 	"retort/prove/evidence"
@@ -77,7 +78,7 @@ func taught(t *testing.T, seed uint64, prompts, answers []string, epochs int) *m
 // learned other answers to the same prompts are not.
 func TestAStudentOfServedAnswersIsProvenAndAnInnocentIsNot(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 9))
-	key, err := commit.NewKey([]byte("an exposure key of 32 bytes, yes"))
+	key, err := commit.NewKey([]byte("an exposure key of 32 bytes: yes"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,11 +150,34 @@ func TestAStudentOfServedAnswersIsProvenAndAnInnocentIsNot(t *testing.T) {
 		if c.guilt != (all.LogP < math.Log(1e-6)) || !c.guilt && all.LogP < math.Log(0.003) {
 			t.Errorf("%s: %+v", c.name, all)
 		}
+		if !c.guilt {
+			redrawn(t, rng, got.Results.Grid[c.name])
+		}
 		for _, a := range got.Results.Accounts() {
 			if want := c.guilt && a.Subject == "harvester"; a.Named != want {
 				t.Errorf("%s: account %+v", c.name, a)
 			}
 		}
+	}
+}
+
+// redrawn draws the coins of an innocent anew, which is exactly the null.
+func redrawn(t *testing.T, rng *rand.Rand, grid []int) {
+	t.Helper()
+	below := 0
+	for range 200 {
+		sum := 0
+		for _, g := range grid {
+			sum += g * (1 - 2*rng.IntN(2))
+		}
+		if logP, err := stat.SignFlip(grid, sum); err != nil {
+			t.Fatal(err)
+		} else if logP <= math.Log(0.05) {
+			below++
+		}
+	}
+	if below > 18 || below == 0 {
+		t.Errorf("p ≤ 0.05 in %d of 200 draws of the coins, at most 18", below)
 	}
 }
 

@@ -192,3 +192,9 @@ func bets(f *Frame, lines []Line, coins []Coin, m Model, belongs func(Coin) bool
 	o.LogE, o.LogBest = mixture.LogE(), mixture.LogBest()
 	return o, nil
 }
+
+// LogE is the logarithm of a text-only model's e-value over all coins that were asked.
+func LogE(f *Frame, lines []Line, coins []Coin, m Model) (float64, error) {
+	o, err := bets(f, lines, coins, m, func(Coin) bool { return true })
+	return o.LogE, err
+}

@@ -255,3 +255,19 @@ func (r *Result) Weigh() (ratio float64, why string) {
 	}
 	return ratio, why
 }
+
+// All weighs the claims to be of the given makers, or of all that a suspect names.
+func All(iv *Interview, p *Population, makers ...string) []Result {
+	if len(makers) == 0 {
+		for _, name := range text.IdentityPatterns() {
+			if iv.Claims[name] > 0 && name != "unnamed" {
+				makers = append(makers, name)
+			}
+		}
+	}
+	out := []Result{}
+	for _, m := range makers {
+		out = append(out, Judge(iv, p, m))
+	}
+	return out
+}

@@ -95,9 +95,9 @@ func (a *app) evidencePackCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "pack CASE",
 		Short: "Pack a case that has been scored",
-		Long: "Pack a case that has been scored, with its coins opened. It discloses prompts and\n" +
-			"answers of the case's coins, unless you say --hashed: then a reader can check\n" +
-			"every figure, and not that the scores belong to the answers.",
+		Long: "Pack a case that has been scored, with its coins opened. It discloses prompts\n" +
+			"and answers of the case's coins, unless you say --hashed: then a reader can\n" +
+			"check every figure, and not that the scores belong to the answers.",
 		Example: "  retort evidence pack 3f9a81c2d4e5 -o case.pack --terms terms.json",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {

@@ -239,8 +239,8 @@ func (a *app) exposeWitnessCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "witness",
 		Short: "Run a local witness, for demonstrations alone",
-		Long: "Run a witness that stamps as a time-stamping authority does, on this machine, for\n" +
-			"demonstrations: whoever runs it can set its clock, so that its stamps show\n" +
+		Long: "Run a witness that stamps as a time-stamping authority does, on this machine,\n" +
+			"for demonstrations: whoever runs it can set its clock, so that its stamps show\n" +
 			"nothing to a stranger. Its certificate says so, and so does every report.",
 		Example: "  retort expose witness --listen 127.0.0.1:3161",
 		Args:    args(cobra.NoArgs),
@@ -285,8 +285,7 @@ func (a *app) exposeFrameCommand() *cobra.Command {
 		Use:   "frame",
 		Short: "State what is to be tested, before anything is scored",
 		Long: "State what is to be tested: the suspect, the models beside it, whose coins, of\n" +
-			"which time. The statement is signed; what comes later refers to it, and it\n" +
-			"cannot be changed. Print the case's id.\n\n" +
+			"which time. The statement is signed and cannot be changed. Print the case's id.\n" +
 			"The suspect is a model directory or GGUF file, or an API (--url, --model): one\n" +
 			"that returns a prompt's log-probabilities, or text alone (--text).",
 		Example: "  retort expose frame --suspect ./suspect --reference ./base --held 2026-11-25",
@@ -444,8 +443,8 @@ func (a *app) exposeScoreCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "score CASE",
 		Short: "Score a case's models, with the coins sealed",
-		Long: "Score a case's models, with the coins sealed, and state the scores: their hash is\n" +
-			"signed before any coin is opened. A case is scored once.\n\n" +
+		Long: "Score a case's models, with the coins sealed, and state the scores: their hash\n" +
+			"is signed before any coin is opened. A case is scored once.\n\n" +
 			"An API is asked within --budget; every answer is kept in the ledger. One that\n" +
 			"gives text alone is asked until the e-value reaches the frame's level, or all\n" +
 			"coins are used.",

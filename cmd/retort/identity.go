@@ -91,8 +91,8 @@ func (a *app) identityWeighCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "weigh SAID POPULATION",
 		Short: "Weigh what a model said against models that are known",
-		Long: "Weigh what a model said (retort identity ask) against models of which it is known\n" +
-			"what they learned from. docs/formats/identity.md describes the file.",
+		Long: "Weigh what a model said (retort identity ask) against models of which it is\n" +
+			"known what they learned from. docs/formats/identity.md describes the file.",
 		Example: "  retort identity weigh said.json population.json --json > weighed.json",
 		Args:    args(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, list []string) error {

@@ -31,6 +31,7 @@ type Pair struct {
 func Pairs(ctx context.Context, r ledger.Reader, key commit.Key, entries []commit.Entry) ([]Pair, error) {
 	want := map[exchange.ID]*exchange.Exchange{}
 	for _, e := range entries {
+		want[e.Exchange] = nil // the withheld one need not say how it was asked
 		for _, id := range e.Exchanges {
 			want[id] = nil
 		}
@@ -54,15 +55,13 @@ func Pairs(ctx context.Context, r ledger.Reader, key commit.Key, entries []commi
 				return nil, fmt.Errorf("coin %d: exchange %s is not in the ledger", e.Counter, id)
 			}
 			p.Arms[arm] = commit.AnswerOf(x.Answer)
-			if arm == 1 {
-				continue
-			}
-			if len(x.RequestBody) == 0 {
-				return nil, fmt.Errorf("coin %d: the ledger does not hold its prompt: the gateway stored hashes alone, or the body was erased", e.Counter)
-			}
-			if p.Messages, err = commit.Read(commit.Wire(x.Stage), x.RequestBody); err != nil {
-				return nil, fmt.Errorf("coin %d: %w", e.Counter, err)
-			}
+		}
+		x := want[e.Exchange]
+		if x == nil || len(x.RequestBody) == 0 {
+			return nil, fmt.Errorf("coin %d: the ledger does not hold its prompt: the gateway stored hashes alone, or the body was erased", e.Counter)
+		}
+		if p.Messages, err = commit.Read(commit.Wire(x.Stage), x.RequestBody); err != nil {
+			return nil, fmt.Errorf("coin %d: %w", e.Counter, err)
 		}
 		if p.Seed, err = key.OpenSeed(&e, p.Messages); err != nil {
 			return nil, err

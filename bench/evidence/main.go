@@ -47,7 +47,7 @@ func run(ctx context.Context, packs, flips int, dir string) error {
 	var spent time.Duration
 	for i := range packs {
 		o := evidencetest.Options{Seed: uint64(i), Coins: 20 + rng.IntN(120), Accounts: 1 + rng.IntN(5), Effect: rng.Float64() * 1.5,
-			Text: i%5 == 4, Rotated: i%3 == 1, Campaigns: i%4 == 2, After: i % 7}
+			Text: i%5 == 4, Rotated: i%3 == 1, Campaigns: i%4 == 2, Others: i % 3, After: i % 7}
 		if i%6 == 5 {
 			o.Disclosure = evidence.DiscloseHashed
 		}

@@ -274,7 +274,7 @@ func (a *app) exposeWitnessCommand() *cobra.Command {
 // frameFlags are what `expose frame` is told.
 type frameFlags struct {
 	name, suspect, url, model, keyEnv, reference, since, until, held, statement, tsa string
-	controls, accounts, campaigns                                                    []string
+	controls, accounts, campaigns, windows                                           []string
 	text, prefill                                                                    bool
 	level, fdr, input, output                                                        float64
 }
@@ -285,9 +285,8 @@ func (a *app) exposeFrameCommand() *cobra.Command {
 		Use:   "frame",
 		Short: "State what is to be tested, before anything is scored",
 		Long: "State what is to be tested: the suspect, the models beside it, whose coins, of\n" +
-			"which time. The statement is signed and cannot be changed. Print the case's id.\n" +
-			"The suspect is a model directory or GGUF file, or an API (--url, --model): one\n" +
-			"that returns a prompt's log-probabilities, or text alone (--text).",
+			"which time. It is signed and cannot be changed. The suspect is a directory, a\n" +
+			"GGUF file, or an API that returns a prompt's log-probabilities or text (--text).",
 		Example: "  retort expose frame --suspect ./suspect --reference ./base --held 2026-11-25",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -333,6 +332,7 @@ func (a *app) exposeFrameCommand() *cobra.Command {
 	fl.StringSliceVar(&x.controls, "control", nil, "`MODEL`s that are unrelated")
 	fl.StringSliceVar(&x.accounts, "account", nil, "accounts' hashes (default: all)")
 	fl.StringArrayVar(&x.campaigns, "campaign", nil, "`NAME=HASH,HASH` to be tested as one")
+	fl.StringArrayVar(&x.windows, "window", nil, "`NAME=FROM,TO`: a span of time to be tested by itself")
 	fl.StringVar(&x.since, "since", "", "coins from this time on")
 	fl.StringVar(&x.until, "until", "", "and before this one")
 	fl.StringVar(&x.held, "held", "", "when you first held the suspect")
@@ -372,6 +372,21 @@ func (x *frameFlags) frame(a *app, view *commit.View) (*expose.Frame, []expose.S
 			f.Campaigns = map[string]expose.Group{}
 		}
 		f.Campaigns[name] = strings.Split(list, ",")
+	}
+	for _, s := range x.windows {
+		name, span, _ := strings.Cut(s, "=")
+		from, to, ok := strings.Cut(span, ",")
+		w := expose.Window{Name: name}
+		if !ok {
+			return nil, nil, usageError{fmt.Errorf("--window %q is not NAME=FROM,TO", s)}
+		}
+		if w.From, err = parseTime("--window", from); err != nil {
+			return nil, nil, err
+		}
+		if w.To, err = parseTime("--window", to); err != nil {
+			return nil, nil, err
+		}
+		f.Windows = append(f.Windows, w)
 	}
 	var sources []expose.Source
 	weights := func(name, word string) (expose.Model, error) {

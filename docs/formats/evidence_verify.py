@@ -5,7 +5,6 @@ It needs the standard library alone, follows evidence-pack.md and exposure-log.m
 signature is checked with `openssl ts -verify`. The bootstrap power and the words of the report are not computed anew."""
 import base64, calendar, hashlib, json, math, struct, sys, time
 PARTS = "keys.json terms.json frame.json log.jsonl heads.json coins.jsonl scores.jsonl identity.json results.json report.html".split()
-
 class Failure(Exception):
     """What does not hold, after the name of its part."""
 def need(ok, part, what):
@@ -192,16 +191,17 @@ def log_e(frame, raw, lines, coins, model, belongs):
                 t = stake * abs(d) / math.sqrt(square / n)
                 logs[i] += (0 if (d > 0) == (coins[at[c]]["live"] == 0) else -2 * t) + math.log(2) - math.log1p(math.exp(-2 * t))
     return max(logs) + math.log(sum(math.exp(v - max(logs)) for v in logs) / len(logs))
-
 def check_log(parts, frame, keys):
     raw = parts["log.jsonl"].split(b"\n")[:-1]
-    leaves, hashes, covering, stated = replay(raw), [sha(b"\0" + b) for b in raw], 0, []
+    leaves, hashes, covering, stated, frames = replay(raw), [sha(b"\0" + b) for b in raw], 0, [], 0
     need(leaves[0]["key"][:16] == frame["log"], "log.jsonl", "it is not the frame's log")
     says = {"frame": f"retort/frame\n{sha(parts['frame.json']).hex()}\nretort/exposure/{frame['log']}\n{frame['size']}\n",
             "scores": f"retort/scores\n{sha(parts['frame.json']).hex()}\n{sha(parts['scores.jsonl']).hex()}\n"}
     for h in json.loads(parts["heads.json"]):
         text = open_note(h["note"], keys)
         when = stamp_time(base64.b64decode(h["stamp"]), h["note"].encode()) if h.get("stamp") else None
+        frames += text.startswith("retort/frame\n")
+        if h["what"] == "frame" and text.startswith("retort/frame\n") and text != says["frame"]: continue  # another suspect's
         if h["what"] in says:
             need(text == says[h["what"]], "heads.json", "it states something else")
             stated.append(h["what"])
@@ -213,6 +213,7 @@ def check_log(parts, frame, keys):
             need(all(l["time"] <= when + 600 * 10**9 for l in leaves[:int(size)]), "heads.json", "a leaf is younger than its stamp")
             covering = max(covering, int(size) if when <= frame["held"] else 0)
     need(stated == ["frame", "scores"], "heads.json", "frame and scores are not stated, in this order")
+    need(json.loads(parts["results.json"])["examined"] == frames, "results.json", "how many frames were examined")
     need(covering >= frame["size"], "heads.json", "coins that were not stamped before the suspect was held")
     return leaves, hashes
 def check_coins(parts, frame, full, leaves, hashes):
@@ -267,7 +268,6 @@ def check_figures(parts, frame, coins, inside):
         least = max(least, min(0, o["log_p"] + math.log(len(fixed) - k)))
         need(near(o["log_p_adjusted"], least), "results.json", o["subject"])
     return r
-
 def verify(file, key):
     listed = unarchive(file)
     need([n for n, _ in listed] == ["manifest.json", "manifest.note"] + PARTS, "archive", "its parts are not those of a pack")

@@ -3,16 +3,24 @@ package commit
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/digitorus/pkcs7"
+	"github.com/digitorus/timestamp"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/mod/sumdb/note"
 
@@ -505,26 +513,78 @@ func TestHeadsAreSignedStampedAndChecked(t *testing.T) {
 	}
 }
 
+// A forger signs with a key of their own and lets a trusted authority's certificate
+// come along.
 func TestACertificateThatOnlyComesAlongDoesNotSign(t *testing.T) {
-	w, err := NewWitness(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	trusted, err := NewWitness(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The witness is no demonstration any more but claims to be somebody.
-	w.cert.Subject.Organization = []string{"Somebody"}
-	der, err := w.Stamp(t.Context(), [32]byte{1})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	template := x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "forger"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	raw, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := [32]byte{1}
+	honest, err := trusted.Stamp(t.Context(), digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der := forge(t, honest, cert, key, trusted.cert)
+	if got, err := timestamp.ParseResponse(der); err != nil || len(got.Certificates) != 2 {
+		t.Fatalf("the forgery is none: %v", err)
+	}
 	roots := x509.NewCertPool()
 	roots.AddCert(trusted.cert)
-	if s, err := CheckStamp(der, [32]byte{1}, roots); err == nil && s.Trusted {
-		t.Errorf("%+v is trusted", s)
+	if s, err := CheckStamp(der, digest, roots); err == nil {
+		t.Errorf("it is taken: %+v", s)
 	}
+	if _, err := CheckStamp(honest, digest, roots); err != nil {
+		t.Errorf("an honest one: %v", err)
+	}
+}
+
+// forge signs what a stamp says with another key.
+func forge(t *testing.T, honest []byte, cert *x509.Certificate, key *ecdsa.PrivateKey, along *x509.Certificate) []byte {
+	t.Helper()
+	ts, err := timestamp.ParseResponse(honest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := pkcs7.Parse(ts.RawToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := pkcs7.NewSignedData(token.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data.SetDigestAlgorithm(pkcs7.OIDDigestAlgorithmSHA256)
+	data.SetContentType(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 4})
+	data.AddCertificate(along)
+	if err := data.AddSigner(cert, key, pkcs7.SignerInfoConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	signed, err := data.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := asn1.Marshal(struct {
+		Status struct{ Status int }
+		Token  asn1.RawValue
+	}{Token: asn1.RawValue{FullBytes: signed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 func TestTheWorkspaceKeepsItsKey(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -37,8 +38,9 @@ type contents struct {
 
 // Results are all figures of a pack.
 type Results struct {
-	Coins    int               `json:"coins"` // of the frame, that count
-	Void     map[string]int    `json:"void"`  // and those that do not, by why
+	Examined int               `json:"examined"` // frames that were stated about the log: other suspects, too
+	Coins    int               `json:"coins"`    // of the frame, that count
+	Void     map[string]int    `json:"void"`     // and those that do not, by why
 	Leaves   uint64            `json:"leaves"`
 	Stamp    Stamp             `json:"stamp"`  // of the head that covers the frame
 	Grid     map[string][]int  `json:"grid"`   // scores of each model, in the order of coins
@@ -75,7 +77,7 @@ func (x *contents) compute(grids map[string][]int) (*Results, error) {
 		return nil, failed(partLog, "the frame is about %d leaves, of which %d are there", x.frame.Size, tree.Size())
 	}
 	r := &Results{Leaves: tree.Size(), Identity: x.said}
-	if r.Stamp, err = x.checkHeads(leaves, &tree); err != nil {
+	if r.Stamp, r.Examined, err = x.checkHeads(leaves, &tree); err != nil {
 		return nil, err
 	}
 	entries, void := x.frame.Select(commit.Entries(leaves, x.frame.Size))
@@ -115,9 +117,9 @@ func (x *contents) compute(grids map[string][]int) (*Results, error) {
 }
 
 // checkHeads checks every signed head and statement, and returns the stamp of the
-// last head that was stamped before the operator held the suspect.
-func (x *contents) checkHeads(leaves []commit.Leaf, tree *commit.Tree) (Stamp, error) {
-	var covering Stamp
+// last head that was stamped before the operator held the suspect, and how many frames
+// are stated.
+func (x *contents) checkHeads(leaves []commit.Leaf, tree *commit.Tree) (covering Stamp, frames int, err error) {
 	var before, last commit.Checkpoint
 	var stated, scored *head
 	for i := range x.heads {
@@ -127,32 +129,39 @@ func (x *contents) checkHeads(leaves []commit.Leaf, tree *commit.Tree) (Stamp, e
 		}
 		text, err := openByAny(h.Note, x.trusted)
 		if err != nil {
-			return covering, bad("%v", err)
+			return covering, 0, bad("%v", err)
 		}
 		var stamp *commit.Stamped
 		if len(h.Stamp) > 0 {
 			s, err := commit.CheckStamp(h.Stamp, sha256.Sum256([]byte(h.Note)), x.roots)
 			if err != nil {
-				return covering, bad("%v", err)
+				return covering, 0, bad("%v", err)
 			}
 			stamp = &s
 		}
 		switch h.What {
-		case expose.StateFrame, expose.StateScores:
-			want, to := expose.FrameText(x.frame), &stated
-			if h.What == expose.StateScores {
-				want, to = expose.ScoresText(x.frame, x.scores), &scored
+		case expose.StateFrame:
+			switch {
+			case !strings.HasPrefix(text, expose.FramePrefix) || len(h.Consistency) > 0:
+				return covering, 0, bad("it states no frame")
+			case text != expose.FrameText(x.frame): // another suspect's
+			case stated != nil:
+				return covering, 0, bad("it states the frame again")
+			default:
+				stated = h
 			}
-			if text != want || *to != nil {
-				return covering, bad("it states something else, or again")
+			frames++
+		case expose.StateScores:
+			switch {
+			case text != expose.ScoresText(x.frame, x.scores) || scored != nil || len(h.Consistency) > 0:
+				return covering, 0, bad("it states something else, or again")
+			case stated == nil:
+				return covering, 0, bad("the scores are stated before the frame")
 			}
-			if h.What == expose.StateScores && stated == nil {
-				return covering, bad("the scores are stated before the frame")
-			}
-			*to = h
+			scored = h
 		case commit.WhatHead:
 			if last, err = x.checkHead(h, text, before, tree); err != nil {
-				return covering, bad("%v", err)
+				return covering, 0, bad("%v", err)
 			}
 			before = last
 			if stamp == nil {
@@ -160,27 +169,27 @@ func (x *contents) checkHeads(leaves []commit.Leaf, tree *commit.Tree) (Stamp, e
 			}
 			for j, l := range leaves[:last.Size] {
 				if l.Time > stamp.Time.Add(skew).UnixNano() {
-					return covering, bad("leaf %d says that it was made after the stamp", j)
+					return covering, 0, bad("leaf %d says that it was made after the stamp", j)
 				}
 			}
 			if stamp.Time.UnixNano() <= x.frame.Held && last.Size >= covering.Size {
 				covering = Stamp{last.Size, stamp.Time.UnixNano(), stamp.Authority, stamp.Demonstration, stamp.Trusted}
 			}
 		default:
-			return covering, bad("%q is not known", h.What)
+			return covering, 0, bad("%q is not known", h.What)
 		}
 	}
 	switch {
 	case stated == nil:
-		return covering, failed(partHeads, "nothing states the frame")
+		return covering, 0, failed(partHeads, "nothing states the frame")
 	case scored == nil:
-		return covering, failed(partHeads, "nothing states the scores")
+		return covering, 0, failed(partHeads, "nothing states the scores")
 	case scored.Time < stated.Time:
-		return covering, failed(partHeads, "the scores are older than the frame")
+		return covering, 0, failed(partHeads, "the scores are older than the frame")
 	case covering.Size < x.frame.Size:
-		return covering, failed(partHeads, "the frame holds coins that no head covers which was stamped before the suspect was held: %d leaves of %d", covering.Size, x.frame.Size)
+		return covering, 0, failed(partHeads, "the frame holds coins that no head covers which was stamped before the suspect was held: %d leaves of %d", covering.Size, x.frame.Size)
 	}
-	return covering, nil
+	return covering, frames, nil
 }
 
 // checkHead checks one head against the leaves, and against the head before it.

@@ -36,6 +36,7 @@ func TestAPackVerifiesAndSaysWhatWasFound(t *testing.T) {
 		"innocent":          {evidencetest.Options{Seed: 2, Coins: 300}, false},
 		"guilty, text":      {evidencetest.Options{Seed: 3, Coins: 900, Accounts: 2, Effect: 0.7, Text: true}, true},
 		"hashed, rotated":   {evidencetest.Options{Seed: 4, Coins: 400, Effect: 1, Disclosure: evidence.DiscloseHashed, Rotated: true}, true},
+		"among others":      {evidencetest.Options{Seed: 11, Coins: 400, Effect: 1, Others: 3}, true},
 		"more coins follow": {evidencetest.Options{Seed: 5, Coins: 400, Effect: 1, After: 30}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,6 +49,9 @@ func TestAPackVerifiesAndSaysWhatWasFound(t *testing.T) {
 				r := got.Results
 				if r.Findings[0].Found != c.found || !got.Rendered || !r.Stamp.Demonstration {
 					t.Errorf("findings %+v, rendered %v, stamp %+v", r.Findings, got.Rendered, r.Stamp)
+				}
+				if f := r.Findings[0]; r.Examined != c.o.Others+1 || !c.o.Text && f.Subject == "" && math.Abs(f.LogP-math.Min(0, r.Outcomes[0].LogP+math.Log(float64(c.o.Others+1)))) > 1e-12 {
+					t.Errorf("%d frames were examined: %+v", r.Examined, f)
 				}
 				if void := c.o.Coins / 17; r.Coins != c.o.Coins-void || r.Void["failed"] != void {
 					t.Errorf("%d coins, void %v", r.Coins, r.Void)

@@ -47,17 +47,25 @@ const (
 // findings makes the verdict of the figures, the strongest first.
 func findings(f *expose.Frame, r *Results) []Finding {
 	out := []Finding{}
+	examined := math.Log(float64(max(1, r.Examined)))
 	for _, o := range r.Outcomes {
 		if o.Model != f.Suspect.Name {
 			continue
 		}
-		x := Finding{Subject: o.Subject, Null: nullExposure, Coins: o.Coins, LogP: o.LogP, LogE: o.LogE, Innocent: innocentPath}
+		x := Finding{Subject: o.Subject, Null: nullExposure, Coins: o.Coins, Innocent: innocentPath}
 		x.Statistic = "sum of odd scores on an integer grid, exact by sign flips"
 		if f.Suspect.Kind == expose.KindText {
 			x.Statistic = "e-process of bets on which arm is followed further"
-			x.Found = o.LogE >= -math.Log(f.Level)
+			x.LogE = o.LogE - examined
+		} else if o.Scope == expose.ScopeCampaign || o.Scope == expose.ScopeWindow {
+			x.Statistic += "; Holm over the campaigns and windows examined"
+			x.LogP = math.Min(0, o.Adjusted+examined)
 		} else {
-			x.Found = o.LogP <= math.Log(f.Level)
+			x.LogP = math.Min(0, o.LogP+examined)
+		}
+		x.Found = f.Suspect.Kind == expose.KindText && x.LogE >= -math.Log(f.Level) || f.Suspect.Kind != expose.KindText && x.LogP <= math.Log(f.Level)
+		if r.Examined > 1 {
+			x.Statistic += fmt.Sprintf("; adjusted for %d suspects or frames examined", r.Examined)
 		}
 		switch o.Scope {
 		case expose.ScopeAll:
@@ -67,13 +75,10 @@ func findings(f *expose.Frame, r *Results) []Finding {
 				continue
 			}
 			x.What, x.Found = "answers served to this account reached the training", true
+			x.LogP, x.LogE = o.LogP, o.LogE
 			x.Statistic += fmt.Sprintf("; named at a false discovery rate of %g", f.FDR)
 		default:
 			x.What = "answers served to this " + o.Scope + " reached the training"
-			if f.Suspect.Kind != expose.KindText {
-				x.LogP, x.Found = o.Adjusted, o.Adjusted <= math.Log(f.Level)
-				x.Statistic += "; Holm over the campaigns and windows examined"
-			}
 		}
 		out = append(out, x)
 	}

@@ -199,10 +199,6 @@ func (c *Case) heads() ([]head, error) {
 				x.Consistency = encodePath(path)
 			}
 			before = cp.Size
-		case expose.StateFrame:
-			if textOf(h.Note) != expose.FrameText(c.Frame) {
-				continue // another case's
-			}
 		case expose.StateScores:
 			if textOf(h.Note) != expose.ScoresText(c.Frame, expose.EncodeLines(c.Lines)) {
 				continue

@@ -158,8 +158,8 @@ func readCoins(b []byte) ([]coin, error) {
 // same compares figures that were computed anew with those that a pack states.
 func same(found, stated *Results) error {
 	switch {
-	case found.Coins != stated.Coins || found.Leaves != stated.Leaves || found.Served != stated.Served || !maps.Equal(found.Void, stated.Void):
-		return fmt.Errorf("it counts %d coins in %d leaves, and there are %d in %d, or their voids differ", stated.Coins, stated.Leaves, found.Coins, found.Leaves)
+	case found.Examined != stated.Examined || found.Coins != stated.Coins || found.Leaves != stated.Leaves || found.Served != stated.Served || !maps.Equal(found.Void, stated.Void):
+		return fmt.Errorf("it counts %d coins in %d leaves, and there are %d in %d, or their voids or the frames examined differ", stated.Coins, stated.Leaves, found.Coins, found.Leaves)
 	case found.Stamp.Size != stated.Stamp.Size || found.Stamp.Time != stated.Stamp.Time || found.Stamp.Authority != stated.Stamp.Authority || found.Stamp.Demonstration != stated.Stamp.Demonstration:
 		return errors.New("it states another stamp")
 	case len(found.Outcomes) != len(stated.Outcomes) || len(found.Findings) != len(stated.Findings) || len(found.Identity) != len(stated.Identity):

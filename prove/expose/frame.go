@@ -197,9 +197,12 @@ const (
 	StateScores = "scores"
 )
 
+// FramePrefix is what notes that state frames begin with.
+const FramePrefix = "retort/frame\n"
+
 // FrameText is the note that states a frame.
 func FrameText(f *Frame) string {
-	return fmt.Sprintf("retort/frame\n%s\n%s\n%d\n", f.Hash(), commit.Origin(f.Log), f.Size)
+	return fmt.Sprintf(FramePrefix+"%s\n%s\n%d\n", f.Hash(), commit.Origin(f.Log), f.Size)
 }
 
 // ScoresText is the note that states the scores of a frame.

@@ -63,6 +63,7 @@ type Options struct {
 	Disclosure string  // default full
 	Campaigns  bool    // test a campaign and two windows too
 	Rotated    bool    // the key was rotated after the log was anchored
+	Others     int     // frames about other suspects that were stated too
 	After      int     // coins that follow the stamped head and are not in the frame
 }
 
@@ -124,6 +125,13 @@ func Make(ctx context.Context, o Options) (*World, error) {
 		return nil, err
 	}
 	lines := score(rng, o, f, pairs, live)
+	for i := range o.Others {
+		other := *f
+		other.Suspect.Name = fmt.Sprintf("other suspect %d", i+1)
+		if _, err := commit.State(ctx, f.Log, expose.StateFrame, expose.FrameText(&other), other.Encode(), keys.Signer, nil, w.Ledger); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := commit.State(ctx, f.Log, expose.StateFrame, expose.FrameText(f), f.Encode(), keys.Signer, nil, w.Ledger); err != nil {
 		return nil, err
 	}

@@ -252,7 +252,7 @@ func (a *app) printChecked(got *evidence.Checked) error {
 	if r.Stamp.Demonstration {
 		fmt.Fprintln(a.stdout, "Its stamps are a demonstration: they show nothing to a stranger.")
 	}
-	fmt.Fprintln(t, "#\tfinding\tof\tfigure\tbelow the level")
+	fmt.Fprintln(t, "#\tfinding\tof\tfigure\tfound")
 	for i, f := range r.Findings {
 		below := map[bool]string{true: "yes", false: "no"}[f.Found]
 		if f.Ratio > 0 {

@@ -19,7 +19,7 @@ type Finding struct {
 	LogP      float64 `json:"log_p,omitempty"` // adjusted for all that was examined beside it
 	LogE      float64 `json:"log_e,omitempty"`
 	Ratio     float64 `json:"likelihood_ratio,omitempty"`
-	Found     bool    `json:"found"` // it falls below the level that the frame fixed
+	Found     bool    `json:"found"` // it falls below the level that the frame fixed; of an account, it is named
 	Innocent  string  `json:"innocent"`
 }
 
@@ -64,7 +64,7 @@ func findings(f *expose.Frame, r *Results) []Finding {
 			x.LogP = math.Min(0, o.LogP+examined)
 		}
 		x.Found = f.Suspect.Kind == expose.KindText && x.LogE >= -math.Log(f.Level) || f.Suspect.Kind != expose.KindText && x.LogP <= math.Log(f.Level)
-		if r.Examined > 1 {
+		if r.Examined > 1 && o.Scope != expose.ScopeAccount {
 			x.Statistic += fmt.Sprintf("; adjusted for %d suspects or frames examined", r.Examined)
 		}
 		switch o.Scope {
@@ -76,7 +76,7 @@ func findings(f *expose.Frame, r *Results) []Finding {
 			}
 			x.What, x.Found = "answers served to this account reached the training", true
 			x.LogP, x.LogE = o.LogP, o.LogE
-			x.Statistic += fmt.Sprintf("; named at a false discovery rate of %g", f.FDR)
+			x.Statistic += fmt.Sprintf("; named at a false discovery rate of %g over the accounts of this suspect", f.FDR)
 		default:
 			x.What = "answers served to this " + o.Scope + " reached the training"
 		}

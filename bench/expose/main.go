@@ -35,6 +35,7 @@ import (
 // options are what is measured.
 type options struct {
 	examples, coins, epochs, seeds, text int
+	accounts, fed                        int
 	threads                              int
 	curve                                []int
 }
@@ -47,6 +48,8 @@ func main() {
 	curve := flag.String("curve", "1,2,3", "epochs of the first seed's curve, besides")
 	flag.IntVar(&o.seeds, "seeds", 5, "seeds")
 	flag.IntVar(&o.text, "text", 400, "coins that are put to the suspect as text, 0: none")
+	flag.IntVar(&o.accounts, "accounts", 1, "accounts that share the coins")
+	flag.IntVar(&o.fed, "fed", 1, "accounts, the first ones, whose answers reached the suspect")
 	flag.IntVar(&o.threads, "threads", 0, "threads")
 	flag.Parse()
 	for word := range strings.SplitSeq(*curve, ",") {
@@ -135,7 +138,7 @@ type world struct {
 }
 
 // serve has problems answered; the first of them with coins.
-func serve(t *teacher, seed uint64, list []task.Problem, judges map[string]task.Task, coins int) (*world, error) {
+func (o options) serve(t *teacher, seed uint64, list []task.Problem, judges map[string]task.Task, coins int) (*world, error) {
 	rng := rand.New(rand.NewPCG(seed, 0xc0175)) // simulated: real coins come from a key
 	w := &world{}
 	for _, p := range list {
@@ -143,7 +146,7 @@ func serve(t *teacher, seed uint64, list []task.Problem, judges map[string]task.
 		if err != nil {
 			return nil, err
 		}
-		said := a
+		said, lost := a, false
 		if len(w.pairs) < coins {
 			b, err := t.ask(p.Prompt)
 			if err != nil {
@@ -151,16 +154,17 @@ func serve(t *teacher, seed uint64, list []task.Problem, judges map[string]task.
 			}
 			arms := [2]commit.Answer{commit.AnswerOf(a), commit.AnswerOf(b)}
 			if arms[0] != arms[1] { // else void
-				live := rng.IntN(2)
-				w.pairs = append(w.pairs, expose.Pair{Counter: uint64(len(w.pairs) + 1), Account: "harvester", Family: p.Family, Messages: []exchange.Message{{Role: "user", Content: p.Prompt}}, Arms: arms})
-				w.coins = append(w.coins, expose.Coin{Account: "harvester", Live: live})
+				live, account := rng.IntN(2), fmt.Sprintf("account %02d", len(w.pairs)%o.accounts+1)
+				lost = len(w.pairs)%o.accounts >= o.fed // its account is no customer of the accused
+				w.pairs = append(w.pairs, expose.Pair{Counter: uint64(len(w.pairs) + 1), Account: account, Family: p.Family, Messages: []exchange.Message{{Role: "user", Content: p.Prompt}}, Arms: arms})
+				w.coins = append(w.coins, expose.Coin{Account: account, Live: live})
 				said = []exchange.Answer{a, b}[live]
-				if !judges[p.Family].Verify(p, said.Content).Correct {
+				if !lost && !judges[p.Family].Verify(p, said.Content).Correct {
 					w.wrong++
 				}
 			}
 		}
-		if judges[p.Family].Verify(p, said.Content).Correct { // as the main job curates
+		if !lost && judges[p.Family].Verify(p, said.Content).Correct { // as the main job curates
 			w.served = append(w.served, example{p.Prompt, commit.AnswerOf(said)})
 		}
 	}
@@ -224,8 +228,9 @@ func frameOf(kind string) *expose.Frame {
 }
 
 // judge tests one suspect.
-func judge(ctx context.Context, pool *kernel.Pool, w *world, reference []expose.Line, s *student) (expose.Outcome, []int, error) {
+func (o options) judge(ctx context.Context, pool *kernel.Pool, w *world, reference []expose.Line, s *student) (expose.Outcome, []int, error) {
 	f := frameOf(expose.KindWeights)
+	f.PerOne, f.FDR = o.accounts > 1, 0.05
 	lines := expose.Lines(w.pairs)
 	if err := expose.Add(ctx, lines, w.pairs, f.Suspect, &expose.Weights{Model: s.model, Format: s.format, Pool: pool}); err != nil {
 		return expose.Outcome{}, nil, err
@@ -240,6 +245,18 @@ func judge(ctx context.Context, pool *kernel.Pool, w *world, reference []expose.
 	out, err := expose.Tested(f, lines, grids, w.coins)
 	if err != nil {
 		return expose.Outcome{}, nil, err
+	}
+	if o.accounts > 1 {
+		named, wrong := 0, 0
+		for _, x := range out[1:] {
+			switch fed := x.Subject <= fmt.Sprintf("account %02d", o.fed); {
+			case x.Named && fed:
+				named++
+			case x.Named:
+				wrong++
+			}
+		}
+		fmt.Fprintf(os.Stderr, "  named at FDR 5%%: %d of the %d accounts that fed it, %d of the %d others\n", named, o.fed, wrong, o.accounts-o.fed)
 	}
 	return out[0], grids["suspect"], nil
 }
@@ -264,7 +281,7 @@ func run(ctx context.Context, o options) error {
 			if s, err = teach(ctx, pool, seed, w.served, e); err != nil {
 				return err
 			}
-			got, grid, err := judge(ctx, pool, w, ref, s)
+			got, grid, err := o.judge(ctx, pool, w, ref, s)
 			if err != nil {
 				return err
 			}
@@ -278,7 +295,7 @@ func run(ctx context.Context, o options) error {
 				worst = min(worst, full)
 			}
 		}
-		clear, _, err := judge(ctx, pool, w, ref, innocent)
+		clear, _, err := o.judge(ctx, pool, w, ref, innocent)
 		if err != nil {
 			return err
 		}
@@ -305,7 +322,7 @@ func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	w, err := serve(t, seed, list, judges, o.coins)
+	w, err := o.serve(t, seed, list, judges, o.coins)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -318,11 +335,11 @@ func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	far, err := serve(other, seed, elsewhere, judges, 0)
+	far, err := o.serve(other, seed, elsewhere, judges, 0)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	same, err := serve(other, seed, list, judges, 0)
+	same, err := o.serve(other, seed, list, judges, 0)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -302,11 +302,12 @@ func (a *app) exposeFrameCommand() *cobra.Command {
 				return usageError{err}
 			}
 			return a.state(ws, func(keys *evidence.Keys, to ledger.Appender) error {
-				made, err := expose.NewCase(ws, f, sources)
-				if err != nil {
+				// What is stated again after a crash counts once.
+				if _, err := commit.State(c.Context(), f.Log, expose.StateFrame, expose.FrameText(f), f.Encode(), keys.Signer, stamper(x.tsa), to); err != nil {
 					return err
 				}
-				if _, err := commit.State(c.Context(), f.Log, expose.StateFrame, expose.FrameText(f), f.Encode(), keys.Signer, stamper(x.tsa), to); err != nil {
+				made, err := expose.NewCase(ws, f, sources)
+				if err != nil {
 					return err
 				}
 				entries, void := f.Select(view.Entries(f.Size))
@@ -507,10 +508,10 @@ func (a *app) exposeScore(ctx context.Context, id string, threads, batch int, us
 				return err
 			}
 		}
-		if err := made.KeepScores(lines); err != nil {
+		if _, err := commit.State(ctx, f.Log, expose.StateScores, expose.ScoresText(f, expose.EncodeLines(lines)), nil, keys.Signer, stamper(tsa), to); err != nil {
 			return err
 		}
-		_, err = commit.State(ctx, f.Log, expose.StateScores, expose.ScoresText(f, expose.EncodeLines(lines)), nil, keys.Signer, stamper(tsa), to)
+		err := made.KeepScores(lines)
 		if err == nil && !a.quiet {
 			fmt.Fprintf(a.stderr, "%d coins scored; now: retort expose open %s\n", len(lines), made.ID())
 		}

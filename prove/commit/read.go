@@ -43,7 +43,7 @@ func Read(w Wire, body []byte) ([]exchange.Message, error) {
 	if err := oneDraw(f); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"tools", "functions", "previous_response_id", "conversation", "prompt_id", "audio", "container", "mcp_servers"} {
+	for _, name := range []string{"tools", "functions", "previous_response_id", "conversation", "prompt_id", "audio", "container", "mcp_servers", "prediction", "web_search_options"} {
 		if given(f, name) {
 			return nil, no("it has %s", name)
 		}

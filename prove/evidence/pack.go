@@ -177,7 +177,7 @@ func manifestText(manifest []byte) string { return "retort/evidence\n" + sha(man
 // heads are the log's heads with proofs of consistency, and the case's statements.
 func (c *Case) heads() ([]head, error) {
 	out := []head{}
-	before := uint64(0)
+	before, stated := uint64(0), map[string]bool{}
 	for _, h := range c.View.Heads {
 		x := head{Head: h}
 		x.Body = nil // the frame is a part of its own
@@ -191,7 +191,10 @@ func (c *Case) heads() ([]head, error) {
 			if err != nil {
 				return nil, err
 			}
-			if before > 0 && cp.Size >= before {
+			if cp.Size < before { // it was signed while a later one was
+				continue
+			}
+			if before > 0 {
 				path, err := c.View.Tree.Consistency(before, cp.Size)
 				if err != nil {
 					return nil, err
@@ -199,10 +202,15 @@ func (c *Case) heads() ([]head, error) {
 				x.Consistency = encodePath(path)
 			}
 			before = cp.Size
-		case expose.StateScores:
-			if textOf(h.Note) != expose.ScoresText(c.Frame, expose.EncodeLines(c.Lines)) {
+		default:
+			text := textOf(h.Note)
+			if h.What == expose.StateScores && text != expose.ScoresText(c.Frame, expose.EncodeLines(c.Lines)) {
+				continue // another case's
+			}
+			if stated[text] { // whoever was cut off stated it again
 				continue
 			}
+			stated[text] = true
 		}
 		out = append(out, x)
 	}

@@ -58,7 +58,7 @@ func Pairs(ctx context.Context, r ledger.Reader, key commit.Key, entries []commi
 		}
 		x := want[e.Exchange]
 		if x == nil || len(x.RequestBody) == 0 {
-			return nil, fmt.Errorf("coin %d: the ledger does not hold its prompt: the gateway stored hashes alone, or the body was erased", e.Counter)
+			return nil, fmt.Errorf("coin %d: the ledger does not hold its prompt: the gateway stored hashes alone, or the body was erased; choose a window of time whose bodies are there", e.Counter)
 		}
 		if p.Messages, err = commit.Read(commit.Wire(x.Stage), x.RequestBody); err != nil {
 			return nil, fmt.Errorf("coin %d: %w", e.Counter, err)

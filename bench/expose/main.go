@@ -20,6 +20,7 @@ import (
 
 	"retort/exchange"
 	"retort/internal/kernel"
+	"retort/internal/stat"
 	"retort/openai"
 	"retort/prove/commit"
 	"retort/prove/evidence"
@@ -38,6 +39,7 @@ type options struct {
 	accounts, fed                        int
 	threads                              int
 	curve                                []int
+	innocent                             bool
 }
 
 func main() {
@@ -50,6 +52,7 @@ func main() {
 	flag.IntVar(&o.text, "text", 400, "coins that are put to the suspect as text, 0: none")
 	flag.IntVar(&o.accounts, "accounts", 1, "accounts that share the coins")
 	flag.IntVar(&o.fed, "fed", 1, "accounts, the first ones, whose answers reached the suspect")
+	flag.BoolVar(&o.innocent, "innocent", true, "teach an innocent, too")
 	flag.IntVar(&o.threads, "threads", 0, "threads")
 	flag.Parse()
 	for word := range strings.SplitSeq(*curve, ",") {
@@ -295,12 +298,17 @@ func run(ctx context.Context, o options) error {
 				worst = min(worst, full)
 			}
 		}
-		clear, _, err := o.judge(ctx, pool, w, ref, innocent)
-		if err != nil {
-			return err
+		if innocent != nil {
+			clear, grid, err := o.judge(ctx, pool, w, ref, innocent)
+			if err != nil {
+				return err
+			}
+			least = min(least, clear.LogP)
+			if err := redraw(grid, seed); err != nil {
+				return err
+			}
+			fmt.Printf("| %d | innocent, %d | %d | %s | | |\n", seed, o.epochs, clear.Coins, evidence.FormatP(clear.LogP))
 		}
-		least = min(least, clear.LogP)
-		fmt.Printf("| %d | innocent, %d | %d | %s | | |\n", seed, o.epochs, clear.Coins, evidence.FormatP(clear.LogP))
 		if o.text > 0 {
 			if err := text(ctx, w, s, o.text, seed); err != nil {
 				return err
@@ -351,8 +359,35 @@ func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*
 	if err := expose.Add(ctx, lines, w.pairs, expose.Model{Name: "reference"}, &expose.Weights{Model: r.model, Format: r.format, Pool: pool}); err != nil {
 		return nil, nil, nil, err
 	}
+	if !o.innocent {
+		return w, nil, lines, nil
+	}
 	innocent, err := teach(ctx, pool, seed+2000, same.served, o.epochs)
 	return w, innocent, lines, err
+}
+
+// redraw draws an innocent's coins anew, 200 times: exactly the null.
+func redraw(grid []int, seed uint64) error {
+	rng := rand.New(rand.NewPCG(seed, 0x2ed2a))
+	five, one := 0, 0
+	for range 200 {
+		sum := 0
+		for _, g := range grid {
+			sum += g * (1 - 2*rng.IntN(2))
+		}
+		logP, err := stat.SignFlip(grid, sum)
+		if err != nil {
+			return err
+		}
+		if logP <= math.Log(0.05) {
+			five++
+		}
+		if logP <= math.Log(0.01) {
+			one++
+		}
+	}
+	fmt.Fprintf(os.Stderr, "  the innocent's coins drawn anew 200 times: %d at p ≤ 0.05 (at most 18), %d at p ≤ 0.01 (at most 6)\n", five, one)
+	return nil
 }
 
 // effect is what a coin contributes in standard deviations of its score.

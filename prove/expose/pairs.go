@@ -55,6 +55,9 @@ func Pairs(ctx context.Context, r ledger.Reader, key commit.Key, entries []commi
 				return nil, fmt.Errorf("coin %d: exchange %s is not in the ledger", e.Counter, id)
 			}
 			p.Arms[arm] = commit.AnswerOf(x.Answer)
+			if p.Arms[arm] == (commit.Answer{}) {
+				return nil, fmt.Errorf("coin %d: the ledger does not hold its answer %d: the gateway stored hashes alone, or the body was erased; choose a window of time whose bodies are there", e.Counter, arm+1)
+			}
 		}
 		x := want[e.Exchange]
 		if x == nil || len(x.RequestBody) == 0 {

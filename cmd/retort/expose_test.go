@@ -207,3 +207,35 @@ func TestWhatAModelSaysIsWeighed(t *testing.T) {
 		t.Errorf("weighed: %s", got)
 	}
 }
+
+// proof is a case of a workspace, packed, and an interview with its population.
+type proof struct{ id, pack, key, said, known string }
+
+// packIn makes one.
+func packIn(t *testing.T, ws, dir string) proof {
+	t.Helper()
+	suspect := httptest.NewServer(parrot(coinsIn(t, ws, 12)))
+	defer suspect.Close()
+	witness, err := commit.NewWitness(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tsa := httptest.NewServer(witness)
+	defer tsa.Close()
+	do := func(words ...string) string {
+		t.Helper()
+		r := retort(t, ws, append(words, "--quiet")...)
+		if r.code != exitDone {
+			t.Fatalf("%v: %+v", words, r)
+		}
+		return strings.TrimSpace(r.stdout)
+	}
+	p := proof{key: do("evidence", "keygen"), pack: filepath.Join(dir, "case.pack"), said: filepath.Join(dir, "said.json"), known: filepath.Join(dir, "known.json")}
+	do("expose", "anchor", "--tsa", tsa.URL)
+	p.id = do("expose", "frame", "--url", suspect.URL+"/v1", "--model", "s", "--text", "--held", time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	do("expose", "score", p.id)
+	do("evidence", "pack", p.id, "-o", p.pack)
+	put(t, p.said, `{"model":"s","battery":"b","asked":9,"claims":{"openai":9}}`)
+	put(t, p.known, `{"battery":"b","models":[{"name":"a","lineage":"a","asked":9,"claims":{}}]}`)
+	return p
+}

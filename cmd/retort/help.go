@@ -35,6 +35,8 @@ func usage(c *cobra.Command) error {
 	w := c.OutOrStderr()
 	fmt.Fprint(w, "Usage:")
 	switch {
+	case !c.HasParent(): // there is much to list
+		fmt.Fprintf(w, " %s COMMAND, such as%s", c.CommandPath(), c.Example)
 	case c.HasAvailableSubCommands():
 		if strings.Contains(c.Use, " ") { // it does something by itself
 			fmt.Fprintf(w, "\n  %s", c.UseLine())
@@ -43,7 +45,7 @@ func usage(c *cobra.Command) error {
 	default:
 		fmt.Fprintf(w, "\n  %s", c.UseLine())
 	}
-	if c.HasExample() {
+	if c.HasExample() && c.HasParent() {
 		fmt.Fprintf(w, "\n\nExamples:\n%s", c.Example)
 	}
 	usageCommands(w, c)
@@ -59,6 +61,7 @@ func usage(c *cobra.Command) error {
 
 // usageCommands lists a command's own commands, in their groups.
 func usageCommands(w io.Writer, c *cobra.Command) {
+	listed := false
 	list := func(title, group string) {
 		begun := false
 		for _, sub := range c.Commands() {
@@ -66,8 +69,11 @@ func usageCommands(w io.Writer, c *cobra.Command) {
 				continue
 			}
 			if !begun {
-				fmt.Fprintf(w, "\n\n%s", title)
-				begun = true
+				if !listed || c.HasParent() {
+					fmt.Fprintln(w)
+				}
+				fmt.Fprintf(w, "\n%s", title)
+				begun, listed = true, true
 			}
 			fmt.Fprintf(w, "\n  %-*s %s", c.NamePadding(), sub.Name(), sub.Short)
 		}

@@ -20,6 +20,7 @@ import (
 
 	"retort/internal/kernel"
 	"retort/meter"
+	"retort/prove/evidence"
 	"retort/recipe"
 	"retort/report"
 	"retort/student/export"
@@ -108,6 +109,7 @@ func exitCode(ctx context.Context, err error) int {
 	var changed *export.MismatchError
 	var mistake *recipe.Error
 	var unknown *recipe.UnknownRunError
+	var unproven *evidence.Failure
 	switch {
 	case err == nil:
 		return exitDone
@@ -121,7 +123,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitIncomplete
 	case errors.As(err, &inUse):
 		return exitInUse
-	case errors.Is(err, errDamaged), errors.As(err, &mismatch), errors.As(err, &changed):
+	case errors.Is(err, errDamaged), errors.As(err, &mismatch), errors.As(err, &changed), errors.As(err, &unproven):
 		return exitDamaged
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
@@ -220,6 +222,7 @@ var groups = []struct {
 }{
 	{"distil", "Distil:", []string{"init", "run", "import", "dataset", "compare", "serve", "chat"}},
 	{"watch", "Watch:", []string{"gateway", "keys", "accounts"}},
+	{"prove", "Prove:", []string{"expose", "identity", "evidence"}},
 	{"workspace", "Workspace:", []string{"runs", "report", "recipe", "ledger", "terms", "reference", "doctor", "completion", "version"}},
 }
 

@@ -21,6 +21,11 @@ func TestDataGoesToStdoutAlone(t *testing.T) {
 	chats := filepath.Join(dir, "chats.jsonl")
 	put(t, agreement, `{"id":"ours","provider":"acme","document":"Contract 7","read":"2026-01-02","basis":"agreement","says":"Training is allowed.","default":"allow","reason":"the contract allows it","obligations":[],"hosts":["acme.example"]}`)
 	put(t, chats, `{"conversations":[{"from":"human","value":"hello"},{"from":"gpt","value":"good day"}]}`+"\n")
+	proof := packIn(t, ws, dir)
+	var key struct{ ID string }
+	if err := json.Unmarshal([]byte(retort(t, ws, "keys", "create", "acme", "--json", "--quiet").stdout), &key); err != nil {
+		t.Fatal(err)
+	}
 	lines := [][]string{
 		{"version"}, {"doctor"}, {"run", one}, {"run", "--plan", one}, {"compare", first.Run, second.Run},
 		{"runs", "list"}, {"runs", "show", first.Run}, {"report", first.Run}, {"recipe", "preview", one},
@@ -30,6 +35,9 @@ func TestDataGoesToStdoutAlone(t *testing.T) {
 		{"dataset", "review", "--refused", "-o", filepath.Join(dir, "refused.jsonl")},
 		{"terms", "list"}, {"terms", "show", "openai"}, {"terms", "check", agreement}, {"terms", "explain", first.Dataset.Hash},
 		{"import", chats, "--terms", "self-hosted"},
+		{"expose", "plan"}, {"expose", "log"}, {"expose", "open", proof.id}, {"evidence", "verify", proof.pack, "--key", proof.key},
+		{"identity", "weigh", proof.said, proof.known},
+		{"keys", "create", "beta"}, {"keys", "list"}, {"keys", "rotate", key.ID}, {"keys", "revoke", key.ID},
 	}
 	tried := map[string]bool{}
 	for _, l := range lines {

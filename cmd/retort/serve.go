@@ -84,6 +84,20 @@ func loadModel(path string) (m model.Source, format *chat.Format, done func(), e
 	return b, format, func() { b.Close() }, nil
 }
 
+// readModel is loadModel with all weights in memory.
+func readModel(path string) (*model.Model, *chat.Format, error) {
+	src, format, done, err := loadModel(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	if m, ok := src.(*model.Model); ok {
+		return m, format, nil
+	}
+	m, err := model.FromTensors(src.Config(), src.Load)
+	return m, format, err
+}
+
 // format is what a model's weights are to be held in.
 func (f *modelFlags) format(m model.Source) (kernel.Format, error) {
 	b, ok := m.(*base.Base)

@@ -1,6 +1,7 @@
-// Package stat holds the statistics that comparing models needs and gonum
-// lacks: exact McNemar, score intervals for one proportion and for the
-// difference and the ratio of two paired ones, and a paired bootstrap.
+// Package stat holds the statistics that comparing and accusing models need and
+// gonum lacks: exact McNemar, score intervals for one proportion and for the
+// difference and the ratio of two paired ones, a paired bootstrap; the exact
+// sign-flip test, e-processes of bets, and procedures for many hypotheses.
 //
 // Each function states its assumptions, and its test simulates or enumerates
 // them and counts how often the interval or the test is wrong. Nothing here

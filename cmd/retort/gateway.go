@@ -90,7 +90,11 @@ func (a *app) gateway(ctx context.Context, file string) (err error) {
 			log.Warn(err.Error())
 		}
 	}()
-	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Erase: erase, Tracer: tracer, Getenv: a.getenv, Log: log})
+	coins, err := openCoins(ctx, cfg, ws, store)
+	if err != nil {
+		return err
+	}
+	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Coins: coins, Erase: erase, Tracer: tracer, Getenv: a.getenv, Log: log})
 	if err != nil {
 		return err
 	}

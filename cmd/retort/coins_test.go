@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"retort/exchange"
+	"retort/ledger"
 	"retort/ledger/segment"
 	"retort/prove/commit"
 	"retort/watch/gateway"
@@ -101,9 +102,12 @@ func TestAGatewayFlipsCoins(t *testing.T) {
 		}
 	}
 	const n = 30
+	body := func(prompt string) string {
+		return fmt.Sprintf(`{"model":"m","temperature":0.7,"messages":[{"role":"user","content":%q}]}`, prompt)
+	}
 	for i := range n {
 		prompt := fmt.Sprintf("question %d of many", i)
-		ask(fmt.Sprintf(`{"model":"m","temperature":0.7,"messages":[{"role":"user","content":%q}]}`, prompt), prompt)
+		ask(body(prompt), prompt)
 	}
 	for _, body := range []string{
 		`{"model":"m","temperature":0.7,"messages":[{"role":"user","content":"question 1 of many"}]}`,
@@ -128,6 +132,13 @@ func TestAGatewayFlipsCoins(t *testing.T) {
 	if len(entries) != n {
 		t.Errorf("%d coins for %d prompts that can carry one", len(entries), n)
 	}
+	sent := map[exchange.ID]int64{}
+	if err := ledger.Costs(ctx, store, func(e *exchange.Exchange) error {
+		sent[e.ID] = e.Times.Sent
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	count, lives := 0, 0
 	for _, e := range entries {
 		if e.Arms.Void != "" {
@@ -141,6 +152,9 @@ func TestAGatewayFlipsCoins(t *testing.T) {
 		live := seed.Live()
 		if e.Arms.Arms[live] != seed.ArmHash(live, commit.Answer{Content: served[id]}) || e.Exchanges[live] != e.Exchange || e.Exchanges[1-live] == e.Exchange {
 			t.Errorf("coin %d: what was served, %q, is not the arm that it names", e.Counter, served[id])
+		}
+		if a, b := sent[e.Exchanges[0]], sent[e.Exchanges[1]]; a == 0 || a >= b {
+			t.Errorf("coin %d: its arms were sent at %d and %d, want the first one first", e.Counter, a, b)
 		}
 		count++
 		lives += live

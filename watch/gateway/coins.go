@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"sync"
 
 	"retort/exchange"
 	"retort/ledger"
@@ -31,7 +32,9 @@ type CoinRequest struct {
 
 // Coin is one that has been flipped.
 type Coin interface {
-	// Live is which of the two arms is served, 0 or 1.
+	// Live is which of the two arms is served, 0 or 1. Arms are numbered in the order
+	// in which they are sent, so that the coin and nothing else decides which of two
+	// calls is served, in whatever a second one may differ from a first.
 	Live() int
 	// Settle is called once both arms are over, and returns when their hashes, or
 	// that they do not count, are durable in the coins' log.
@@ -109,7 +112,13 @@ func (x *passage) flip(u *upstream) *refused {
 	x.pair = &pair{g: g, coin: coin, live: armOf{id: x.e.ID}, drained: make(chan struct{})}
 	x.keep = &x.pair.live
 	g.also() // until both arms are settled, whatever becomes of the client
-	go x.pair.drain(x.twin(u), u)
+	y, sent := x.twin(u), make(chan struct{})
+	first, second := x, y
+	if coin.Live() == 1 {
+		first, second = y, x
+	}
+	first.sent, second.after = sync.OnceFunc(func() { close(sent) }), sent
+	go x.pair.drain(y, u)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,10 +141,12 @@ type passage struct {
 	got      int64              // bytes of the response's body
 	deadline time.Time          // when the deadline of writes was last set
 	bufs     [2]*[32 << 10]byte
-	gone     bool   // the client does not take any more
-	pair     *pair  // whose live arm it is; nil without a coin
-	keep     *armOf // keeps the body too; nil without a coin
-	unread   string // the wire as which the body can be read; "" if as none
+	gone     bool            // the client does not take any more
+	pair     *pair           // whose live arm it is; nil without a coin
+	keep     *armOf          // keeps the body too; nil without a coin
+	after    <-chan struct{} // closed when the arm before it is sent; nil: it waits for none
+	sent     func()          // says that it is; nil if no arm waits for it
+	unread   string          // the wire as which the body can be read; "" if as none
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
 }
@@ -223,6 +226,13 @@ func (x *passage) send(u *upstream) (*http.Response, error) {
 	if x.lease.price != nil {
 		x.e.Price, x.e.Worst = x.lease.price.price.ID, x.lease.worst
 	}
+	if x.after != nil {
+		<-x.after
+		x.after = nil
+	}
+	if x.sent != nil {
+		defer x.sent()
+	}
 	x.e.Times.Sent = time.Now().UnixNano()
 	if x.rt.wire != nil || x.rt.whole {
 		x.rec = x.g.begin(x.e, x.p.cfg.Store, x.lease.spend != nil)
@@ -230,6 +240,9 @@ func (x *passage) send(u *upstream) (*http.Response, error) {
 	req, err := u.request(x.ctx, x.p, x.rt, x.r, x.body)
 	if err != nil {
 		return nil, err
+	}
+	if x.sent != nil {
+		req = req.WithContext(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { x.sent() }}))
 	}
 	timer := time.AfterFunc(x.p.cfg.Limits.firstByte, func() { x.cancel(errFirstByte) })
 	resp, err := x.g.client.RoundTrip(req)

@@ -251,7 +251,7 @@ func (b *bench) lostByPeers(c *client, peers []*proxied, report *trial.Report) e
 		if err != nil {
 			return err
 		}
-		time.AfterFunc(time.Duration(b.seconds)*time.Second, s.Stop)
+		time.AfterFunc(time.Duration(b.seconds)*time.Second, s.kill)
 		n, _ := c.load(s, time.Duration(b.seconds)*time.Second+time.Second)
 		after, err := s.records()
 		if err != nil {

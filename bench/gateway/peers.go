@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"retort/bench/server"
 )
@@ -21,7 +24,16 @@ type proxied struct {
 	key    string
 	exact  bool // it passes the upstream's bytes on as they are
 
+	group   bool                // it is a process group of its own
 	records func() (int, error) // that it has written; nil where they are not counted
+}
+
+// kill kills the proxy with its workers.
+func (p *proxied) kill() {
+	if p.group {
+		_ = unix.Kill(-p.Cmd.Process.Pid, unix.SIGKILL) // it may have ended
+	}
+	p.Stop()
 }
 
 // peers starts the proxies that ours is measured beside.
@@ -57,7 +69,7 @@ func (b *bench) peers(self, upstream string) (all []*proxied, err error) {
 
 func stopAll(all []*proxied) {
 	for _, p := range all {
-		p.Stop()
+		p.kill()
 	}
 }
 
@@ -84,13 +96,14 @@ func (b *bench) startLiteLLM(upstream string) (*proxied, error) {
 	s, err := server.StartAt(func(port string) *exec.Cmd {
 		cmd := exec.Command(filepath.Join(b.litellm, "bin", "litellm"), "--config", "config.yaml", "--host", "127.0.0.1", "--port", port, "--run_gunicorn", "--num_workers", strconv.Itoa(runtime.NumCPU()))
 		cmd.Dir = dir
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Env = append(os.Environ(), "RECORDER_FILE="+file, "LITELLM_TELEMETRY=False", "LITELLM_LOG=ERROR", "LITELLM_LOCAL_MODEL_COST_MAP=True", "PATH="+filepath.Join(b.litellm, "bin")+":"+os.Getenv("PATH"))
 		return cmd
 	}, filepath.Join(b.work, "litellm.log"), "/health/liveliness")
 	if err != nil {
 		return nil, err
 	}
-	return &proxied{Server: s, name: "LiteLLM", figure: "vs_litellm", key: "sk-bench", records: func() (int, error) {
+	return &proxied{Server: s, name: "LiteLLM", figure: "vs_litellm", key: "sk-bench", group: true, records: func() (int, error) {
 		for last := -1; ; time.Sleep(time.Second) { // it writes behind its answers
 			data, err := os.ReadFile(file)
 			if n := bytes.Count(data, []byte("\n")); err != nil || n == last {

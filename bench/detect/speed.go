@@ -61,18 +61,28 @@ func (b *bench) speed() error {
 			return err
 		}
 		t := time.Now()
-		for _, e := range list {
-			d.Exchange(e)
+		if err := d.Ahead(func() error {
+			for _, e := range list {
+				d.Exchange(e)
+			}
+			return nil
+		}); err != nil {
+			return err
 		}
 		exchanges = append(exchanges, float64(len(list))/time.Since(t).Seconds())
 		if d, err = detect.NewDetector(nil); err != nil {
 			return err
 		}
 		t = time.Now()
-		for i := range recs {
-			if err := d.Record(recs[i]); err != nil {
-				return err
+		if err := d.Ahead(func() error {
+			for i := range recs {
+				if err := d.Record(recs[i]); err != nil {
+					return err
+				}
 			}
+			return nil
+		}); err != nil {
+			return err
 		}
 		records = append(records, float64(len(list))/time.Since(t).Seconds())
 		for _, a := range p.Accounts {

@@ -137,7 +137,7 @@ func (a *app) detect(ctx context.Context, logs []string, f detectFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := r.CatchUp(ctx, cursor, d.Record); err != nil {
+	if err := d.Ahead(func() error { return r.CatchUp(ctx, cursor, d.Record) }); err != nil {
 		return err
 	}
 	if err := save(f.state, d, cursor); err != nil {
@@ -236,7 +236,7 @@ func (a *app) follow(ctx context.Context, r *segment.Reader, d *detect.Detector,
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	for {
-		if err := r.CatchUp(ctx, cursor, d.Record); err != nil {
+		if err := d.Ahead(func() error { return r.CatchUp(ctx, cursor, d.Record) }); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}

@@ -419,10 +419,15 @@ func TestACallAndItsRecordAreOneEvent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, rec := range recs {
-				if err := recorded.Record(rec); err != nil {
-					t.Fatal(err)
+			if err := recorded.Ahead(func() error {
+				for _, rec := range recs {
+					if err := recorded.Record(rec); err != nil {
+						return err
+					}
 				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
@@ -597,10 +602,15 @@ func BenchmarkReplay(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for i := range recs {
-			if err := d.Record(recs[i]); err != nil {
-				b.Fatal(err)
+		if err := d.Ahead(func() error {
+			for i := range recs {
+				if err := d.Record(recs[i]); err != nil {
+					return err
+				}
 			}
+			return nil
+		}); err != nil {
+			b.Fatal(err)
 		}
 		n += len(recs) / 2
 	}

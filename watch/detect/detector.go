@@ -52,6 +52,7 @@ type Detector struct {
 	open     map[exchange.ID]*Event
 	counts   Counts
 	add      func(*Event) // what becomes of an event; nil: Add
+	sink     func(*sighting)
 }
 
 // NewDetector makes a detector. Without a calibration it ranks by the score that
@@ -217,13 +218,54 @@ func (d *Detector) Exchange(e *exchange.Exchange) {
 func (d *Detector) Add(ev *Event) {
 	d.counts.Counted++
 	s := look(ev)
+	if d.sink != nil {
+		d.sink(&s)
+		return
+	}
+	d.take(&s)
+}
+
+// ahead is how many exchanges are handed over at a time.
+const ahead = 128
+
+// Ahead calls read, which may call Record, Exchange and Add, and counts what it reads
+// in another goroutine meanwhile. It returns when all is counted.
+func (d *Detector) Ahead(read func() error) error {
+	hand := make(chan []*sighting, 8)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for list := range hand {
+			for _, s := range list {
+				d.take(s)
+			}
+		}
+	}()
+	list := make([]*sighting, 0, ahead)
+	d.sink = func(s *sighting) {
+		if list = append(list, s); len(list) == ahead {
+			hand <- list
+			list = make([]*sighting, 0, ahead)
+		}
+	}
+	defer func() {
+		d.sink = nil
+		hand <- list
+		close(hand)
+		<-done
+	}()
+	return read()
+}
+
+// take puts an exchange among those that wait, and counts those that waited enough.
+func (d *Detector) take(s *sighting) {
 	if s.sent < d.counted {
 		d.counts.Late++
-		d.count(d.accounts, &s)
+		d.count(d.accounts, s)
 		return
 	}
 	d.latest = max(d.latest, s.sent)
-	heap.Push(&d.waiting, &s)
+	heap.Push(&d.waiting, s)
 	for len(d.waiting) > 0 && d.waiting[0].sent < d.latest-int64(Window) {
 		s := heap.Pop(&d.waiting).(*sighting)
 		d.counted = s.sent

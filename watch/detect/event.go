@@ -22,6 +22,9 @@ type Event struct {
 	Params   Params
 	Answer   exchange.Answer
 	Usage    exchange.Usage
+	// Bytes is how much all messages say, where only some have their Content: of what
+	// a conversation repeats from before nothing is looked at but that it is there.
+	Bytes int
 }
 
 // Params are the fields of a request that say what kind of answer is wanted.
@@ -115,7 +118,11 @@ func (ev *Event) request(body []byte) error {
 			ev.Messages = append(ev.Messages, exchange.Message{Role: "system", Content: s})
 		}
 	}
-	for _, m := range list {
+	asked := len(list) - 1
+	for asked > 0 && list[asked].Role != "user" {
+		asked--
+	}
+	for i, m := range list {
 		role, content := m.Role, m.Content
 		switch m.Type {
 		case "function_call_output":
@@ -126,7 +133,12 @@ func (ev *Event) request(body []byte) error {
 		if role == "developer" {
 			role = "system"
 		}
-		ev.Messages = append(ev.Messages, exchange.Message{Role: role, Content: textOf(content), ToolCallID: m.Call})
+		out := exchange.Message{Role: role, ToolCallID: m.Call}
+		ev.Bytes += len(content)
+		if i == asked || role == "system" {
+			out.Content = textOf(content)
+		}
+		ev.Messages = append(ev.Messages, out)
 	}
 	p := &ev.Params
 	if r.Temperature != nil {

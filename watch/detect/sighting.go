@@ -107,7 +107,9 @@ func look(ev *Event) sighting {
 	if ev.Usage.Output == 0 { // nobody counted: about four characters a token
 		out = float64(utf8.RuneCountInString(ev.Answer.Content)+utf8.RuneCountInString(ev.Answer.Reasoning)) / 4
 	}
-	if in == 0 {
+	if in == 0 && ev.Bytes > 0 {
+		in = float64(ev.Bytes) / 4
+	} else if in == 0 {
 		for _, m := range ev.Messages {
 			in += float64(utf8.RuneCountInString(m.Content)) / 4
 		}

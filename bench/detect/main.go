@@ -142,7 +142,7 @@ func (b *bench) power() error {
 		if f == simulate.Families()[0] {
 			fmt.Fprintf(b.out, "  segments of like use have %v calibration accounts\n", c.Sizes())
 		}
-		for _, dilution := range []float64{0, 0.5, 0.9} {
+		for _, dilution := range []float64{0, 0.5, 0.9, 0.9999} { // of the last nothing is left: a control
 			p, err := b.harvesters(seedPower, b.attackers, []simulate.Family{f}, dilution)
 			if err != nil {
 				return err

@@ -65,7 +65,7 @@ func newPlan(w *World, c Campaign, rng *rand.Rand) *plan {
 // account returns what one account of the campaign does. Work comes from a queue:
 // no two accounts get the same item.
 func (p *plan) account(pop *Population, rng *rand.Rand, member int) func() Call {
-	c := &clock{rng: rng, now: pop.Config.Start.UnixNano(), zone: between(rng, 0, 24), open: 8, close: 20}
+	c := &clock{rng: rng, now: pop.Config.Start.UnixNano(), zone: between(rng, 0, 24), open: between(rng, 6, 10), close: between(rng, 17, 24)}
 	c.wait(between(rng, 0, 86400))
 	// What dilutes it is ordinary talk.
 	cover := &actor{h: newHabit(p.w, Chat, rng), w: p.w, rng: rng, clock: c, member: member, size: 1}
@@ -78,13 +78,12 @@ func (p *plan) account(pop *Population, rng *rand.Rand, member int) func() Call 
 		if left == 0 {
 			left, covering = 4+rng.IntN(12), rng.Float64() < p.c.Dilution
 			c.now = max(c.now, a.until, cover.until)
-			if a.seq > 0 && p.c.Dilution > 0 {
-				c.wait(lognormal(rng, math.Log(300), 1))
-			}
 		}
 		left--
 		if covering {
-			return cover.talk()
+			call := cover.talk()
+			cover.seq++
+			return call
 		}
 		return p.work(a)
 	}

@@ -193,3 +193,35 @@ func TestRealSetsAreUsedWhereTheyAre(t *testing.T) {
 		t.Errorf("read %v: %d questions, %d requests of the trace", w.Real, len(w.questions), len(w.talk))
 	}
 }
+
+// What covers a campaign is ordinary talk, with a person's pauses: an account that
+// does almost nothing else takes as long as people do.
+func TestCoverKeepsAPersonsPace(t *testing.T) {
+	w, err := Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	days := func(cfg Config) float64 {
+		p, err := New(w, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := 0.0
+		for _, a := range p.Accounts {
+			first := a.Next().Sent
+			for range 98 {
+				a.Next()
+			}
+			sum += time.Duration(a.Next().Sent - first).Hours() / 24 / float64(len(p.Accounts))
+		}
+		return sum
+	}
+	var covered []Campaign
+	for range 30 {
+		covered = append(covered, Campaign{Family: Harvest, Accounts: 1, Dilution: 0.9999, PerDay: 25})
+	}
+	people, cover := days(Config{Seed: 1, Size: 1, PerDay: 25, Organisations: map[Kind]int{Chat: 30}}), days(Config{Seed: 1, Campaigns: covered})
+	if cover < people/2 || cover > people*2 {
+		t.Errorf("100 calls take people %.1f days and those that imitate them %.1f", people, cover)
+	}
+}

@@ -212,7 +212,7 @@ func TestCoverKeepsAPersonsPace(t *testing.T) {
 			for range 98 {
 				a.Next()
 			}
-			sum += time.Duration(a.Next().Sent - first).Hours() / 24 / float64(len(p.Accounts))
+			sum += time.Duration(a.Next().Sent-first).Hours() / 24 / float64(len(p.Accounts))
 		}
 		return sum
 	}

@@ -47,6 +47,7 @@ var variables = []struct{ name, meaning string }{
 	{kernel.EnvVar, "amx, avx512bf16, avx512vnni, avx512, avxvnni, avx2, neon or portable: forces the matrix kernels"},
 	{"NO_COLOR", "any value: no colour"},
 	{"TERM", "dumb: no colour and no live progress bars"},
+	{"RETORT_TESTDATA", "directory of real prompts and traces, for simulated accounts and tests"},
 	{"XDG_CACHE_HOME", "where benches keep what they install (default ~/.cache)"},
 	{"SOURCE_DATE_EPOCH", "date of generated man pages, in seconds since 1970"},
 }

@@ -133,15 +133,14 @@ func exitCode(ctx context.Context, err error) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "retort",
-		Short: "Distil a large language model into a small open one that you own",
-		Long: "Retort distils a large language model into a small open one that you own,\n" +
-			"through nothing but its API: every answer kept, every cent counted.",
+		Use:           "retort",
+		Short:         "Distil a large language model into a small open one that you own",
+		Long:          "Distil a large language model into a small open one, through its API alone.",
 		Example:       "  retort run recipes/quickstart.yaml",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&a.workspace, "workspace", "", "`DIR` that holds your work (default: RETORT_WORKSPACE, else the nearest .retort)")
+	root.PersistentFlags().StringVar(&a.workspace, "workspace", "", "`DIR` of your work (RETORT_WORKSPACE, nearest .retort)")
 	root.PersistentFlags().BoolVar(&a.quiet, "quiet", false, "no progress, errors only")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if err := kernel.Err(); err != nil {
@@ -221,7 +220,7 @@ var groups = []struct {
 	commands  []string
 }{
 	{"distil", "Distil:", []string{"init", "run", "import", "dataset", "compare", "serve", "chat"}},
-	{"watch", "Watch:", []string{"gateway", "keys", "accounts"}},
+	{"watch", "Watch:", []string{"gateway", "keys", "accounts", "detect", "simulate"}},
 	{"prove", "Prove:", []string{"expose", "identity", "evidence"}},
 	{"workspace", "Workspace:", []string{"runs", "report", "recipe", "ledger", "terms", "reference", "doctor", "completion", "version"}},
 }

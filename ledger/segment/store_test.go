@@ -247,3 +247,37 @@ func TestTailDeliversEachRecordOnceThroughRollsAndSeals(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// CatchUp delivers what is there, each record once, and does not wait for more.
+func TestCatchUpEndsWhereTheLedgerDoes(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, Option{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r, err := OpenReader(dir, Option{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cursor Cursor
+	seen := 0
+	for round, n := range []int{0, 3, 0, 5} {
+		for range n {
+			rec, err := ledger.NewRun(1, "x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Append(t.Context(), rec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := seen
+		if err := r.CatchUp(t.Context(), &cursor, func(ledger.Record) error { seen++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if seen-before != n {
+			t.Errorf("round %d: %d records, and %d were appended", round, seen-before, n)
+		}
+	}
+}

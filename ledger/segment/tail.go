@@ -39,13 +39,7 @@ func (r *Reader) End(ctx context.Context) (*Cursor, error) {
 //
 // Damage goes to Option.OnDamage; without it Tail ends with a *DamageError.
 func (r *Reader) Tail(ctx context.Context, c *Cursor, fn func(ledger.Record) error) error {
-	if c == nil {
-		c = &Cursor{}
-	}
-	if c.Writers == nil {
-		c.Writers = make(map[string]Position)
-	}
-	t := &tail{r: r, cursor: c, fn: fn, open: make(map[string]*logReader)}
+	t := r.newTail(c, fn)
 	defer t.close()
 	timer := time.NewTimer(r.opt.Poll)
 	defer timer.Stop()
@@ -65,6 +59,23 @@ func (r *Reader) Tail(ctx context.Context, c *Cursor, fn func(ledger.Record) err
 		case <-timer.C:
 		}
 	}
+}
+
+// CatchUp is Tail that returns when it has delivered what is there.
+func (r *Reader) CatchUp(ctx context.Context, c *Cursor, fn func(ledger.Record) error) error {
+	t := r.newTail(c, fn)
+	defer t.close()
+	return t.look(ctx)
+}
+
+func (r *Reader) newTail(c *Cursor, fn func(ledger.Record) error) *tail {
+	if c == nil {
+		c = &Cursor{}
+	}
+	if c.Writers == nil {
+		c.Writers = make(map[string]Position)
+	}
+	return &tail{r: r, cursor: c, fn: fn, open: make(map[string]*logReader)}
 }
 
 type tail struct {

@@ -26,6 +26,7 @@ func TestDataGoesToStdoutAlone(t *testing.T) {
 	if err := json.Unmarshal([]byte(retort(t, ws, "keys", "create", "acme", "--json", "--quiet").stdout), &key); err != nil {
 		t.Fatal(err)
 	}
+	known := filepath.Join(dir, "known.jsonl")
 	lines := [][]string{
 		{"version"}, {"doctor"}, {"run", one}, {"run", "--plan", one}, {"compare", first.Run, second.Run},
 		{"runs", "list"}, {"runs", "show", first.Run}, {"report", first.Run}, {"recipe", "preview", one},
@@ -37,6 +38,7 @@ func TestDataGoesToStdoutAlone(t *testing.T) {
 		{"import", chats, "--terms", "self-hosted"},
 		{"expose", "plan"}, {"expose", "log"}, {"expose", "open", proof.id}, {"evidence", "verify", proof.pack, "--key", proof.key},
 		{"identity", "weigh", proof.said, proof.known},
+		{"simulate", "--kinds=chat,etl", "--organisations", "40", "--size", "4", "--per-day", "30", "--truth", known}, {"detect", "calibrate", "--organisations", known, "--level", "0.1"}, {"detect"},
 		{"keys", "create", "beta"}, {"keys", "list"}, {"keys", "rotate", key.ID}, {"keys", "revoke", key.ID},
 	}
 	tried := map[string]bool{}

@@ -616,3 +616,17 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "exchanges/s")
 }
+
+// Far more alarms than chance gives say so: a kind of use that was not calibrated on can
+// raise them as well as harvesting does.
+func TestMoreAlarmsThanChanceGivesAreRemarkedOn(t *testing.T) {
+	for alarms, want := range map[int]bool{3: false, 25: false, 60: true} {
+		r := detect.Report{Verdicts: true, Level: 0.001, FDR: 0.05, Tested: 2000, Accounts: make([]detect.Account, 100)}
+		for i := range alarms {
+			r.Accounts[i].Alarm = true
+		}
+		if got := strings.Contains(r.Headline(), "about 2.0: either many accounts harvest, or"); got != want {
+			t.Errorf("%d alarms: %q", alarms, r.Headline())
+		}
+	}
+}

@@ -89,7 +89,11 @@ func (r *Report) Headline() string {
 			named++
 		}
 	}
-	return fmt.Sprintf("%s%d of %d accounts named at a false discovery rate of %g; %d alarms at a lifetime level of %g each", what, named, r.Tested, r.FDR, alarms, r.Level)
+	text := fmt.Sprintf("%s%d of %d accounts named at a false discovery rate of %g; %d alarms at a lifetime level of %g each", what, named, r.Tested, r.FDR, alarms, r.Level)
+	if alone := r.Level * float64(r.Tested); float64(alarms) > 10*(1+alone) {
+		text += fmt.Sprintf(". Ordinary accounts alone would raise about %.1f: either many accounts harvest, or there is a kind of use that the calibration has not seen. See what they have in common before anybody is accused", alone)
+	}
+	return text
 }
 
 // Verdict is what the report says of an account, in few words.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"retort/exchange"
+	"retort/internal/wire"
 )
 
 // The kinds of leaf.
@@ -45,16 +46,17 @@ const (
 )
 
 // Encode returns a leaf's bytes.
-func (l *Leaf) Encode() []byte { return encode(l) }
+func (l *Leaf) Encode() []byte { return JSON(l) }
 
-func encode(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil { // plain structs of strings and numbers
+// JSON is the one encoding of what is hashed, signed or compared in this wing: compact,
+// fields in their order, no character escaped for HTML. v is a plain value of strings and
+// numbers.
+func JSON(v any) []byte {
+	b, err := wire.Encode(v)
+	if err != nil {
 		panic(err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return b
 }
 
 // ParseLeaf reads a leaf and refuses bytes that are not a leaf's only encoding.
@@ -97,13 +99,13 @@ func (s Seed) Commitment(log string, l *Leaf) string {
 
 // PromptHash is a hash of a prompt that nobody without the seed can guess at.
 func (s Seed) PromptHash(messages []exchange.Message) string {
-	return sum("retort prompt v1", s[:], encode(messages))
+	return sum("retort prompt v1", s[:], JSON(messages))
 }
 
 // ArmHash is a hash of one of the pair's answers that nobody without the seed can
 // guess at. arm is 0 or 1.
 func (s Seed) ArmHash(arm int, a Answer) string {
-	return sum("retort arm v1", s[:], []byte{byte(arm)}, encode(a))
+	return sum("retort arm v1", s[:], []byte{byte(arm)}, JSON(a))
 }
 
 // Answer is what is compared of an answer, and what a model can be taught.

@@ -190,5 +190,5 @@ func normal(messages []exchange.Message) []byte {
 	for _, m := range messages {
 		all = append(all, m.Role, text.Normalize(m.Content))
 	}
-	return encode(all)
+	return JSON(all)
 }

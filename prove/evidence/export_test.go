@@ -75,7 +75,7 @@ func repath(data map[string][]byte) error {
 			return err
 		}
 		c.CoinPath, c.ArmsPath = encodePath(a), encodePath(b)
-		lines = append(lines, encode(c))
+		lines = append(lines, commit.JSON(c))
 	}
 	data[partCoins] = joinLines(lines)
 	scored, err := expose.ParseLines(data[partScores])
@@ -139,7 +139,7 @@ func reheads(data map[string][]byte, signer note.Signer, restate bool, at *time.
 			}
 		}
 	}
-	data[partHeads] = encode(all)
+	data[partHeads] = commit.JSON(all)
 	return nil
 }
 

@@ -145,12 +145,12 @@ func Build(c Case) ([]byte, error) {
 		return nil, fmt.Errorf("evidence: the report: %w", err)
 	}
 	data := map[string][]byte{
-		partKeys: encode(x.keys), partTerms: terms, partFrame: c.Frame.Encode(), partLog: joinLines(c.View.Raw), partHeads: encode(heads),
-		partScores: x.scores, partIdentity: encode(x.said), partResults: encode(results), partReport: page,
+		partKeys: commit.JSON(x.keys), partTerms: terms, partFrame: c.Frame.Encode(), partLog: joinLines(c.View.Raw), partHeads: commit.JSON(heads),
+		partScores: x.scores, partIdentity: commit.JSON(x.said), partResults: commit.JSON(results), partReport: page,
 	}
 	var lines [][]byte
 	for i := range coins {
-		lines = append(lines, encode(&coins[i]))
+		lines = append(lines, commit.JSON(&coins[i]))
 	}
 	data[partCoins] = joinLines(lines)
 	return seal(x.manifest, data, c.Keys.Signer)
@@ -164,7 +164,7 @@ func seal(m Manifest, data map[string][]byte, signer note.Signer) ([]byte, error
 		m.Files = append(m.Files, File{name, int64(len(data[name])), sha(data[name])})
 		parts = append(parts, part{name, data[name]})
 	}
-	manifest := encode(&m)
+	manifest := commit.JSON(&m)
 	signed, err := note.Sign(&note.Note{Text: manifestText(manifest)}, signer)
 	if err != nil {
 		return nil, fmt.Errorf("evidence: sign the manifest: %w", err)
@@ -310,24 +310,14 @@ func sha(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-func encode(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil { // plain structs of strings and finite numbers
-		panic(err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-}
-
-// decode reads a part into v, and refuses every form but encode's.
+// decode reads a part into v, and refuses every form but commit.JSON's.
 func decode(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return err
 	}
-	if !bytes.Equal(encode(v), b) {
+	if !bytes.Equal(commit.JSON(v), b) {
 		return errors.New("it is not in canonical form")
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"retort/prove/commit"
 	"retort/workspace"
 )
 
@@ -45,7 +46,7 @@ func NewCase(ws *workspace.Workspace, f *Frame, sources []Source) (*Case, error)
 		if err := os.WriteFile(filepath.Join(tmp, caseFrame), f.Encode(), 0o644); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(tmp, caseSources), encode(sources), 0o600)
+		return os.WriteFile(filepath.Join(tmp, caseSources), commit.JSON(sources), 0o600)
 	})
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("case %s is there already", c.ID())

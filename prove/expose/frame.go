@@ -82,7 +82,7 @@ func DefaultScore() Score {
 }
 
 // Encode returns the frame's bytes, over which its hash is taken.
-func (f *Frame) Encode() []byte { return encode(f) }
+func (f *Frame) Encode() []byte { return commit.JSON(f) }
 
 // Hash names the frame.
 func (f *Frame) Hash() string { return hashOf(f.Encode()) }
@@ -174,16 +174,6 @@ func decodeInto(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	return d.Decode(v)
-}
-
-func encode(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil { // plain structs of strings and numbers
-		panic(err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 func hashOf(b []byte) string {

@@ -90,7 +90,7 @@ func Add(ctx context.Context, lines []Line, pairs []Pair, m Model, s Scorer) err
 func EncodeLines(lines []Line) []byte {
 	var b bytes.Buffer
 	for i := range lines {
-		b.Write(encode(&lines[i]))
+		b.Write(commit.JSON(&lines[i]))
 		b.WriteByte('\n')
 	}
 	return b.Bytes()

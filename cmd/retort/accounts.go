@@ -33,7 +33,7 @@ func (a *app) accountsCommand() *cobra.Command {
 
 // account finds an account and appends a record about it, durably, before then is
 // called.
-func (a *app) account(ctx context.Context, word string, record func(gateway.Account) (ledger.Record, error), then func(*gateway.Keys, gateway.Account) error) (err error) {
+func (a *app) account(ctx context.Context, word string, record func(gateway.Account) (ledger.Record, error), then func(*gateway.Keys, gateway.Account) error) error {
 	ws, err := a.open()
 	if err != nil {
 		return err
@@ -50,12 +50,7 @@ func (a *app) account(ctx context.Context, word string, record func(gateway.Acco
 	if err != nil {
 		return err
 	}
-	store, err := segment.Open(ws.Path("ledger"), segment.Option{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := store.Append(ctx, rec); err != nil {
+	if err := recording(ws, func(store *segment.Store) error { return store.Append(ctx, rec) }); err != nil {
 		return err
 	}
 	return then(k, account)

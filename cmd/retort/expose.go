@@ -183,17 +183,12 @@ func stamper(url string) commit.Stamper {
 }
 
 // state opens what a statement needs, and hands it on.
-func (a *app) state(ws *workspace.Workspace, do func(keys *evidence.Keys, to ledger.Appender) error) (err error) {
+func (a *app) state(ws *workspace.Workspace, do func(keys *evidence.Keys, to ledger.Appender) error) error {
 	keys, err := evidence.OpenKeys(ws)
 	if err != nil {
 		return err
 	}
-	store, err := segment.Open(ws.Path("ledger"), segment.Option{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	return do(keys, store)
+	return recording(ws, func(store *segment.Store) error { return do(keys, store) })
 }
 
 func (a *app) exposeAnchorCommand() *cobra.Command {

@@ -12,7 +12,6 @@ import (
 	"retort/ledger/segment"
 	"retort/prove/expose"
 	"retort/prove/identity"
-	"retort/workspace"
 )
 
 func init() { register((*app).identityCommand) }
@@ -59,31 +58,24 @@ func (a *app) identityAskCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) identityAsk(ctx context.Context, s expose.Source, times int, usd float64) (err error) {
-	dir, err := workspace.Find(a.workspace)
+func (a *app) identityAsk(ctx context.Context, s expose.Source, times int, usd float64) error {
+	ws, err := a.open()
 	if err != nil {
 		return err
 	}
-	ws, err := workspace.Open(dir)
-	if err != nil {
-		return err
-	}
-	store, err := segment.Open(ws.Path("ledger"), segment.Option{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	asker, request, done, err := a.asker(s, usd, store)
-	if err != nil {
-		return err
-	}
-	defer done()
-	request.Stage = "identity"
-	said, err := identity.Interrogate(ctx, asker, request, times)
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(a.stdout).Encode(said)
+	return recording(ws, func(store *segment.Store) error {
+		asker, request, done, err := a.asker(s, usd, store)
+		if err != nil {
+			return err
+		}
+		defer done()
+		request.Stage = "identity"
+		said, err := identity.Interrogate(ctx, asker, request, times)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(a.stdout).Encode(said)
+	})
 }
 
 func (a *app) identityWeighCommand() *cobra.Command {

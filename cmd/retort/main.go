@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"retort/internal/kernel"
+	"retort/ledger/segment"
 	"retort/meter"
 	"retort/prove/evidence"
 	"retort/recipe"
@@ -272,6 +273,16 @@ func (a *app) open() (*workspace.Workspace, error) {
 		return nil, err
 	}
 	return workspace.Open(dir)
+}
+
+// recording opens a workspace's ledger to be written to, and closes it after do.
+func recording(ws *workspace.Workspace, do func(*segment.Store) error) (err error) {
+	store, err := segment.Open(ws.Path("ledger"), segment.Option{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return do(store)
 }
 
 // progress returns the view that fits where stderr goes.

@@ -137,7 +137,7 @@ func (a *app) root() *cobra.Command {
 		Use:           "retort",
 		Short:         "Distil a large language model into a small open one that you own",
 		Long:          "Distil a large language model into a small open one, through its API alone.",
-		Example:       "  retort run recipes/quickstart.yaml",
+		Example:       "  retort init",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -197,15 +197,16 @@ func (s *Sampler) drawRow(row, worker int) {
 	x, logits, p := s.rows[row], s.logits[row*s.vocab:][:s.vocab], s.probs[worker]
 	copy(p, logits)
 	lse := kernel.Softmax(p)
-	id := 0
-	if x.draw.Temperature == 0 {
+	entropy := float64(lse) - float64(kernel.Dot(p, logits))
+	t, id := float32(x.draw.Temperature), 0
+	if t == 0 {
 		for i, v := range logits {
 			if v > logits[id] {
 				id = i
 			}
 		}
 	} else {
-		if t := float32(x.draw.Temperature); t != 1 {
+		if t != 1 {
 			copy(p, logits)
 			kernel.Scale(p, 1/t)
 			kernel.Softmax(p)
@@ -221,11 +222,6 @@ func (s *Sampler) drawRow(row, worker int) {
 			}
 		}
 	}
-	if x.draw.Temperature != 1 {
-		copy(p, logits)
-		kernel.Softmax(p)
-	}
-	entropy := float64(lse) - float64(kernel.Dot(p, logits))
 	a := x.to
 	n := float64(len(a.Tokens))
 	a.Entropy = (a.Entropy*n + entropy) / (n + 1)

@@ -301,6 +301,15 @@ func (r *Recipe) File(name string) string {
 	return filepath.Join(r.dir, name)
 }
 
+// Files are those that the recipe names, as it names them.
+func (r *Recipe) Files() []string {
+	var out []string
+	for _, f := range r.files() {
+		out = append(out, f.name)
+	}
+	return out
+}
+
 // namedFile is a file whose contents decide the result.
 type namedFile struct{ path, name string } // path is its place in the recipe
 

@@ -16,7 +16,8 @@ import (
 	"retort/terms"
 )
 
-var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+// NameForm is how a run may be called: it names a directory.
+var NameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // validate checks every value after defaults are in.
 func (r *Recipe) validate() error {
@@ -24,7 +25,7 @@ func (r *Recipe) validate() error {
 	if r.Version != Version {
 		return bad("retort", "recipe format %d is not known to this program; it reads format %d (write `retort: %d`)", r.Version, Version, Version)
 	}
-	if !nameForm.MatchString(r.Name) {
+	if !NameForm.MatchString(r.Name) {
 		return bad("name", "%q cannot name a directory; use 1 to 64 of a-z, 0-9, '.', '_' and '-'", r.Name)
 	}
 	for _, check := range []func() error{r.validateTeacher, r.validatePrompts, r.validateVerifiers, r.validateCuration, r.validateStudent, r.validateStudentPrompt, r.validateTerms, r.validateEnd} {

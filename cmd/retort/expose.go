@@ -271,7 +271,7 @@ func (a *app) exposeWitnessCommand() *cobra.Command {
 type frameFlags struct {
 	name, suspect, url, model, keyEnv, reference, since, until, held, statement, tsa string
 	controls, accounts, campaigns, windows                                           []string
-	text, prefill                                                                    bool
+	text, prefill, think                                                                    bool
 	level, fdr, input, output                                                        float64
 }
 
@@ -323,6 +323,7 @@ func (a *app) exposeFrameCommand() *cobra.Command {
 	fl.StringVar(&x.keyEnv, "api-key-env", "", "the variable that holds the API's key")
 	fl.BoolVar(&x.text, "text", false, "the API gives text alone")
 	fl.BoolVar(&x.prefill, "prefill", false, "the API continues a turn of the assistant")
+	fl.BoolVar(&x.think, "think", false, "and has its reasoning behind <think> there")
 	fl.Float64Var(&x.input, "input-usd", 0, "its price, in USD per million tokens of input")
 	fl.Float64Var(&x.output, "output-usd", 0, "and of output")
 	fl.StringVar(&x.reference, "reference", "", "`MODEL` that saw neither answer")
@@ -408,7 +409,7 @@ func (x *frameFlags) frame(a *app, view *commit.View) (*expose.Frame, []expose.S
 		if x.text {
 			f.Suspect.Kind = expose.KindText
 		}
-		sources = append(sources, expose.Source{Name: x.name, BaseURL: x.url, Model: x.model, KeyEnv: x.keyEnv, Prefill: x.prefill, Input: x.input, Output: x.output})
+		sources = append(sources, expose.Source{Name: x.name, BaseURL: x.url, Model: x.model, KeyEnv: x.keyEnv, Prefill: x.prefill, Think: x.think, Input: x.input, Output: x.output})
 	} else if f.Suspect, err = weights(x.name, x.suspect); err != nil {
 		return nil, nil, err
 	}
@@ -544,7 +545,7 @@ func (a *app) scoreOne(ctx context.Context, f *expose.Frame, m expose.Model, s e
 	if m.Kind == expose.KindLogprobs {
 		return expose.Add(ctx, lines, pairs, m, &expose.Endpoint{Asker: asker, Request: request})
 	}
-	t := &expose.Text{Asker: asker, Request: request, Prefill: s.Prefill}
+	t := &expose.Text{Asker: asker, Request: request, Prefill: s.Prefill, Think: s.Think}
 	coins := openedCoins(pairs)
 	return t.Ask(ctx, f, m, lines, pairs, batch, func(asked int) bool {
 		e, err := expose.LogE(f, lines, coins, m)

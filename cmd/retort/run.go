@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"retort/recipe"
+	"retort/recipe/loop"
 	"retort/report"
 )
 
@@ -28,6 +29,12 @@ func (a *app) runCommand() *cobra.Command {
 		Example: "  retort run --sample 20 recipes/quickstart.yaml\n  retort run recipes/quickstart.yaml",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
+			if loop.Is(list[0]) {
+				if plan || c.Flags().Changed("sample") {
+					return usageError{errors.New("a closed loop asks simulated accounts and the built-in teacher alone: there is no --plan and no --sample of it")}
+				}
+				return a.runLoop(c.Context(), list[0], threads)
+			}
 			r, err := recipe.Load(list[0])
 			if err != nil {
 				return err

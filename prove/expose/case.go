@@ -20,6 +20,7 @@ type Source struct {
 	Model   string  `json:"model,omitempty"` // behind the URL
 	KeyEnv  string  `json:"api_key_env,omitempty"`
 	Prefill bool    `json:"prefill,omitempty"`
+	Think   bool    `json:"think,omitempty"`
 	Input   float64 `json:"input,omitempty"` // USD per million tokens
 	Output  float64 `json:"output,omitempty"`
 }

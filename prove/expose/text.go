@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,6 +25,7 @@ type Text struct {
 	Asker    exchange.Asker
 	Request  exchange.Request // what every request has: endpoint, model, parameters
 	Prefill  bool             // the API continues a conversation that ends with a beginning of the assistant's turn
+	Think    bool             // with Prefill: reasoning stands behind <think> in that
 	Parallel int              // requests at once; 0: 4
 }
 
@@ -88,7 +91,11 @@ func (t *Text) match(ctx context.Context, s Score, p Pair) (out [2]float64, err 
 		return out, nil
 	}
 	for arm := range p.Arms {
-		said, err := t.continues(ctx, s, p.Messages, prefix[arm])
+		begun := prefix[arm]
+		if reasoning := p.Arms[arm].Reasoning; t.Think && len(strings.Fields(begun)) <= len(strings.Fields(reasoning)) {
+			begun = thinkOpen + begun
+		}
+		said, err := t.continues(ctx, s, p.Messages, begun)
 		if err != nil {
 			return out, fmt.Errorf("answer %d: %w", arm+1, err)
 		}
@@ -102,16 +109,20 @@ func (t *Text) match(ctx context.Context, s Score, p Pair) (out [2]float64, err 
 	return out, nil
 }
 
+// thinkOpen is what reasoning stands behind in a beginning.
+const thinkOpen = "<think>"
+
 // cut divides both arms behind so many words after their first difference. It is not
 // ok if nothing is left of one of them to be continued.
 func cut(s Score, arms [2]commit.Answer) (prefix [2]string, rest [2][]string, ok bool) {
+	var text [2]string
 	var words [2][]string
 	for i, a := range arms {
-		text := a.Content
+		text[i] = a.Content
 		if a.Reasoning != "" {
-			text = a.Reasoning + "\n\n" + a.Content
+			text[i] = a.Reasoning + "\n\n" + a.Content
 		}
-		words[i] = strings.Fields(text)
+		words[i] = strings.Fields(text[i])
 	}
 	same := 0
 	for same < len(words[0]) && same < len(words[1]) && words[0][same] == words[1][same] {
@@ -122,9 +133,29 @@ func cut(s Score, arms [2]commit.Answer) (prefix [2]string, rest [2][]string, ok
 		return prefix, rest, false
 	}
 	for i := range words {
-		prefix[i], rest[i] = strings.Join(words[i][:n], " "), words[i][n:]
+		prefix[i], rest[i] = beginning(text[i], n), words[i][n:]
 	}
 	return prefix, rest, true
+}
+
+// beginning is a text up to the end of its nth word.
+func beginning(text string, n int) string {
+	end := 0
+	for range n {
+		for end < len(text) { // white space, then the word
+			r, size := utf8.DecodeRuneInString(text[end:])
+			if !unicode.IsSpace(r) {
+				break
+			}
+			end += size
+		}
+		if i := strings.IndexFunc(text[end:], unicode.IsSpace); i >= 0 {
+			end += i
+		} else {
+			end = len(text)
+		}
+	}
+	return text[:end]
 }
 
 func (t *Text) continues(ctx context.Context, s Score, prompt []exchange.Message, prefix string) (string, error) {
@@ -151,7 +182,8 @@ func (t *Text) continues(ctx context.Context, s Score, prompt []exchange.Message
 		return "", err
 	}
 	said := strings.Join(strings.Fields(x.Answer.Reasoning+"\n\n"+x.Answer.Content), " ")
-	if after, ok := strings.CutPrefix(said, prefix); ok { // it said the prefix too
+	whole := strings.Join(strings.Fields(strings.TrimPrefix(prefix, thinkOpen)), " ")
+	if after, ok := strings.CutPrefix(said, whole); ok { // it said the prefix too
 		said = after
 	}
 	return said, nil

@@ -11,7 +11,7 @@ import (
 
 // Weights scores open weights in this process: a student of ours or an imported model.
 // What does not fit into the model's positions is cut off at the end, in both arms
-// alike.
+// alike; a pair whose prompt alone fills them says nothing, with 0 for both.
 type Weights struct {
 	Model  *model.Model
 	Format Renderer
@@ -41,8 +41,11 @@ func (w *Weights) Score(ctx context.Context, pairs []Pair) ([]Scored, error) {
 			}
 			out[i].Tokens[arm] = len(ids) - from
 			ids = ids[:min(len(ids), longest)]
-			if from < 1 || from >= len(ids) {
-				return nil, fmt.Errorf("coin %d: the prompt alone fills the model's %d positions", p.Counter, longest)
+			if from >= len(ids) {
+				continue
+			}
+			if from < 1 {
+				return nil, fmt.Errorf("coin %d: nothing stands before the answer", p.Counter)
 			}
 			all = append(all, &sequence{ids: ids, from: from, to: &out[i].LogProb[arm]})
 		}

@@ -12,6 +12,7 @@
 package chat
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -46,6 +47,8 @@ type Format struct {
 type layout interface {
 	prompt(msgs []exchange.Message) ([]int32, error)
 	example(msgs []exchange.Message, reasoning, answer string) (prompt, response []int32, err error)
+	// begun is a response that breaks off: in the reasoning, if there is no answer yet.
+	begun(msgs []exchange.Message, reasoning, answer string) ([]int32, error)
 }
 
 // Own is the format of a student of our own.
@@ -108,6 +111,22 @@ func (f *Format) Prompt(msgs []exchange.Message) ([]int32, error) {
 		return nil, fmt.Errorf("chat: %w", err)
 	}
 	return ids, nil
+}
+
+// Continue returns the tokens of a conversation whose last message, the assistant's,
+// breaks off and is to be continued: in its answer, or in its reasoning if it has
+// reasoning and no answer yet.
+func (f *Format) Continue(msgs []exchange.Message) (ids []int32, thinking bool, err error) {
+	last := len(msgs) - 1
+	if last < 0 || msgs[last].Role != "assistant" {
+		return nil, false, errors.New("chat: there is no assistant's message at the end that could be continued")
+	}
+	m := msgs[last]
+	ids, err = f.layout.begun(msgs[:last], m.Reasoning, m.Content)
+	if err != nil {
+		return nil, false, fmt.Errorf("chat: %w", err)
+	}
+	return ids, m.Reasoning != "" && m.Content == "", nil
 }
 
 // Example returns the tokens of one training example: Prompt(msgs) and then the

@@ -219,3 +219,37 @@ func TestARefusalOfTheTemplateIsTold(t *testing.T) {
 		t.Errorf("refused with %v", err)
 	}
 }
+
+// What breaks off is the beginning of what the whole would be, in its answer or in its
+// reasoning.
+func TestAMessageThatBreaksOffIsContinuedWhereItDoes(t *testing.T) {
+	ask := exchange.Message{Role: "user", Content: "What is 2 times 3?"}
+	for name, f := range formats(t) {
+		for _, c := range []struct {
+			reasoning, content string
+			thinking           bool
+		}{{"", "The answer", false}, {"2*3=6", "The answer", false}, {"2*3", "", true}, {"", " ends in space ", false}, {"", "<|im_end|>", false}} {
+			ids, thinking, err := f.Continue([]exchange.Message{ask, {Role: "assistant", Reasoning: c.reasoning, Content: c.content}})
+			if err != nil || thinking != c.thinking {
+				t.Fatalf("%s, %+v: thinking %t, %v", name, c, thinking, err)
+			}
+			want := prompt(t, f, ask)
+			tok := f.Tokenizer()
+			if c.reasoning != "" {
+				open, _ := tok.ID(tokenizer.ThinkStart)
+				want = append(append(want, open), tok.EncodeOrdinary(c.reasoning)...)
+			}
+			if c.reasoning != "" && c.content != "" {
+				end, _ := tok.ID(tokenizer.ThinkEnd)
+				want = append(want, end)
+			}
+			want = append(want, tok.EncodeOrdinary(c.content)...)
+			if !slices.Equal(ids, want) {
+				t.Errorf("%s, %+v: %q, want %q", name, c, tok.Decode(ids), tok.Decode(want))
+			}
+		}
+		if _, _, err := f.Continue([]exchange.Message{ask}); err == nil {
+			t.Errorf("%s: a user's message was continued", name)
+		}
+	}
+}

@@ -74,6 +74,18 @@ func (c chatML) example(msgs []exchange.Message, reasoning, answer string) (prom
 	return prompt, c.appendResponse(nil, reasoning, answer), err
 }
 
+func (c chatML) begun(msgs []exchange.Message, reasoning, answer string) ([]int32, error) {
+	out, err := c.prompt(msgs)
+	if err != nil || reasoning == "" {
+		return append(out, c.tok.EncodeOrdinary(answer)...), err
+	}
+	out = append(c.appendMark(out, tokenizer.ThinkStart), c.tok.EncodeOrdinary(reasoning)...)
+	if answer != "" {
+		out = append(c.appendMark(out, tokenizer.ThinkEnd), c.tok.EncodeOrdinary(answer)...)
+	}
+	return out, nil
+}
+
 func (c chatML) appendResponse(out []int32, reasoning, answer string) []int32 {
 	if reasoning != "" {
 		out = c.appendMark(out, tokenizer.ThinkStart)

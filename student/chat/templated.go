@@ -62,6 +62,39 @@ func (t *templated) example(msgs []exchange.Message, reasoning, answer string) (
 	return t.tok.EncodeShielded(before, mark), t.closed(rest, mark), nil
 }
 
+// begun renders the whole conversation, and cuts it behind what the assistant said
+// last.
+func (t *templated) begun(msgs []exchange.Message, reasoning, answer string) ([]int32, error) {
+	said := exchange.Message{Role: "assistant", Content: answer, Reasoning: reasoning}
+	mark, err := unused(append(slices.Clone(msgs), said))
+	if err != nil {
+		return nil, err
+	}
+	before, err := t.render(msgs, mark, true)
+	if err != nil {
+		return nil, err
+	}
+	rest, err := t.continued(msgs, said, before, mark)
+	if err != nil {
+		return nil, err
+	}
+	text := t.tok.Shield(answer, mark)
+	if answer == "" {
+		text = t.tok.Shield(reasoning, mark)
+	}
+	// Templates trim what they are given, so that its own white space is put back.
+	if bare := strings.Trim(text, space); bare != "" {
+		i := strings.LastIndex(rest, bare)
+		if i < 0 {
+			return nil, errors.New("the template does not show the assistant's last message, which therefore cannot be continued")
+		}
+		rest = rest[:i] + bare + text[len(strings.TrimRight(text, space)):]
+	} else {
+		rest = text
+	}
+	return t.tok.EncodeShielded(before+rest, mark), nil
+}
+
 // continued is the text that follows before once the assistant has said it.
 func (t *templated) continued(msgs []exchange.Message, said exchange.Message, before string, mark rune) (string, error) {
 	render := func(m exchange.Message) (string, error) { return t.render(append(slices.Clone(msgs), m), mark, false) }

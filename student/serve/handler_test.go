@@ -462,3 +462,37 @@ func TestManyClientsAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// The prompt that a script is given holds everything that the client has the assistant
+// begin with.
+func TestAMessageIsContinued(t *testing.T) {
+	var prompt string
+	c, _ := dial(t, scripted(t, &script{say: func(p string) string {
+		prompt = p
+		return "+4=8</think>The answer is 8."
+	}}, Options{}), "")
+	ask := func(content string, more ...option.RequestOption) (*client.ChatCompletion, error) {
+		p := client.ChatCompletionNewParams{Model: "student", Messages: []client.ChatCompletionMessageParamUnion{client.UserMessage("What is 4+4?"), client.AssistantMessage(content)}}
+		return c.Chat.Completions.New(t.Context(), p, append([]option.RequestOption{option.WithJSONSet("continue_final_message", true), option.WithJSONSet("add_generation_prompt", false)}, more...)...)
+	}
+	got, err := ask("<think>4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := got.Choices[0].Message; m.Content != "The answer is 8." || m.JSON.ExtraFields["reasoning_content"].Raw() != `"+4=8"` || !strings.HasSuffix(prompt, "assistant\n<think>4") {
+		t.Errorf("behind %q it said %+v", prompt, m)
+	}
+	if got, err = ask("So 4"); err != nil {
+		t.Fatal(err)
+	}
+	if m := got.Choices[0].Message; !strings.HasPrefix(m.Content, "+4=8") || !strings.HasSuffix(prompt, "assistant\nSo 4") {
+		t.Errorf("behind %q it said %+v", prompt, m)
+	}
+	var bad *client.Error
+	if _, err := ask("x", option.WithJSONSet("add_generation_prompt", true)); !errors.As(err, &bad) || bad.StatusCode != 400 {
+		t.Errorf("both at once: %v", err)
+	}
+	if _, err := ask("x", option.WithJSONSet("guided_regex", "a+")); !errors.As(err, &bad) || bad.StatusCode != 400 {
+		t.Errorf("with a form: %v", err)
+	}
+}

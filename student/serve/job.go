@@ -26,6 +26,7 @@ type job struct {
 	seed      uint64
 	stops     []string
 	inline    bool
+	begins    textState // what the answer begins as, where its beginning was given
 	logprobs  bool
 	top       int  // alternatives to report at each token
 	echo      bool // the prompt is part of the answer, and of its logprobs
@@ -137,7 +138,7 @@ func (e *Engine) newSequence(j *job, choice int) *sequence {
 	prompt := j.prompt(choice)
 	// A prompt draws the same samples whatever prompts stand before it.
 	return &sequence{job: j, choice: choice, prompt: prompt, begun: now(), maxTokens: min(j.maxTokens, e.opt.MaxContext-len(prompt)),
-		sampler: newSampler(j.sampling, j.seed, uint64(choice%j.perPrompt())), bytes: e.tok.NewStream(), text: newText(j.inline, j.stops)}
+		sampler: newSampler(j.sampling, j.seed, uint64(choice%j.perPrompt())), bytes: e.tok.NewStream(), text: newText(j.inline, j.begins, j.stops)}
 }
 
 // answering reports whether the prompt has been read and a token drawn.

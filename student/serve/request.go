@@ -36,9 +36,9 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 	if bad != nil {
 		return nil, bad
 	}
-	prompt, err := e.format.Prompt(messages)
-	if err != nil {
-		return nil, invalid("messages", "%v", err)
+	prompt, bad := e.readTurn(j, messages, req.Extra)
+	if bad != nil {
+		return nil, bad
 	}
 	j.prompts = [][]int32{prompt}
 	room := e.opt.MaxContext - len(prompt)
@@ -51,6 +51,44 @@ func (e *Engine) newJob(req *openai.ChatRequest) (*job, *openai.APIError) {
 		j.maxTokens = min(room, most)
 	}
 	return j, nil
+}
+
+// readTurn lays out what is to be continued: the conversation by an answer, or, as
+// vLLM's continue_final_message asks for, its last message, the assistant's. Where
+// that begins with <think> and does not close it, what comes is more reasoning.
+func (e *Engine) readTurn(j *job, messages []exchange.Message, extra openai.Extra) ([]int32, *openai.APIError) {
+	goOn, generate := false, true
+	if bad := readFields(extra, field{"continue_final_message", &goOn}, field{"add_generation_prompt", &generate}); bad != nil {
+		return nil, bad
+	}
+	if _, said := extra["add_generation_prompt"]; said && generate == goOn {
+		return nil, invalid("add_generation_prompt", "add_generation_prompt is %t: it has to be false where continue_final_message is true, and true elsewhere", generate)
+	}
+	if !goOn {
+		prompt, err := e.format.Prompt(messages)
+		if err != nil {
+			return nil, invalid("messages", "%v", err)
+		}
+		return prompt, nil
+	}
+	if j.sampling.constraint != nil {
+		return nil, invalid("continue_final_message", "continue_final_message cannot be combined with a form that the answer is kept to")
+	}
+	if last := len(messages) - 1; last >= 0 && messages[last].Reasoning == "" {
+		m := &messages[last]
+		if body := strings.TrimLeft(m.Content, space); strings.HasPrefix(body, thinkOpen) {
+			m.Reasoning, m.Content, _ = strings.Cut(body[len(thinkOpen):], thinkClose)
+		}
+	}
+	prompt, thinking, err := e.format.Continue(messages)
+	if err != nil {
+		return nil, invalid("messages", "%v", err)
+	}
+	j.begins = textContent
+	if thinking && !j.inline {
+		j.begins = textReasoning
+	}
+	return prompt, nil
 }
 
 // modelOf is the place of the model that a client asks for.

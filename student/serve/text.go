@@ -36,8 +36,8 @@ const (
 	space      = " \t\r\n"
 )
 
-func newText(inline bool, stops []string) *text {
-	t := &text{inline: inline}
+func newText(inline bool, begins textState, stops []string) *text {
+	t := &text{inline: inline, state: begins}
 	for _, s := range stops {
 		if s != "" {
 			t.stops = append(t.stops, s)

@@ -35,18 +35,18 @@ func TestTextInPiecesIsTheTextSplitWhole(t *testing.T) {
 		if strings.Contains(body, "</think>") && !strings.HasPrefix(body, "<think>") {
 			t.Skip("a closing tag alone is content here")
 		}
-		reasoning, content := feed(newText(false, nil), whole, func(rest int) int { return rapid.IntRange(1, min(rest, 5)).Draw(t, "cut") })
+		reasoning, content := feed(newText(false, textStart, nil), whole, func(rest int) int { return rapid.IntRange(1, min(rest, 5)).Draw(t, "cut") })
 		if r, c := openai.SplitThink(whole); reasoning != r || content != c {
 			t.Fatalf("%q came out as %q and %q, want %q and %q", whole, reasoning, content, r, c)
 		}
-		if _, inline := feed(newText(true, nil), whole, func(rest int) int { return min(rest, 3) }); inline != whole {
+		if _, inline := feed(newText(true, textStart, nil), whole, func(rest int) int { return min(rest, 3) }); inline != whole {
 			t.Fatalf("%q came out inline as %q", whole, inline)
 		}
 	})
 }
 
 func TestTextComesOutAsSoonAsItIsKnown(t *testing.T) {
-	x := newText(false, []string{"STOP"})
+	x := newText(false, textStart, []string{"STOP"})
 	for _, c := range []struct {
 		in   string
 		want piece
@@ -73,12 +73,12 @@ func TestTextComesOutAsSoonAsItIsKnown(t *testing.T) {
 
 func TestStopStringsEndTheContentOnly(t *testing.T) {
 	for _, cut := range []int{1, 2, 3, 100} {
-		x := newText(false, []string{"\n", "zz", ""})
+		x := newText(false, textStart, []string{"\n", "zz", ""})
 		r, c := feed(x, "<think>a\nzz b</think>one z two zz three\nfour", func(rest int) int { return min(rest, cut) })
 		if r != "a\nzz b" || c != "one z two " || !x.stopped() {
 			t.Errorf("cut at %d: %q and %q, stopped %v", cut, r, c, x.stopped())
 		}
-		x = newText(false, []string{"zz"})
+		x = newText(false, textStart, []string{"zz"})
 		if _, c := feed(x, "ends in z", func(rest int) int { return min(rest, cut) }); c != "ends in z" || x.stopped() {
 			t.Errorf("cut at %d: %q, stopped %v, want all of it", cut, c, x.stopped())
 		}

@@ -137,27 +137,46 @@ func (k *Keys) change(fn func(*table) error) error {
 // Create makes a key for an account and returns its secret, which is shown once
 // and stored nowhere. Of the given key its id, account, hash and time are set here.
 func (k *Keys) Create(account string, key Key, now time.Time) (Key, string, error) {
-	if account == "" {
-		return Key{}, "", errors.New("create a key: whose? Name the account")
-	}
-	if err := key.check(); err != nil {
+	made, secrets, err := k.CreateAll([]string{account}, key, now)
+	if err != nil {
 		return Key{}, "", err
 	}
-	secret := secretPrefix + rand.Text()
-	key.ID = "key_" + strings.ToLower(rand.Text()[:12])
-	key.Account, key.Sum, key.Created = exchange.HashAccount(k.account, account), sumOf(secret), now.UnixNano()
-	err := k.change(func(t *table) error {
-		if !slices.ContainsFunc(t.Accounts, func(a Account) bool { return a.Hash == key.Account }) {
-			name, err := k.seal(key.Account, account)
-			if err != nil {
-				return err
-			}
-			t.Accounts = append(t.Accounts, Account{Hash: key.Account, Name: name})
+	return made[0], secrets[0], nil
+}
+
+// CreateAll makes a like key for each of some accounts, all of them or none.
+func (k *Keys) CreateAll(accounts []string, like Key, now time.Time) (made []Key, secrets []string, err error) {
+	if err := like.check(); err != nil {
+		return nil, nil, err
+	}
+	for _, account := range accounts {
+		if account == "" {
+			return nil, nil, errors.New("create a key: whose? Name the account")
 		}
-		t.Keys = append(t.Keys, key)
+		key, secret := like, secretPrefix+rand.Text()
+		key.ID = "key_" + strings.ToLower(rand.Text()[:12])
+		key.Account, key.Sum, key.Created = exchange.HashAccount(k.account, account), sumOf(secret), now.UnixNano()
+		made, secrets = append(made, key), append(secrets, secret)
+	}
+	err = k.change(func(t *table) error {
+		known := make(map[string]bool, len(t.Accounts))
+		for _, a := range t.Accounts {
+			known[a.Hash] = true
+		}
+		for i, key := range made {
+			if !known[key.Account] {
+				known[key.Account] = true
+				name, err := k.seal(key.Account, accounts[i])
+				if err != nil {
+					return err
+				}
+				t.Accounts = append(t.Accounts, Account{Hash: key.Account, Name: name})
+			}
+			t.Keys = append(t.Keys, key)
+		}
 		return nil
 	})
-	return key, secret, err
+	return made, secrets, err
 }
 
 func (k Key) check() error {

@@ -53,7 +53,7 @@ func (c *Call) Exchange(key []byte) (*exchange.Exchange, error) {
 	if key != nil {
 		account = exchange.HashAccount(key, account)
 	}
-	body, err := c.body()
+	body, err := c.Request()
 	if err != nil {
 		return nil, fmt.Errorf("simulate: call %d of %s: %w", c.Seq, c.Account.Name, err)
 	}
@@ -78,8 +78,8 @@ type wireMessage struct {
 	ToolCall  string          `json:"tool_call_id,omitempty"`
 }
 
-// body is the request's body on OpenAI's chat wire.
-func (c *Call) body() ([]byte, error) {
+// Request is the request's body on OpenAI's chat wire.
+func (c *Call) Request() ([]byte, error) {
 	r := struct {
 		Model       string           `json:"model"`
 		Messages    []wireMessage    `json:"messages"`
@@ -120,8 +120,8 @@ func (c *Call) body() ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// response is the body of the answer on OpenAI's chat wire.
-func (c *Call) response() ([]byte, error) {
+// Response is the body of the answer on OpenAI's chat wire.
+func (c *Call) Response() ([]byte, error) {
 	type message struct {
 		Role      string `json:"role"`
 		Content   string `json:"content"`

@@ -28,7 +28,7 @@ func (p *Population) Write(ctx context.Context, to ledger.Appender, until Until,
 		if err != nil {
 			return err
 		}
-		e.ResponseBody, err = c.response()
+		e.ResponseBody, err = c.Response()
 		if err != nil {
 			return fmt.Errorf("simulate: call %d of %s: %w", c.Seq, c.Account.Name, err)
 		}

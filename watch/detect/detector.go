@@ -178,14 +178,19 @@ func EventsOf(ctx context.Context, r ledger.Reader, fn func(*Event) error) error
 		queue = append(queue, ev)
 		latest = max(latest, ev.Sent)
 	}
+	enough := 1 << 14
 	err := r.Scan(ctx, func(rec ledger.Record) error {
 		if err := d.Record(rec); err != nil {
 			return err
 		}
-		if len(queue) >= 1<<14 {
-			return give(latest - int64(Window))
+		if len(queue) < enough {
+			return nil
 		}
-		return nil
+		err := give(latest - int64(Window))
+		// What is left is too young to be given: it is not sorted again for every one
+		// that comes.
+		enough = max(1<<14, 2*len(queue))
+		return err
 	})
 	if err != nil {
 		return err

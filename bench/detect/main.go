@@ -166,7 +166,11 @@ func (b *bench) power() error {
 			fmt.Fprintf(b.out, "  %-14s %2.0f%% of its calls its own: %s", f, 100*(1-dilution), share(found, len(p.Accounts)))
 			fmt.Fprintf(b.out, "; at 25, 50, 100: %d, %d, %d\n", first[25], first[50], first[100])
 			rate := float64(found) / float64(len(p.Accounts))
-			if dilution == 0 {
+			if dilution == 0 && f == simulate.Drill {
+				b.figures["pure_drill"] = rate
+				i := stat.Wilson(found, len(p.Accounts), 0.95)
+				b.spread["pure_drill"] = [2]float64{i.Lo, i.Hi}
+			} else if dilution == 0 {
 				if rate < worst {
 					worst, name = rate, string(f)
 					i := stat.Wilson(found, len(p.Accounts), 0.95)
@@ -400,8 +404,9 @@ func (b *bench) campaigns() error {
 	var recalls, fdps []float64
 	by := make(map[simulate.Family][]float64)
 	cals := make(map[simulate.Family]*detect.Calibration)
+	wide := slices.DeleteFunc(simulate.Families(), func(f simulate.Family) bool { return f == simulate.Drill })
 	for i := range b.with {
-		f := simulate.Families()[i%len(simulate.Families())]
+		f := wide[i%len(wide)]
 		if cals[f] == nil {
 			c, err := b.calibration(string(f))
 			if err != nil {

@@ -24,6 +24,8 @@ type plan struct {
 	ownHours bool // it keeps to hours in which people work
 	topics   int  // how many topics it covers
 	seed     uint64
+	drills   []func(*rand.Rand) string
+	thinks   bool // the model reasons before it answers
 }
 
 func newPlan(w *World, c Campaign, rng *rand.Rand) *plan {
@@ -54,6 +56,15 @@ func newPlan(w *World, c Campaign, rng *rand.Rand) *plan {
 		})
 		p.client.Reasoning = p.after == "" || rng.IntN(3) == 0
 		p.samples = pick(rng, []int{1, 1, 1, 2, 4})
+	case Drill:
+		for range 1 + rng.IntN(6) {
+			p.drills = append(p.drills, g.drill(rng))
+		}
+		p.samples = pick(rng, []int{1, 1, 1, 4})
+		p.thinks = rng.IntN(2) == 0
+		if rng.IntN(2) == 0 {
+			p.client.HasTemperature, p.client.Temperature = true, pick(rng, []float32{0.6, 0.7, 1, 1})
+		}
 	case Sweep:
 		p.before = pick(rng, []string{"", "", "Answer the question.\n\n", "Q: "})
 		p.after = pick(rng, []string{"", "", "\n\nExplain your answer.", "\nA:"})
@@ -143,6 +154,9 @@ func (p *plan) work(a *actor) Call {
 	case Reasoning:
 		text = p.question(rng, item) + p.after
 		s, out = shapeSteps, between(rng, 200, 1200)
+	case Drill:
+		text = p.drills[item%len(p.drills)](rng)
+		s, out = shapeSteps, between(rng, 60, 300)
 	case Sweep:
 		text = p.before + p.question(rng, item) + p.after
 		s, out = pick(rng, []shape{shapeSteps, shapeProse}), between(rng, 60, 400)
@@ -152,7 +166,12 @@ func (p *plan) work(a *actor) Call {
 		m = append(m, exchange.Message{Role: "system", Content: p.system})
 	}
 	m = append(m, exchange.Message{Role: "user", Content: text})
-	return a.ask(m, params, s, out*float64(p.samples))
+	c := a.ask(m, params, s, out*float64(p.samples))
+	if p.thinks {
+		c.Usage.Reasoning = c.Usage.Output * 3 / 4
+		c.Answer.Reasoning, c.Answer.Content = c.Answer.Content, a.w.text.answer(rng, shapeLabel)
+	}
+	return c
 }
 
 // instruction is the nth of the campaign's queue: a real one while they last.

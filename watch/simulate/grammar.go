@@ -215,6 +215,55 @@ func (g *grammar) question(rng *rand.Rand) string {
 	return who + " gives " + n() + "% of " + n() + "0 " + thing + "s away and loses " + n() + " of the rest. How many are left? What share of the first number is that?"
 }
 
+// drill makes a kind of problem: the same words each time, with other values. Two
+// kinds have other words.
+func (g *grammar) drill(rng *rand.Rand) func(*rand.Rand) string {
+	t := rng.IntN(len(g.topics))
+	thing, other, adj := g.noun(rng, t), g.noun(rng, t), pick(rng, adjectives)
+	most := pick(rng, []int{9, 20, 99, 999})
+	n := func(rng *rand.Rand) string { return strconv.Itoa(1 + rng.IntN(most)) }
+	list := func(rng *rand.Rand, sep string, from, to int) string {
+		var b strings.Builder
+		for i := range from + rng.IntN(to-from+1) {
+			if i > 0 {
+				b.WriteString(sep)
+			}
+			b.WriteString(n(rng))
+		}
+		return b.String()
+	}
+	begin := pick(rng, []string{"Work out", "Evaluate", "Find", "Please solve:", "Task:", "Q:", ""})
+	end := pick(rng, []string{".", "", " =", " Show the working.", "\nAnswer:", " Give the result on the last line."})
+	op := pick(rng, []string{" + ", " - ", " * ", " / ", "^"})
+	switch rng.IntN(7) {
+	case 0:
+		return func(rng *rand.Rand) string { return begin + " " + list(rng, op, 2, 4) + end }
+	case 1:
+		step := pick(rng, []string{"double", "halve", "negate", "square"})
+		return func(rng *rand.Rand) string {
+			return "Begin with " + n(rng) + ", " + step + " it, then subtract " + n(rng) + " and multiply by " + n(rng) + "; what is the remainder by " + n(rng) + "?"
+		}
+	case 2:
+		what := pick(rng, []string{"sorted from high to low", "without its second and last", "with each replaced by its double", "turned by three places"})
+		return func(rng *rand.Rand) string { return "Write the numbers " + list(rng, " ", 4, 9) + " " + what + end }
+	case 3:
+		return func(rng *rand.Rand) string {
+			return "One " + thing + " is " + n(rng) + " " + other + "s. How many " + other + "s are " + n(rng) + " " + adj + " " + thing + "s" + end
+		}
+	case 4:
+		return func(rng *rand.Rand) string {
+			return "Make " + n(rng) + " out of the numbers " + list(rng, ", ", 3, 5) + " with brackets and signs. " + begin
+		}
+	case 5:
+		return func(rng *rand.Rand) string {
+			return "A clock shows " + n(rng) + ":" + n(rng) + ". What does it show " + n(rng) + " minutes before the " + thing + " ends, if that takes " + n(rng) + " minutes?"
+		}
+	}
+	return func(rng *rand.Rand) string {
+		return "There are " + n(rng) + " " + thing + "s in each of " + n(rng) + " " + other + "s, and " + n(rng) + " are " + adj + ". " + begin + " how many are not" + end
+	}
+}
+
 // choices are the options of a multiple-choice question.
 func (g *grammar) choices(rng *rand.Rand, t int) string {
 	var b strings.Builder

@@ -60,10 +60,11 @@ const (
 	SelfInstruct Family = "self-instruct" // instructions that the model made from seeds, and their answers
 	Reasoning    Family = "reasoning"     // questions with their written-out reasoning
 	Sweep        Family = "sweep"         // question banks from end to end
+	Drill        Family = "drill"         // a few kinds of problem that a program makes, with the way to their results
 )
 
 // Families returns the families of campaigns.
-func Families() []Family { return []Family{Harvest, SelfInstruct, Reasoning, Sweep} }
+func Families() []Family { return []Family{Harvest, SelfInstruct, Reasoning, Sweep, Drill} }
 
 // Account is one account of a population and the truth about it.
 type Account struct {

@@ -36,6 +36,7 @@ import (
 // options are what is measured.
 type options struct {
 	examples, coins, epochs, seeds, text int
+	refEpochs                            int
 	accounts, fed                        int
 	threads                              int
 	curve                                []int
@@ -47,6 +48,7 @@ func main() {
 	flag.IntVar(&o.examples, "examples", 14000, "training examples, coins among them")
 	flag.IntVar(&o.coins, "coins", 2000, "coins")
 	flag.IntVar(&o.epochs, "epochs", 5, "epochs; the curve has fewer, too")
+	flag.IntVar(&o.refEpochs, "reference-epochs", 5, "epochs of the reference model")
 	curve := flag.String("curve", "1,2,3", "epochs of the first seed's curve, besides")
 	flag.IntVar(&o.seeds, "seeds", 5, "seeds")
 	flag.IntVar(&o.text, "text", 400, "coins that are put to the suspect as text, 0: none")
@@ -320,7 +322,8 @@ func run(ctx context.Context, o options) error {
 }
 
 // prepare serves a seed's prompts and teaches the reference and the innocent: the
-// first other prompts, the second the same prompts from another teacher.
+// first other prompts of the operator's own teacher, so that it likes the same wordings,
+// the second the same prompts from another teacher.
 func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*world, *student, []expose.Line, error) {
 	list, judges, err := problems(seed, o.examples)
 	if err != nil {
@@ -343,7 +346,7 @@ func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	far, err := o.serve(other, seed, elsewhere, judges, 0)
+	far, err := o.serve(t, seed, elsewhere, judges, 0)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -351,7 +354,7 @@ func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	r, err := teach(ctx, pool, seed+1000, far.served, min(2, o.epochs))
+	r, err := teach(ctx, pool, seed+1000, far.served, o.refEpochs)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -235,8 +235,10 @@ func (d *Detector) group(list []member, set []int) *CampaignOf {
 	return c
 }
 
-// beyond is how unusual an account is at its latest look: the log of unusual over its
-// conformal p. Without a calibration it is its score.
+// beyond is how unusual an account is: the log of unusual over its conformal p, at its
+// latest look at which the calibration has at least half as many accounts as anywhere
+// in the segment. What is older than the calibration's accounts is compared at the age
+// that they came to. Without a calibration it is its score.
 func (d *Detector) beyond(p *profile) float64 {
 	v := math.Inf(-1)
 	for i, l := range p.looks {
@@ -244,7 +246,7 @@ func (d *Detector) beyond(p *profile) float64 {
 		case !l.done:
 		case len(d.cal.sorted) == 0:
 			v = float64(l.score)
-		default:
+		case 2*len(d.cal.sorted[l.segment][i]) >= d.cal.size(int(l.segment)):
 			v = math.Log(unusual / stat.ConformalP(d.cal.sorted[l.segment][i], float64(l.score)))
 		}
 	}

@@ -206,6 +206,45 @@ func TestHarvestersAreFoundWithReasons(t *testing.T) {
 	}
 }
 
+// A campaign whose accounts ask far more often than any that the calibration knows is
+// found as a group all the same: they are compared at the age that it knows.
+func TestACampaignOlderThanTheCalibrationIsAGroup(t *testing.T) {
+	d := detector(t)
+	cfg := simulate.Config{Seed: 31, Size: 3, Organisations: map[simulate.Kind]int{}, Campaigns: []simulate.Campaign{{Family: simulate.Drill, Accounts: 6}}}
+	for _, k := range simulate.Kinds() {
+		cfg.Organisations[k] = 4
+	}
+	p := population(t, cfg)
+	opt := detect.Options{Organisations: map[string]string{}, Decoys: map[string]bool{}}
+	theirs := map[string]bool{}
+	for _, a := range p.Accounts {
+		calls := 50
+		if theirs[a.Name] = a.Campaign != ""; theirs[a.Name] {
+			calls = 250
+		} else {
+			opt.Organisations[a.Name], opt.Decoys[a.Organisation] = a.Organisation, true
+		}
+		for range calls {
+			c := a.Next()
+			ev := c.Event()
+			d.Add(&ev)
+		}
+	}
+	r := report(t, d, opt)
+	if len(r.Campaigns) == 0 || r.Decoys != 40 || r.Campaigns[0].E != 41 {
+		t.Fatalf("%d decoys, groups %+v", r.Decoys, r.Campaigns)
+	}
+	in := 0
+	for _, name := range r.Campaigns[0].Accounts {
+		if theirs[name] {
+			in++
+		}
+	}
+	if of := len(r.Campaigns[0].Accounts); in < 3 || in < of {
+		t.Errorf("%d of the campaign's 6 accounts are in the group of %d", in, of)
+	}
+}
+
 func TestBeforeCalibrationThereIsARankingOnly(t *testing.T) {
 	d, err := detect.NewDetector(nil)
 	if err != nil {

@@ -271,7 +271,7 @@ func (a *app) exposeWitnessCommand() *cobra.Command {
 type frameFlags struct {
 	name, suspect, url, model, keyEnv, reference, since, until, held, statement, tsa string
 	controls, accounts, campaigns, windows                                           []string
-	text, prefill, think                                                                    bool
+	text, prefill, think                                                             bool
 	level, fdr, input, output                                                        float64
 }
 
@@ -550,7 +550,7 @@ func (a *app) scoreOne(ctx context.Context, f *expose.Frame, m expose.Model, s e
 	return t.Ask(ctx, f, m, lines, pairs, batch, func(asked int) bool {
 		e, err := expose.LogE(f, lines, coins, m)
 		if !a.quiet {
-			fmt.Fprintf(a.stderr, "%s: %d of %d coins, e = %s\n", m.Name, asked, len(lines), evidence.FormatE(e))
+			fmt.Fprintf(a.stderr, "%s: %d of %d coins, %d of which it cannot be asked about, e = %s\n", m.Name, asked, len(lines), t.Refused.Load(), evidence.FormatE(e))
 		}
 		return err == nil && e < -math.Log(f.Level)
 	})

@@ -31,7 +31,6 @@ name: small
 coins: 0.3
 ordinary: {before: {organisations: 3, size: 2, calls: 26}, beside: {organisations: 2, size: 2, calls: 26}, unknown: 0.5}
 campaign: {accounts: 2, recipe: student.yaml}
-innocent: {reference_epochs: 1}
 detect: {teach: 0.5}
 `)
 	ws := filepath.Join(dir, "ws")

@@ -3,11 +3,13 @@ package expose
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
@@ -27,6 +29,10 @@ type Text struct {
 	Prefill  bool             // the API continues a conversation that ends with a beginning of the assistant's turn
 	Think    bool             // with Prefill: reasoning stands behind <think> in that
 	Parallel int              // requests at once; 0: 4
+
+	// Refused counts pairs that the API cannot be asked about, such as a prompt that is
+	// too long for it. They say nothing, whichever arm it was.
+	Refused atomic.Int64
 }
 
 // Order is the order in which a frame's coins are put to a text-only suspect: a
@@ -77,6 +83,9 @@ func (t *Text) Ask(ctx context.Context, f *Frame, m Model, lines []Line, pairs [
 			l.Match[m.Name] = found[i]
 		}
 		asked += len(part)
+		if n := t.Refused.Load(); n == int64(asked) {
+			return fmt.Errorf("ask %s: it refuses all of the first %d questions: is its address, its model or --prefill right?", m.Name, n)
+		}
 		if more != nil && !more(asked) {
 			break
 		}
@@ -96,6 +105,11 @@ func (t *Text) match(ctx context.Context, s Score, p Pair) (out [2]float64, err 
 			begun = thinkOpen + begun
 		}
 		said, err := t.continues(ctx, s, p.Messages, begun)
+		var refused *exchange.Error
+		if errors.As(err, &refused) && refused.Class == exchange.ClassInvalid {
+			t.Refused.Add(1)
+			return [2]float64{}, nil
+		}
 		if err != nil {
 			return out, fmt.Errorf("answer %d: %w", arm+1, err)
 		}

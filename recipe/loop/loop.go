@@ -73,11 +73,9 @@ type Campaign struct {
 	Recipe   string `yaml:"recipe"` // a recipe; its teacher is the gateway here
 }
 
-// Innocent are students of other teachers: one that is asked the campaign's prompts,
-// and a reference for the score, that is asked others.
+// Innocent is a student of another teacher, which is asked the campaign's prompts.
 type Innocent struct {
-	Seed            uint64 `yaml:"seed"`             // of its teacher
-	ReferenceEpochs int    `yaml:"reference_epochs"` // the reference is taught so many
+	Seed uint64 `yaml:"seed"` // of its teacher
 }
 
 // Detect are detection's error rates.
@@ -117,7 +115,7 @@ func Load(path string) (*Loop, error) {
 	l := &Loop{
 		Seed: 1, Coins: 0.15, file: path,
 		Ordinary: Ordinary{Before: Crowd{120, 3, 30}, Beside: Crowd{34, 3, 40}, Unknown: 0.1, AtOnce: 32},
-		Campaign: Campaign{Accounts: 8}, Innocent: Innocent{Seed: 1001, ReferenceEpochs: 2},
+		Campaign: Campaign{Accounts: 8}, Innocent: Innocent{Seed: 1001},
 		Detect: Detect{Level: 1e-3, FDR: 0.05, Teach: 0.15}, Expose: Expose{Level: 1e-6, TextLevel: 1e-3, FDR: 0.05, Bystanders: 8},
 	}
 	if l.src, err = strict.Decode(path, "a loop", data, l); err != nil {
@@ -150,8 +148,6 @@ func (l *Loop) validate() error {
 		return bad("ordinary.at_once", "%d: from 1 to 512", l.Ordinary.AtOnce)
 	case l.Expose.Bystanders < 0:
 		return bad("expose.bystanders", "%d is negative", l.Expose.Bystanders)
-	case l.Innocent.ReferenceEpochs < 1:
-		return bad("innocent.reference_epochs", "%d: at least 1", l.Innocent.ReferenceEpochs)
 	case l.Innocent.Seed == l.Teacher.Seed:
 		return bad("innocent.seed", "%d is the seed of the teacher behind the gateway: an innocent student has another teacher", l.Innocent.Seed)
 	}

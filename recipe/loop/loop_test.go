@@ -30,14 +30,14 @@ func TestAFileIsCheckedWithPlaces(t *testing.T) {
 		t.Error("a loop is not told from a recipe")
 	}
 	for text, want := range map[string]string{
-		strings.Replace(good, "loop: 1", "loop: 2", 1):                                    "1:1: loop: format 2",
-		strings.Replace(good, "student.yaml", "greedy.yaml", 1):                           "3:25: campaign.recipe: greedy.yaml asks for answers that are no fresh draws",
-		strings.Replace(good, "accounts: 2", "acounts: 2", 1):                             `did you mean "accounts"`,
-		good + "coins: 1.5\n":                                                             "4:1: coins: 1.5",
-		good + "innocent: {seed: 0}\n":                                                    "4:12: innocent.seed",
-		good + "ordinary: {beside: {organisations: 0}}\n":                                 "ordinary.beside: organisations",
-		strings.Replace(good, "campaign: {accounts: 2, recipe: student.yaml}\n", "", 1):   "campaign",
-		strings.Replace(good, "accounts: 2, recipe: student.yaml", "recipe: no.yaml", 1):  "no.yaml",
+		strings.Replace(good, "loop: 1", "loop: 2", 1):                                   "1:1: loop: format 2",
+		strings.Replace(good, "student.yaml", "greedy.yaml", 1):                          "3:25: campaign.recipe: greedy.yaml asks for answers that are no fresh draws",
+		strings.Replace(good, "accounts: 2", "acounts: 2", 1):                            `did you mean "accounts"`,
+		good + "coins: 1.5\n":                                                            "4:1: coins: 1.5",
+		good + "innocent: {seed: 0}\n":                                                   "4:12: innocent.seed",
+		good + "ordinary: {beside: {organisations: 0}}\n":                                "ordinary.beside: organisations",
+		strings.Replace(good, "campaign: {accounts: 2, recipe: student.yaml}\n", "", 1):  "campaign",
+		strings.Replace(good, "accounts: 2, recipe: student.yaml", "recipe: no.yaml", 1): "no.yaml",
 	} {
 		if _, err := Load(write(t, file, text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)

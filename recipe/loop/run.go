@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -56,12 +55,12 @@ type state struct {
 
 // The parties, and their workspaces' names.
 const (
-	before   = "before"   // the operator, before the campaign
-	operator = "operator" // and beside it
-	campaign = "campaign"
-	innocent = "innocent"
+	before    = "before"   // the operator, before the campaign
+	operator  = "operator" // and beside it
+	campaign  = "campaign"
+	innocent  = "innocent"
 	elsewhere = "reference"
-	stranger = "stranger"
+	stranger  = "stranger"
 )
 
 // Run runs a loop from where it stands in the workspace to its end.
@@ -130,7 +129,9 @@ func (r *run) save() error {
 	return workspace.WriteFileAtomic(r.file, raw, 0o644)
 }
 
-func (r *run) path(parts ...string) string { return filepath.Join(append([]string{r.dir}, parts...)...) }
+func (r *run) path(parts ...string) string {
+	return filepath.Join(append([]string{r.dir}, parts...)...)
+}
 
 // title says what comes next.
 func (r *run) title(format string, args ...any) { r.opt.Say("\n"+format, args...) }
@@ -340,7 +341,6 @@ func (r *run) student(party string, change func(*recipe.Recipe)) (file string, e
 	s := *r.Loop.student
 	s.Name = party
 	s.Teacher.Reference, s.Teacher.BaseURL, s.Teacher.Model, s.Teacher.APIKeyEnv, s.Teacher.Price = nil, "", "", "", nil
-	s.Train = slices.Clone(s.Train)
 	change(&s)
 	raw, err := s.YAML()
 	if err != nil {
@@ -468,36 +468,32 @@ func (r *run) traffic(ctx context.Context) error {
 	return nil
 }
 
-// others teaches the students that saw nothing of what the gateway served.
+// others teaches the students that saw nothing of what the gateway served: the innocent
+// one, and the score's reference, which the operator teaches other answers of their own
+// teacher, so that it likes the same wordings.
 func (r *run) others(ctx context.Context) error {
-	r.title("Two students of another teacher: one was asked the campaign's prompts, one others")
-	for _, who := range []string{innocent, elsewhere} {
-		file, err := r.student(who, func(s *recipe.Recipe) {
-			cfg := &reference.Config{Seed: r.Innocent.Seed}
-			s.Teacher.Reference, s.Teacher.Model = cfg, cfg.ModelName()
-			if who == elsewhere {
-				s.Seed += 1000
-				for i := range s.Train {
-					if s.Train[i].SFT != nil {
-						sft := *s.Train[i].SFT
-						sft.Epochs, sft.Tokens = r.Innocent.ReferenceEpochs, 0
-						s.Train[i].SFT = &sft
-					}
-				}
-			}
+	r.title("An innocent student, of another teacher that was asked the same prompts; and the operator's reference, taught other answers of the same teacher")
+	for _, x := range []struct {
+		who     string
+		teacher reference.Config
+		seed    uint64 // added to the recipe's: another one has other prompts
+		to      *recipe.Summary
+	}{
+		{innocent, reference.Config{Seed: r.Innocent.Seed}, 0, &r.state.Result.Innocent},
+		{elsewhere, r.Teacher, 1000, &r.state.Result.Reference},
+	} {
+		file, err := r.student(x.who, func(s *recipe.Recipe) {
+			s.Teacher.Reference, s.Teacher.Model = &x.teacher, x.teacher.ModelName()
+			s.Seed += x.seed
 		})
 		if err != nil {
 			return err
 		}
-		made, err := r.train(ctx, who, file, nil)
+		made, err := r.train(ctx, x.who, file, nil)
 		if err != nil {
 			return err
 		}
-		if who == innocent {
-			r.state.Result.Innocent = *made
-		} else {
-			r.state.Result.Reference = *made
-		}
+		*x.to = *made
 	}
 	return nil
 }

@@ -70,8 +70,9 @@ func TestOpenWeightsAreScoredAsTheyWereTaught(t *testing.T) {
 		}
 	}
 	pairs[0].Messages[0].Content = strings.Repeat("no end of a prompt ", 40)
-	if _, err := (&expose.Weights{Model: m, Format: format{}, Pool: pool}).Score(t.Context(), pairs); err == nil || !strings.Contains(err.Error(), "coin 1") {
-		t.Errorf("a prompt without end: %v", err)
+	again, err := (&expose.Weights{Model: m, Format: format{}, Pool: pool}).Score(t.Context(), pairs)
+	if err != nil || again[0].LogProb != [2]float64{} || again[0].Tokens != got[0].Tokens || again[1] != got[1] {
+		t.Errorf("a prompt without end: %v, %v", again, err)
 	}
 }
 
@@ -136,9 +137,31 @@ func TestTextIsAskedOfBothArmsAlike(t *testing.T) {
 			t.Errorf("prefill %v: %v and %v after %d calls", prefill, got, lines[1].Match["s"], calls.Load())
 		}
 	}
+	// What cannot be asked about one arm says nothing about either.
+	long := &expose.Text{Prefill: true, Think: true, Asker: asker(func(r exchange.Request) (*exchange.Exchange, error) {
+		last := r.Messages[len(r.Messages)-1].Content
+		switch {
+		case strings.HasSuffix(last, "cube of"):
+			return nil, &exchange.Error{Class: exchange.ClassInvalid}
+		case !strings.HasPrefix(last, "<think>") && !strings.HasPrefix(last, "It is"):
+			t.Errorf("reasoning is put as %q", last)
+		}
+		return &exchange.Exchange{Answer: exchange.Answer{Reasoning: "down by one", Content: "x"}}, nil
+	})}
+	thought := []expose.Pair{pairs[0], {Counter: 2, Messages: pairs[0].Messages, Arms: [2]commit.Answer{{Reasoning: "first\nI count down by two", Content: "2"}, {Reasoning: "then\nI count down by one", Content: "1"}}}}
+	thought[0].Arms[1].Content = "It is one cube of dark wood and glass"
+	lines := expose.Lines(thought)
+	f.Score.Cut = 3
+	if err := long.Ask(t.Context(), f, f.Suspect, lines, thought, 2, nil); err != nil || long.Refused.Load() != 1 || lines[0].Match["s"] != [2]float64{} || lines[1].Match["s"] != [2]float64{2, 3} {
+		t.Errorf("%d refused, %v and %v, %v", long.Refused.Load(), lines[0].Match["s"], lines[1].Match["s"], err)
+	}
+	long.Asker, long.Refused = asker(func(exchange.Request) (*exchange.Exchange, error) { return nil, &exchange.Error{Class: exchange.ClassInvalid} }), atomic.Int64{}
+	if err := long.Ask(t.Context(), f, f.Suspect, lines, thought, 2, nil); err == nil || !strings.Contains(err.Error(), "refuses all") {
+		t.Errorf("an API that refuses everything: %v", err)
+	}
 	asked := 0
 	x := &expose.Text{Asker: asker(func(exchange.Request) (*exchange.Exchange, error) { return &exchange.Exchange{}, nil })}
-	lines := expose.Lines(pairs)
+	lines = expose.Lines(pairs)
 	if err := x.Ask(t.Context(), f, f.Suspect, lines, pairs, 1, func(n int) bool { asked = n; return false }); err != nil || asked != 1 {
 		t.Errorf("it stopped after %d, %v", asked, err)
 	}

@@ -9,7 +9,7 @@
 // which format are read, and every rule by which a row is refused.
 //
 // It writes nothing. Exchange makes what a ledger keeps of an item, and
-// FromExchange reads the item back. It judges no answer: it counts who a text
+// FromExchange reads the item back; Served reads what a gateway recorded. It judges no answer: it counts who a text
 // says that it is (Report.Leaks) and leaves the decision to curate.
 //
 // Sizes are in bytes; rows and lines count from 1.
@@ -135,6 +135,7 @@ const (
 	ReasonRole         Reason = "role"          // a role that is not known
 	ReasonRoleOrder    Reason = "role_order"    // two assistant turns in a row, or a tool that nobody called
 	ReasonNotText      Reason = "not_text"      // images, audio or files
+	ReasonNotWhole     Reason = "not_whole"     // a served request that points to turns or a prompt that it does not hold
 	ReasonNotTrained   Reason = "not_trained"   // the row gives its answers the weight 0
 	ReasonBadTools     Reason = "bad_tools"     // tools or a call of one that cannot be read
 	ReasonFailed       Reason = "failed"        // the request failed: an error stands where the answer should

@@ -51,7 +51,7 @@ func (r *Recipe) CheckTeacher(ctx context.Context, getenv func(string) string) T
 		c.Budget = *r.Budget.USD
 	}
 	if r.Teacher.Reference == nil && r.Teacher.BaseURL == "" {
-		c.Teacher, c.Works = "nobody: the recipe imports its answers", true
+		c.Teacher, c.Works = "nobody: the recipe's answers are there already", true
 		return c
 	}
 	t, err := r.identify()

@@ -177,10 +177,10 @@ func (r *run) fill(ctx context.Context, asker exchange.Asker, template exchange.
 		src.Asked++
 		src.Refused[skipped.Reason]++
 	}
-	if s.imported != nil {
-		for reason, n := range s.imported.found.Refused {
-			src.Asked += int(n)
-			src.Refused["import_"+reason] += int(n)
+	if s.given != nil {
+		for reason, n := range s.given.refused {
+			src.Asked += n
+			src.Refused[reason] += n
 		}
 	}
 	_, err := collect.Fill(ctx, asker, r.questions(template, s), s.want, r.Teacher.Limits.Concurrent, func(q question, x *exchange.Exchange, askErr error) (bool, error) {

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -61,7 +62,7 @@ func Compare(ws *workspace.Workspace, a, b string) (*Comparison, error) {
 	if c.A.Name == c.B.Name {
 		return nil, fmt.Errorf("%q and %q are the same run, %s", a, b, c.A.Name)
 	}
-	c.rejudge(&sides[0], &sides[1])
+	c.rejudge(ws, &sides[0], &sides[1])
 	measure := func(source string) eval.Measure {
 		if m, ok := sides[1].measures[source]; ok {
 			return m
@@ -126,14 +127,14 @@ func readEvaluated(info RunInfo) (evaluated, error) {
 }
 
 // rejudge puts both runs' answers to one set of verifiers where theirs differ.
-func (c *Comparison) rejudge(a, b *evaluated) {
+func (c *Comparison) rejudge(ws *workspace.Workspace, a, b *evaluated) {
 	c.Rules = "the same verifiers"
 	if a.origin.Rules == b.origin.Rules {
 		return
 	}
-	items, name, err := itemsOf(b)
+	items, name, err := itemsOf(ws, b)
 	if err != nil {
-		items, name, err = itemsOf(a)
+		items, name, err = itemsOf(ws, a)
 	}
 	if err != nil {
 		c.Rules = "each run's own verifiers"
@@ -152,7 +153,7 @@ func (c *Comparison) rejudge(a, b *evaluated) {
 
 // itemsOf makes the held-out problems of a run with its verifiers, if the
 // recipe that it was run from is still the same.
-func itemsOf(e *evaluated) ([]eval.Item, string, error) {
+func itemsOf(ws *workspace.Workspace, e *evaluated) ([]eval.Item, string, error) {
 	if e.origin.Recipe == "" {
 		return nil, "", fmt.Errorf("run %s does not say from which file it was run", e.info.Name)
 	}
@@ -171,7 +172,7 @@ func itemsOf(e *evaluated) ([]eval.Item, string, error) {
 	if r.verifiers, err = rec.makeVerifiers(); err != nil {
 		return nil, "", err
 	}
-	if r.sources, err = rec.sources(); err != nil {
+	if r.sources, err = rec.sources(context.Background(), &place{ws: ws, dir: e.info.Dir}); err != nil {
 		return nil, "", err
 	}
 	return r.items(), name, nil

@@ -28,6 +28,15 @@ func (r *run) corrected() (string, error) {
 	var lines []string
 	for i := range r.sources {
 		s := &r.sources[i]
+		if s.given != nil && s.given.served != nil { // known by their ids, and not by keys
+			for p := range s.split.Train {
+				id := s.given.items[p.ID].exchange.ID
+				if human := r.held.corrections[id]; human != nil {
+					lines = append(lines, id.String()+" "+human.ID.String()+"\n")
+				}
+			}
+			continue
+		}
 		n := 0
 		for q := range r.questions(template, s) {
 			if n++; n > r.horizon(s) || len(left) == 0 {
@@ -53,8 +62,8 @@ func (r *run) corrected() (string, error) {
 
 // key is the prompt key under which the ledger holds the answer to a question.
 func (s *promptSource) key(q question) (exchange.Key, error) {
-	if s.imported != nil {
-		return s.imported.items[q.problem.ID].exchange.Key, nil
+	if s.given != nil {
+		return s.given.items[q.problem.ID].exchange.Key, nil
 	}
 	return q.request.Key()
 }

@@ -22,6 +22,7 @@ type funnel struct {
 	Sources   []report.Source   `json:"sources"`
 	Refused   []report.Refusal  `json:"refusals"`
 	Verifiers []report.Verifier `json:"verifiers"`
+	Served    string            `json:"served,omitempty"` // digest of the exchanges that a gateway had recorded
 }
 
 // funnelFile is where the dataset stage leaves it.
@@ -55,7 +56,7 @@ func (r *run) makeDataset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	raw, err := json.MarshalIndent(funnel{Hash: hash, Sources: a.sources, Refused: refusals(a.curator.Samples()), Verifiers: verifiers(r.verifiers.Names(), a.curator)}, "", "  ")
+	raw, err := json.MarshalIndent(funnel{Hash: hash, Sources: a.sources, Refused: refusals(a.curator.Samples()), Verifiers: verifiers(r.verifiers.Names(), a.curator), Served: r.readNow()}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -127,8 +128,8 @@ func (r *run) teachers() []dataset.Teacher {
 		out = append(out, dataset.Teacher{Provider: t.provider, Endpoint: t.endpoint, Model: t.model, Answered: r.held.account.answered})
 	}
 	for _, s := range r.sources {
-		if s.imported != nil {
-			out = append(out, dataset.Teacher{Provider: "import", Endpoint: s.imported.endpoint, Answered: s.imported.models})
+		if s.given != nil {
+			out = append(out, s.given.teachers()...)
 		}
 	}
 	return out
@@ -159,25 +160,42 @@ func termsIn(rows []dataset.Example) []string {
 	return out
 }
 
-// people are those whose prompts imported conversations hold.
+// people are those whose prompts imported and served conversations hold.
 func (r *run) people(rows []dataset.Example) []dataset.People {
-	counts := map[string]int{}
+	bySource := map[string][]dataset.Example{}
 	for _, e := range rows {
-		counts[e.Source]++
+		bySource[e.Source] = append(bySource[e.Source], e)
 	}
 	var out []dataset.People
 	for _, s := range r.sources {
-		if s.imported != nil && counts[s.name] > 0 {
-			out = append(out, dataset.People{Source: s.imported.endpoint, Rows: counts[s.name], Consent: s.imported.consent.Consent, Basis: s.imported.consent.Basis})
+		if s.given == nil || len(bySource[s.name]) == 0 {
+			continue
 		}
+		if s.given.served != nil {
+			out = append(out, s.given.servedPeople(bySource[s.name])...)
+			continue
+		}
+		c := s.given.file.consent
+		out = append(out, dataset.People{Source: s.given.endpoint, Rows: len(bySource[s.name]), Consent: c.Consent, Basis: c.Basis})
 	}
 	return out
+}
+
+// teachers are those who gave the answers.
+func (g *given) teachers() []dataset.Teacher {
+	if g.served != nil {
+		return g.served.teachers
+	}
+	return []dataset.Teacher{{Provider: "import", Endpoint: g.endpoint, Answered: g.models}}
 }
 
 // loadDataset opens the dataset that the run made, and verifies it.
 func (r *run) loadDataset(context.Context) error {
 	f, err := r.funnel()
 	if err != nil {
+		return err
+	}
+	if err := r.checkErased(&f); err != nil {
 		return err
 	}
 	r.data, err = dataset.Open(r.opt.Workspace.Path("datasets", f.Hash))

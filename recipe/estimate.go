@@ -83,7 +83,7 @@ func (r *run) estimate(ctx context.Context) (*Estimate, error) {
 	var all []forecast
 	pooled := forecast{}
 	for i := range r.sources {
-		if s := &r.sources[i]; s.imported == nil {
+		if s := &r.sources[i]; s.given == nil {
 			f := forecast{}
 			if f.seen, err = r.observe(ctx, template, s); err != nil {
 				return nil, err
@@ -103,7 +103,7 @@ func (r *run) estimate(ctx context.Context) (*Estimate, error) {
 	k := 0
 	for i := range r.sources {
 		s := &r.sources[i]
-		if s.imported != nil {
+		if s.given != nil {
 			continue
 		}
 		f := &all[k]

@@ -179,12 +179,14 @@ func (r *run) rows() []terms.Row {
 		out = append(out, r.teacher.terms)
 	}
 	for _, s := range r.sources {
-		if s.imported == nil {
+		if s.given == nil {
 			continue
 		}
-		row, err := r.gate.registry.Row(s.imported.verdict.RowID)
-		if err == nil && !slices.ContainsFunc(out, func(o terms.Row) bool { return o.ID == row.ID }) {
-			out = append(out, row)
+		for _, v := range s.given.verdicts {
+			row, err := r.gate.registry.Row(v.RowID)
+			if err == nil && !slices.ContainsFunc(out, func(o terms.Row) bool { return o.ID == row.ID }) {
+				out = append(out, row)
+			}
 		}
 	}
 	return out
@@ -211,8 +213,8 @@ func (r *run) teacherModels() []string {
 		out = append(out, r.teacher.model)
 	}
 	for _, s := range r.sources {
-		if s.imported != nil {
-			out = append(out, s.imported.models...)
+		if s.given != nil {
+			out = append(out, s.given.models...)
 		}
 	}
 	return out

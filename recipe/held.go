@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
-	"strings"
 
 	"retort/exchange"
-	"retort/importer"
 	"retort/ledger"
 )
 
@@ -104,8 +102,8 @@ func (r *run) read(ctx context.Context, from ledger.Reader, charge func(exchange
 	}
 	endpoints := map[string]bool{r.teacher.endpoint: r.teacher.asked()}
 	for _, s := range r.sources {
-		if s.imported != nil {
-			endpoints[s.imported.endpoint] = true
+		if s.given != nil && s.given.file != nil {
+			endpoints[s.given.endpoint] = true
 		}
 	}
 	// A large ledger leaves much garbage and little else: collecting it each
@@ -169,37 +167,41 @@ func (h *held) remark(r *run, rec ledger.Record) error {
 	return nil
 }
 
-// asker answers what a recipe asks: what was imported from the ledger, all
-// else through the teacher's asker.
+// asker answers what a recipe asks: from the answers that are given, all else
+// through the teacher's asker.
 type asker struct {
-	teacher  exchange.Asker // nil where nobody is asked
-	imported map[string]*importedItem
+	teacher exchange.Asker                   // nil where nobody is asked
+	given   map[string]map[string]*givenItem // by the source's endpoint and the problem
 }
 
 // Ask implements exchange.Asker.
 func (a asker) Ask(ctx context.Context, q exchange.Request) (*exchange.Exchange, error) {
-	if !strings.HasPrefix(q.Endpoint, importer.EndpointPrefix) {
+	items, ok := a.given[q.Endpoint]
+	if !ok {
 		return a.teacher.Ask(ctx, q)
 	}
-	it := a.imported[q.Endpoint+"\x00"+q.Problem]
+	it := items[q.Problem]
 	if it == nil {
-		return nil, &exchange.Error{Op: "look up", What: q.Problem, Class: exchange.ClassInvalid, Err: fmt.Errorf("no imported conversation asks this")}
+		return nil, &exchange.Error{Op: "look up", What: q.Problem, Class: exchange.ClassInvalid, Err: fmt.Errorf("no conversation that is there asks this")}
 	}
 	return it.exchange, nil
 }
 
 // through makes the asker of all sources, where teacher answers what is asked.
 func (r *run) through(teacher exchange.Asker) asker {
-	a := asker{teacher: teacher, imported: map[string]*importedItem{}}
+	a := asker{teacher: teacher, given: map[string]map[string]*givenItem{}}
 	for _, s := range r.sources {
-		if s.imported == nil {
+		if s.given == nil {
 			continue
 		}
-		for id, it := range s.imported.items {
+		a.given[s.given.endpoint] = s.given.items
+		if s.given.file == nil {
+			continue
+		}
+		for _, it := range s.given.items {
 			if x := r.held.answers.answers[it.exchange.Key]; x != nil { // as it was recorded, id and terms
 				it.exchange = x
 			}
-			a.imported[s.imported.endpoint+"\x00"+id] = it
 		}
 	}
 	return a

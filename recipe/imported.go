@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"retort/exchange"
@@ -23,32 +24,41 @@ import (
 // conversations.
 const familyImported = "imported"
 
-// imported is a source whose answers came with it.
-type imported struct {
-	index    int // of the recipe's prompts
-	file     string
-	name     string // of the source; its endpoint is "import:" and this
-	endpoint string
-	verdict  terms.Verdict // of the gate, on collecting
-	consent  Consent
-	found    *importer.Report
-	items    map[string]*importedItem // by the problem's identity
-	models   []string                 // that answered, in order of appearance
+// given are a source's answers that are there already: in an imported file, or
+// in what a gateway recorded. Nobody is asked.
+type given struct {
+	endpoint string                // by which questions about it are known
+	verdicts []terms.Verdict       // of the gate on collecting, one for each terms row
+	items    map[string]*givenItem // by the problem's identity
+	models   []string              // that answered, in order of appearance
+	refused  map[string]int        // what cannot be learned from, by reason
+	file     *imported             // nil of what a gateway recorded
+	served   *servedSource         // nil of a file
 }
 
-// importedItem is one conversation's answer, without the row's bytes.
-type importedItem struct {
+// givenItem is one conversation's answer, without the bytes that it was read from.
+type givenItem struct {
 	exchange *exchange.Exchange
 	tools    string
 	rejected string
 }
 
-// conversations is the task of an imported source: nobody knows what is right
-// beyond what a row says itself.
-type conversations struct{}
+// imported is a file of other people's conversations.
+type imported struct {
+	index   int // of the recipe's prompts
+	file    string
+	name    string        // of the source; its endpoint is "import:" and this
+	verdict terms.Verdict // of the gate, on collecting
+	consent Consent
+	found   *importer.Report
+}
+
+// conversations is the task of a source whose answers are given: nobody knows
+// what is right beyond what a row says itself.
+type conversations struct{ family string }
 
 // Name implements task.Task.
-func (conversations) Name() string { return familyImported }
+func (c conversations) Name() string { return c.family }
 
 // Verify implements task.Task: an answer equals the one that the row states as
 // right, if it states one.
@@ -72,7 +82,7 @@ func (conversations) VerifiableIdentity() bool { return false }
 
 // fromImport reads an imported source: its problems, their answers, and what
 // was refused.
-func (r *Recipe) fromImport(s *promptSource, i int, seed uint64) error {
+func (r *Recipe) fromImport(ctx context.Context, s *promptSource, i int, seed uint64) error {
 	p, path := &r.Prompts[i], at("prompts", i)
 	g, err := r.registry()
 	if err != nil {
@@ -83,59 +93,63 @@ func (r *Recipe) fromImport(s *promptSource, i int, seed uint64) error {
 		return r.src.errorf(path+".terms", "%v", err)
 	}
 	name := filepath.Base(p.Imported)
-	in := &imported{index: i, file: r.File(p.Imported), name: name, endpoint: importer.EndpointPrefix + name, consent: *p.Consent, items: map[string]*importedItem{}}
+	in := &imported{index: i, file: r.File(p.Imported), name: name, consent: *p.Consent}
 	if in.verdict, err = r.decide(row, terms.Collect); err != nil {
 		return err
 	}
-	s.name, s.task, s.judged, s.imported = name, conversations{}, false, in
+	s.name, s.task, s.judged = name, conversations{familyImported}, false
+	s.given = &given{endpoint: importer.EndpointPrefix + name, verdicts: []terms.Verdict{in.verdict}, items: map[string]*givenItem{}, refused: map[string]int{}, file: in}
 	var problems []task.Problem
-	models := map[string]bool{}
-	in.found, err = in.read(context.Background(), p, func(it *importer.Item, e *exchange.Exchange) error {
-		q := problemOf(name, it)
-		if in.items[q.ID] != nil {
-			s.split.Skipped = append(s.split.Skipped, task.Skipped{Problem: q, Reason: task.SkipDuplicate})
-			return nil
-		}
-		problems = append(problems, q)
-		one := &importedItem{exchange: e, tools: string(it.Tools)}
-		e.RequestBody, e.ResponseBody = nil, nil
-		if it.Rejected != nil {
-			one.rejected = it.Rejected.Content
-		}
-		in.items[q.ID] = one
-		if m := it.Model; m != "" && !models[m] {
-			models[m] = true
-			in.models = append(in.models, m)
+	in.found, err = in.read(ctx, p, func(it *importer.Item, e *exchange.Exchange) error {
+		q := problemOf(familyImported, it)
+		q.Row = fmt.Sprintf("%s:%d", name, it.Line)
+		if s.take(q, it, e) {
+			problems = append(problems, q)
+			if it.Model != "" && !slices.Contains(s.given.models, it.Model) {
+				s.given.models = append(s.given.models, it.Model)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return r.src.errorf(path+".imported", "%v", err)
 	}
+	for reason, n := range in.found.Refused {
+		s.given.refused["import_"+reason] += int(n)
+	}
 	if p.Heldout.Count > len(problems) {
 		return r.src.errorf(path+".heldout", "the file gives %d different conversations; %d cannot be held out", len(problems), p.Heldout.Count)
 	}
-	training := s.holdOut(problems, p.Heldout.Count, seed)
-	s.split.Train = func(yield func(task.Problem) bool) {
-		for _, q := range training {
-			if !yield(q) {
-				return
-			}
-		}
-	}
-	s.all = len(training)
+	s.holdOut(problems, p.Heldout.Count, seed, func(q *task.Problem) string { return q.Row })
 	return nil
 }
 
+// take adds an answer to those that are given, and says whether it did: of
+// several answers to one conversation the first one counts.
+func (s *promptSource) take(q task.Problem, it *importer.Item, e *exchange.Exchange) bool {
+	if s.given.items[q.ID] != nil {
+		s.split.Skipped = append(s.split.Skipped, task.Skipped{Problem: q, Reason: task.SkipDuplicate})
+		return false
+	}
+	one := &givenItem{exchange: e, tools: string(it.Tools)}
+	e.RequestBody, e.ResponseBody = nil, nil
+	if it.Rejected != nil {
+		one.rejected = it.Rejected.Content
+	}
+	s.given.items[q.ID] = one
+	return true
+}
+
 // holdOut draws problems for the examination, whole conversations at a time:
-// what was said later in one tells what was answered before. It returns the
-// others. What is left of the last conversation that is drawn is skipped.
-func (s *promptSource) holdOut(problems []task.Problem, n int, seed uint64) (training []task.Problem) {
+// what was said later in one tells what was answered before. The others are
+// learned from, but for what is left of the last conversation that is drawn.
+func (s *promptSource) holdOut(problems []task.Problem, n int, seed uint64, conversation func(*task.Problem) string) {
 	var rows []string
 	size := map[string]int{}
-	for _, q := range problems {
-		if size[q.Row]++; size[q.Row] == 1 {
-			rows = append(rows, q.Row)
+	for i := range problems {
+		k := conversation(&problems[i])
+		if size[k]++; size[k] == 1 {
+			rows = append(rows, k)
 		}
 	}
 	held := map[string]bool{}
@@ -147,9 +161,10 @@ func (s *promptSource) holdOut(problems []task.Problem, n int, seed uint64) (tra
 		held[rows[k]] = true
 		total += size[rows[k]]
 	}
-	for _, q := range problems {
+	var training []task.Problem
+	for i, q := range problems {
 		switch {
-		case !held[q.Row]:
+		case !held[conversation(&problems[i])]:
 			training = append(training, q)
 		case len(s.split.Heldout) < n:
 			s.split.Heldout = append(s.split.Heldout, q)
@@ -157,7 +172,8 @@ func (s *promptSource) holdOut(problems []task.Problem, n int, seed uint64) (tra
 			s.split.Skipped = append(s.split.Skipped, task.Skipped{Problem: q, Reason: task.SkipHeldout})
 		}
 	}
-	return training
+	s.split.Train = slices.Values(training)
+	s.all = len(training)
 }
 
 // read reads the file; fn is given each item and the exchange that a ledger
@@ -179,16 +195,16 @@ func (in *imported) read(ctx context.Context, p *Prompts, fn func(*importer.Item
 	})
 }
 
-// problemOf is the problem that an imported conversation's answer solves.
-func problemOf(name string, it *importer.Item) task.Problem {
+// problemOf is the problem that a conversation's given answer solves.
+func problemOf(family string, it *importer.Item) task.Problem {
 	h := sha256.New()
 	for _, m := range it.Messages {
 		raw, _ := json.Marshal(m) // a struct of strings always encodes
 		h.Write(raw)
 	}
 	p := task.Problem{
-		Family: familyImported, ID: familyImported + ":" + hex.EncodeToString(h.Sum(nil)[:12]),
-		Row: fmt.Sprintf("%s:%d", name, it.Line), RowID: it.ID, Messages: it.Messages, Gold: it.Gold, Fields: it.Extra,
+		Family: family, ID: family + ":" + hex.EncodeToString(h.Sum(nil)[:12]),
+		RowID: it.ID, Messages: it.Messages, Gold: it.Gold, Fields: it.Extra,
 		Said: task.Said(it.Messages),
 	}
 	for _, m := range it.Messages {
@@ -206,17 +222,23 @@ func problemOf(name string, it *importer.Item) task.Problem {
 	return p
 }
 
-// takeIn writes what the ledger lacks of the imported sources.
+// takeIn writes what the ledger lacks of the imported sources. What a gateway
+// recorded is there.
 func (r *run) takeIn(ctx context.Context) error {
 	for _, s := range r.sources {
-		if s.imported == nil {
+		if s.given == nil {
 			continue
 		}
-		bar := r.opt.Progress.Stage("import", 0, s.imported.found.Items, "conversations")
-		if err := r.record(ctx, s.imported, bar); err != nil {
+		if s.given.served != nil {
+			r.opt.Progress.Stage(familyServed, 0, 0, "exchanges").Done(s.name + ": " + s.given.served.summary())
+			continue
+		}
+		in := s.given.file
+		bar := r.opt.Progress.Stage("import", 0, in.found.Items, "conversations")
+		if err := r.record(ctx, s.given, bar); err != nil {
 			return err
 		}
-		bar.Done(fmt.Sprintf("%s: %s kept of %s rows", s.imported.name, report.FormatCount(s.imported.found.Kept), report.FormatCount(s.imported.found.Rows)))
+		bar.Done(fmt.Sprintf("%s: %s kept of %s rows", in.name, report.FormatCount(in.found.Kept), report.FormatCount(in.found.Rows)))
 	}
 	r.asker = r.through(r.asker.teacher)
 	return nil
@@ -224,9 +246,10 @@ func (r *run) takeIn(ctx context.Context) error {
 
 // record writes what the ledger lacks of an imported file, and what is known
 // of the people in it.
-func (r *run) record(ctx context.Context, in *imported, bar *report.Stage) error {
-	if have, ok := r.held.consents[in.endpoint]; !ok || have != in.consent {
-		rec, err := ledger.NewConsent(ledger.Consent{Source: in.endpoint, Basis: in.consent.Basis, Consent: in.consent.Consent, People: in.consent.People})
+func (r *run) record(ctx context.Context, g *given, bar *report.Stage) error {
+	in := g.file
+	if have, ok := r.held.consents[g.endpoint]; !ok || have != in.consent {
+		rec, err := ledger.NewConsent(ledger.Consent{Source: g.endpoint, Basis: in.consent.Basis, Consent: in.consent.Consent, People: in.consent.People})
 		if err != nil {
 			return err
 		}

@@ -72,11 +72,11 @@ func (r *run) candidate(ctx context.Context, q question, x *exchange.Exchange, a
 		Text: curate.TextOf(q.source.name, q.source.task, q.problem), Row: p.Row, RowID: p.RowID, Sample: q.request.Sample,
 		Messages: p.StudentMessages(), Exchange: x, Err: askErr,
 	}
-	if in := q.source.imported; in != nil {
+	if in := q.source.given; in != nil {
 		c.Tools, c.Rejected = in.items[p.ID].tools, in.items[p.ID].rejected
 	}
 	if x != nil {
-		c.Correction = r.held.corrections[x.ID]
+		c.Correction = q.source.given.underTerms(r.held.corrections[x.ID], x)
 	}
 	if a := c.Answered(); a != nil && a.OK() && (askErr == nil || c.Correction != nil) {
 		j := r.judge(ctx, q.source, q.problem, a)

@@ -89,7 +89,7 @@ func (r *run) reportTeacher() report.Teacher {
 
 func (r *run) teacherName() string {
 	if !r.teacher.asked() {
-		return "imported conversations"
+		return r.givenBy()
 	}
 	if r.Teacher.Reference != nil {
 		return "the built-in reference teacher"
@@ -137,7 +137,7 @@ func (r *run) reportCollection(ctx context.Context) error {
 	}
 	asked := int64(0)
 	for i, s := range f.Sources {
-		if r.sources[i].imported == nil {
+		if r.sources[i].given == nil {
 			asked += int64(s.Asked + s.Heldout)
 		}
 	}

@@ -54,11 +54,13 @@ type PlanSource struct {
 	Reused   int    `json:"reused"`
 	New      int    `json:"new"`
 	Imported bool   `json:"imported,omitempty"`
+	// Served is what a gateway recorded; nil of other sources.
+	Served *PlanServed `json:"served,omitempty"`
 }
 
 // MakePlan looks at the recipe and the ledger.
 func MakePlan(ctx context.Context, rec *Recipe, ws *workspace.Workspace, progress *report.Progress) (*Plan, error) {
-	r, err := newRun(rec, Options{Workspace: ws, Progress: progress})
+	r, err := newRun(ctx, rec, Options{Workspace: ws, Progress: progress})
 	if err != nil {
 		return nil, err
 	}
@@ -151,11 +153,12 @@ func (p *Plan) count(r *run) error {
 	}
 	for i := range r.sources {
 		s := &r.sources[i]
-		row := PlanSource{Name: s.name, Train: s.want, Heldout: len(s.split.Heldout), Samples: s.samples, Imported: s.imported != nil}
+		row := PlanSource{Name: s.name, Train: s.want, Heldout: len(s.split.Heldout), Samples: s.samples}
 		if s.want < 0 {
 			row.Train = s.all * s.samples
 		}
-		if s.imported != nil {
+		if s.given != nil {
+			row.Imported, row.Served = s.given.file != nil, s.given.plan()
 			p.Sources = append(p.Sources, row)
 			continue
 		}
@@ -196,14 +199,23 @@ func (p *Plan) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "source\ttraining\theld out\tin the ledger\tnew\t\n")
 	for _, s := range p.Sources {
-		if s.Imported {
-			fmt.Fprintf(t, "%s\t%s\t%s\timported\t\t\n", s.Name, report.FormatCount(int64(s.Train)), report.FormatCount(int64(s.Heldout)))
+		if s.Imported || s.Served != nil {
+			how := "imported"
+			if s.Served != nil {
+				how = familyServed
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\t\n", s.Name, report.FormatCount(int64(s.Train)), report.FormatCount(int64(s.Heldout)), how)
 			continue
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", s.Name, report.FormatCount(int64(s.Train)), report.FormatCount(int64(s.Heldout)), report.FormatCount(int64(s.Reused)), report.FormatCount(int64(s.New)))
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for _, s := range p.Sources {
+		if s.Served != nil {
+			s.Served.print(w, s.Name)
+		}
 	}
 	fmt.Fprintf(w, "\nrun      %s\nteacher  %s\nterms    %s\nprice    %s\n", p.Run, p.Teacher, p.Terms, p.Price)
 	if p.nothing() {

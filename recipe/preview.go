@@ -1,11 +1,13 @@
 package recipe
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
 
 	"retort/exchange"
+	"retort/workspace"
 )
 
 // Preview is what a recipe would ask, as rendered, without asking it.
@@ -20,18 +22,29 @@ type PreviewRequest struct {
 	Source    string             `json:"source"`
 	Row       string             `json:"row,omitempty"`
 	RowID     string             `json:"row_id,omitempty"`
+	Exchange  exchange.ID        `json:"exchange,omitzero"` // of a source that a gateway recorded
 	Heldout   bool               `json:"heldout"`
 	Messages  []exchange.Message `json:"messages"`
 	Student   []exchange.Message `json:"student,omitempty"` // where it differs
 	Expected  string             `json:"expected,omitempty"`
-	Answer    *exchange.Answer   `json:"answer,omitempty"` // of an imported conversation
+	Answer    *exchange.Answer   `json:"answer,omitempty"` // where it is there already
 	PromptKey exchange.Key       `json:"prompt_key,omitzero"`
 }
 
 // MakePreview renders the first rows of each of the recipe's sources, and one
-// held-out problem of each. It opens no connection and no ledger.
-func MakePreview(rec *Recipe, rows int) (*Preview, error) {
-	sources, err := rec.sources()
+// held-out problem of each. It opens no connection, and reads the ledger only
+// where the recipe does so for its prompts (ReadsLedger): the workspace may be
+// nil elsewhere.
+func MakePreview(ctx context.Context, rec *Recipe, ws *workspace.Workspace, rows int) (*Preview, error) {
+	where := &place{ws: ws}
+	if ws != nil {
+		name, err := rec.RunName()
+		if err != nil {
+			return nil, err
+		}
+		where.dir = ws.Path("runs", name)
+	}
+	sources, err := rec.sources(ctx, where)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +83,12 @@ func (p *Preview) add(q question, heldout bool) error {
 	if q.problem.Student != nil {
 		out.Student = q.problem.StudentMessages()
 	}
-	if q.source.imported != nil {
-		out.Answer = &q.source.imported.items[q.problem.ID].exchange.Answer
+	if q.source.given != nil {
+		x := q.source.given.items[q.problem.ID].exchange
+		out.Answer = &x.Answer
+		if q.source.given.served != nil {
+			out.Exchange = x.ID
+		}
 	} else {
 		var err error
 		if out.PromptKey, err = q.request.Key(); err != nil {
@@ -93,6 +110,9 @@ func (p *Preview) Print(w io.Writer) error {
 		title := q.Source
 		if q.Heldout {
 			title += ", held out"
+		}
+		if !q.Exchange.IsZero() {
+			title += " · exchange " + q.Exchange.String()
 		}
 		writeTitle(&b, title, q.Row, q.RowID)
 		teacher.write(&b, q.Source, q.Messages)

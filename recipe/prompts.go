@@ -6,7 +6,8 @@ import (
 )
 
 // Prompts is one source of prompts: a verifiable task family, a file of one's
-// own, or conversations that somebody else has had with a model.
+// own, conversations that somebody else has had with a model, or what this
+// workspace's gateway recorded.
 type Prompts struct {
 	Family string `yaml:"family,omitempty" json:"family,omitempty" jsonschema_description:"multiply, chain, list, countdown, extract or gsm8k"`
 
@@ -25,11 +26,36 @@ type Prompts struct {
 	Imported string   `yaml:"imported,omitempty" json:"imported,omitempty" jsonschema_description:"file of conversations that somebody has had with a model; nothing is asked"`
 	Format   string   `yaml:"format,omitempty" json:"format,omitempty" jsonschema_description:"of an imported file: auto, sharegpt, alpaca, messages, preference, reasoning, batch or log"`
 	Turns    string   `yaml:"turns,omitempty" json:"turns,omitempty" jsonschema:"enum=last,enum=all" jsonschema_description:"last: the last answer of each conversation; all: each of its answers"`
-	Terms    string   `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"the terms row that imported answers were obtained under"`
+	Terms    string   `yaml:"terms,omitempty" json:"terms,omitempty" jsonschema_description:"the terms row that answers which are there were obtained under; of served ones, where the upstream's address and model do not tell"`
 	Consent  *Consent `yaml:"consent,omitempty" json:"consent,omitempty" jsonschema_description:"whether the people whose prompts an imported file holds have agreed"`
+
+	Served *Served `yaml:"served,omitempty" json:"served,omitempty" jsonschema_description:"what this workspace's gateway recorded, of accounts that agreed to it; {}: all of it; nothing is asked"`
 
 	Train   int     `yaml:"train" json:"train" jsonschema_description:"examples that must pass curation; 0: as many as the file gives"`
 	Heldout Heldout `yaml:"heldout" json:"heldout" jsonschema_description:"problems kept for evaluation"`
+}
+
+// Served says which of the exchanges that a gateway recorded are learned from.
+// Times are a date, RFC 3339, or relative: so long before the moment at which
+// the recipe is planned or run first.
+type Served struct {
+	Since   string `yaml:"since,omitempty" json:"since,omitempty" jsonschema_description:"exchanges that ended then or later: 2026-10-01, 2026-10-01T08:00:00Z, or 30d, 12h before the first plan or run; default: all"`
+	Until   string `yaml:"until,omitempty" json:"until,omitempty" jsonschema_description:"exchanges that ended before: a time as for since; default: the first plan or run"`
+	Account Words  `yaml:"account,omitempty,flow" json:"account,omitempty" jsonschema_description:"whose: a hash, a beginning of one of at least 8 digits, or a name; default: every account that agreed"`
+	Model   Words  `yaml:"model,omitempty,flow" json:"model,omitempty" jsonschema_description:"which models', asked or answered; * stands for anything; default: all"`
+}
+
+// Words is a list of words, or one.
+type Words []string
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (w *Words) UnmarshalYAML(decode func(any) error) error {
+	var one string
+	if err := decode(&one); err == nil {
+		*w = Words{one}
+		return nil
+	}
+	return decode((*[]string)(w))
 }
 
 // Heldout says which problems are kept for evaluation: a number of them, or a

@@ -45,6 +45,7 @@ func TestWhatIsShownIsTheSameRecipe(t *testing.T) {
 		minimal,
 		strings.Replace(minimal, "{reference: {}}", "{base_url: 'http://127.0.0.1:1/v1', model: m, price: {input: 1, output: 2, cached_input: 0}, request: {extra_body: {a: [1, {b: 2}]}}}", 1) +
 			"eval: {against: [teacher, {recipe: other.yaml}]}\ncurate: {reasoning: drop}\ntrain: [{sft: {tokens: 1000}}]\n",
+		"retort: 1\nname: a\nprompts: [{served: {}}, {served: {since: 2026-10-01, until: 3d, account: b, model: [c, 'd*']}, heldout: 3, terms: own-data}]\n",
 	} {
 		r := parse(t, text)
 		shown, err := r.YAML()
@@ -130,7 +131,7 @@ func TestEveryRecipeThatComesWithTheProgramIsRight(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if _, err := r.sources(); err != nil {
+		if _, err := r.sources(t.Context(), nil); err != nil {
 			t.Error(err)
 		}
 		if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); r.Name != want {
@@ -155,7 +156,7 @@ func TestTheSchemaKnowsEveryKey(t *testing.T) {
 			t.Errorf("%q is missing or undescribed: %+v", key, p)
 		}
 	}
-	if s := string(raw); !strings.Contains(s, "muon_rate") || !strings.Contains(s, "missing_usage") || !strings.Contains(s, "modulus") || !strings.Contains(s, "starlark") || !strings.Contains(s, "overrides") || !strings.Contains(s, "imported") || !strings.Contains(s, "lora") || !strings.Contains(s, "forgotten") {
+	if s := string(raw); !strings.Contains(s, "muon_rate") || !strings.Contains(s, "missing_usage") || !strings.Contains(s, "modulus") || !strings.Contains(s, "starlark") || !strings.Contains(s, "overrides") || !strings.Contains(s, "imported") || !strings.Contains(s, "RFC 3339") && !strings.Contains(s, "12h before the first plan") || !strings.Contains(s, "lora") || !strings.Contains(s, "forgotten") {
 		t.Error("inner keys are missing")
 	}
 }
@@ -213,7 +214,7 @@ func TestTheSchemaAcceptsEveryRecipe(t *testing.T) {
 			t.Errorf("%s with every default: %v\n%s", f, err, shown)
 		}
 	}
-	for _, text := range []string{own, underTerms, imports, minimal + "terms: {agreements: [a.json], overrides: [{row: openai, actions: [export], basis: b}]}\nmodel: {notices: [a, {file: b}]}\n"} {
+	for _, text := range []string{own, underTerms, imports, servedRecipe, handRecipe, strings.Replace(servedRecipe, "{}", "{account: a, model: [b, c]}", 1), minimal + "terms: {agreements: [a.json], overrides: [{row: openai, actions: [export], basis: b}]}\nmodel: {notices: [a, {file: b}]}\n"} {
 		text = strings.NewReplacer("DISTRIBUTED", "true", "URL", "http://127.0.0.1/v1").Replace(text)
 		if err := check([]byte(text)); err != nil {
 			t.Errorf("%v\n%s", err, text)
@@ -260,6 +261,23 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{head + "prompts:\n  - {file: q.jsonl, samples: 1000}\n", ":6:21: ", "between 1 and 100"},
 		{head + "prompts:\n  - {file: q.jsonl, format: sharegpt}\n", ":6:21: ", "belongs to imported conversations"},
 		{head + "prompts:\n  - {imported: q.jsonl}\n", ":6:5: ", "under which terms"},
+		{head + "prompts:\n  - {served: {snce: 30d}}\n", ":6:15: ", `did you mean "since"?`},
+		{head + "prompts:\n  - {served: {since: yesterday}}\n", ":6:15: ", `prompts[0].served.since: "yesterday" is no date`},
+		{head + "prompts:\n  - {served: {until: 3 weeks}}\n", ":6:15: ", "time before now (30d, 12h)"},
+		{head + "prompts:\n  - {served: {since: 2026-02-01, until: 2026-01-01}}\n", ":6:15: ", "2026-02-01 is not before 2026-01-01"},
+		{head + "prompts:\n  - {served: {since: 2d, until: 3d}}\n", ":6:15: ", "where the span ends"},
+		{head + "prompts:\n  - {served: {account: ['']}}\n", ":6:15: ", "name an account"},
+		{head + "prompts:\n  - {served: {model: ''}}\n", ":6:15: ", "or a pattern"},
+		{head + "prompts:\n  - {served: {}, turns: all}\n", ":6:18: ", "has one answer"},
+		{head + "prompts:\n  - {served: {}, consent: none}\n", ":6:18: ", "retort accounts consent"},
+		{head + "prompts:\n  - {served: {}, format: log}\n", ":6:18: ", "leave format out"},
+		{head + "prompts:\n  - {served: {}, field: q}\n", ":6:18: ", "leave field out"},
+		{head + "prompts:\n  - {served: {}, file: q.jsonl}\n", ":6:5: ", "exclude each other"},
+		{head + "prompts:\n  - {served: {}, steps: [2, 2]}\n", ":6:5: ", "no difficulty"},
+		{head + "prompts:\n  - {served: {}, samples: 2}\n", ":6:18: ", "nothing is asked"},
+		{head + "prompts:\n  - {served: {}, heldout: {file: q.jsonl}}\n", ":6:28: ", "number of requests"},
+		{head + "prompts:\n  - {served: {}}\nstudent_prompt: {shots: drop}\n", ":7:18: ", "only its system prompt"},
+		{head + "prompts:\n  - {served: {}}\nstudent_prompt: {template: drop}\n", ":7:18: ", "only its system prompt"},
 		{head + "prompts:\n  - {imported: q.jsonl, terms: own-data, format: shargpt}\n", ":6:42: ", "none of the formats"},
 		{head + "prompts:\n  - {imported: q.jsonl, terms: own-data, consent: recorded}\n", ":6:42: ", "where is it recorded?"},
 		{head + "prompts:\n  - {imported: q.jsonl, terms: own-data, consent: maybe}\n", ":6:42: ", "none of recorded, none and unknown"},

@@ -70,7 +70,7 @@ func TestAStudentIsReinforcedAfterItWasTaught(t *testing.T) {
 func TestReinforcementKeepsProblemsApart(t *testing.T) {
 	for _, grpo := range []string{"family: chain, train: 300, watch: 100, problems: 4", "watch: 10, problems: 4"} {
 		d := newDesk(t)
-		r, err := newRun(d.load(strings.Replace(reinforced2, "GRPO", grpo, 1)), d.options())
+		r, err := newRun(t.Context(), d.load(strings.Replace(reinforced2, "GRPO", grpo, 1)), d.options())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestReinforcementKeepsProblemsApart(t *testing.T) {
 
 func TestWhatIsDrawnIsJudged(t *testing.T) {
 	d := newDesk(t)
-	r, err := newRun(d.load(strings.Replace(reinforced2, "GRPO", "family: chain", 1)), d.options())
+	r, err := newRun(t.Context(), d.load(strings.Replace(reinforced2, "GRPO", "family: chain", 1)), d.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestWhatIsDrawnIsJudged(t *testing.T) {
 
 func TestAlarmsOfReinforcementAreShown(t *testing.T) {
 	d := newDesk(t)
-	r, err := newRun(d.load(strings.Replace(reinforced2, "GRPO", "family: chain", 1)), d.options())
+	r, err := newRun(t.Context(), d.load(strings.Replace(reinforced2, "GRPO", "family: chain", 1)), d.options())
 	if err != nil {
 		t.Fatal(err)
 	}

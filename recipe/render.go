@@ -59,8 +59,8 @@ func inText(list []exchange.Message, tools string) []exchange.Message {
 // reads is the conversation that the student reads for a problem.
 func (s *promptSource) reads(p task.Problem) []exchange.Message {
 	tools := ""
-	if s.imported != nil {
-		tools = s.imported.items[p.ID].tools
+	if s.given != nil {
+		tools = s.given.items[p.ID].tools
 	}
 	return inText(p.StudentMessages(), tools)
 }

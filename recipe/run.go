@@ -73,7 +73,7 @@ type run struct {
 	budget    *meter.Budget
 	held      *held              // what the ledger held when the run was opened, or last read
 	collector *collect.Collector // nil where nobody is asked
-	asker     asker              // of all sources, imported ones included
+	asker     asker              // of all sources, those included whose answers are given
 	pool      *kernel.Pool
 
 	judgements map[judged]judgement
@@ -123,7 +123,7 @@ func nothing(context.Context) error { return nil }
 // *workspace.InUseError. Errors that end a run are typed: *meter.OverBudgetError,
 // *terms.RefusedError, *IncompleteError, *Error.
 func Run(ctx context.Context, rec *Recipe, opt Options) (result *Result, err error) {
-	r, err := newRun(rec, opt)
+	r, err := newRun(ctx, rec, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (r *run) seal(ctx context.Context) error {
 	return nil
 }
 
-func newRun(rec *Recipe, opt Options) (*run, error) {
+func newRun(ctx context.Context, rec *Recipe, opt Options) (*run, error) {
 	hash, err := rec.Hash()
 	if err != nil {
 		return nil, err
@@ -171,12 +171,15 @@ func newRun(rec *Recipe, opt Options) (*run, error) {
 	if r.verifiers, err = rec.makeVerifiers(); err != nil {
 		return nil, err
 	}
-	if r.sources, err = rec.sources(); err != nil {
+	if r.sources, err = rec.sources(ctx, &place{ws: opt.Workspace, dir: r.dir, keep: true}); err != nil {
 		return nil, err
 	}
 	for _, s := range r.sources {
-		if s.imported != nil {
-			r.gate.note(s.imported.verdict.Override)
+		if s.given == nil {
+			continue
+		}
+		for _, v := range s.given.verdicts {
+			r.gate.note(v.Override)
 		}
 	}
 	if r.Student.Base != "" {
@@ -193,7 +196,7 @@ func (r *run) open(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(r.dir, "stages"), 0o755); err != nil {
 		return err
 	}
-	shown, err := r.YAML()
+	shown, err := r.keptYAML()
 	if err != nil {
 		return err
 	}
@@ -318,7 +321,7 @@ func (r *run) step(ctx context.Context, s stage) error {
 func (r *run) basis(stage string) (string, error) {
 	switch stage {
 	case stageCollect:
-		return r.corrected()
+		return r.collectBasis()
 	case stageExport:
 		return r.exportBasis()
 	}

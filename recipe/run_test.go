@@ -169,7 +169,7 @@ func ownDesk(t *testing.T) *desk {
 
 func TestThePreviewShowsWhatTheTeacherAndTheStudentRead(t *testing.T) {
 	d := ownDesk(t)
-	p, err := MakePreview(d.load(own), 2)
+	p, err := MakePreview(t.Context(), d.load(own), nil, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -577,7 +577,7 @@ func TestAConversationIsHeldOutAsAWhole(t *testing.T) {
 		fmt.Fprintf(&b, `{"conversations": [{"from": "human", "value": "Start %d"}, {"from": "gpt", "value": "A%d"}, {"from": "human", "value": "Go on %d"}, {"from": "gpt", "value": "B%d"}]}`+"\n", i, i, i, i)
 	}
 	d.write("chats.jsonl", b.String())
-	sources, err := d.load(strings.Replace(strings.Replace(imports, "heldout: 4", "heldout: 5", 1), "terms: own-data", "turns: all, terms: own-data", 1)).sources()
+	sources, err := d.load(strings.Replace(strings.Replace(imports, "heldout: 4", "heldout: 5", 1), "terms: own-data", "turns: all, terms: own-data", 1)).sources(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,12 +46,12 @@ type SampleRow struct {
 // over each source, and says what they cost and what the rest can be expected
 // to. The run reuses their answers. The same call again asks nothing.
 func Sample(ctx context.Context, rec *Recipe, opt Options, n int) (out *Sampled, err error) {
-	r, err := newRun(rec, opt)
+	r, err := newRun(ctx, rec, opt)
 	if err != nil {
 		return nil, err
 	}
 	if !r.teacher.asked() {
-		return nil, r.src.errorf("prompts", "nothing is asked of a teacher: everything is imported, and costs nothing; see it with `retort recipe preview`")
+		return nil, r.src.errorf("prompts", "nothing is asked of a teacher: every answer is there already, and costs nothing; see it with `retort recipe preview`")
 	}
 	lock, err := opt.Workspace.Lock("runs/" + r.name)
 	if err != nil {
@@ -97,7 +97,7 @@ func (r *run) pick(n int) ([]question, error) {
 	sizes := make([]int, len(r.sources))
 	for i := range r.sources {
 		s := &r.sources[i]
-		if s.imported != nil {
+		if s.given != nil {
 			continue
 		}
 		sizes[i] = s.all

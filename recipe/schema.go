@@ -67,6 +67,11 @@ func (Forgotten) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Enum: families}, s}}
 }
 
+// JSONSchema describes both forms of Words.
+func (Words) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "array", Items: &jsonschema.Schema{Type: "string"}}}}
+}
+
 // JSONSchema describes both forms of Consent.
 func (Consent) JSONSchema() *jsonschema.Schema {
 	words := &jsonschema.Schema{Type: "string", Enum: []any{"recorded", "none", "unknown"}}

@@ -1,7 +1,10 @@
 package recipe
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,14 +15,14 @@ import (
 
 // promptSource is one entry of a recipe's prompts: its problems, in order.
 type promptSource struct {
-	name     string // as reports and datasets call it: the family, or the file's name
-	task     task.Task
-	split    task.Split
-	want     int       // examples that must pass curation; -1: all that there are
-	samples  int       // answers that are asked for each training problem
-	judged   bool      // whether right answers are known to the task itself
-	all      int       // training problems there are; -1 where a family makes as many as are asked for
-	imported *imported // whose answers are there already; nil: they are asked for
+	name    string // as reports and datasets call it: the family, or the file's name
+	task    task.Task
+	split   task.Split
+	want    int    // examples that must pass curation; -1: all that there are
+	samples int    // answers that are asked for each training problem
+	judged  bool   // whether right answers are known to the task itself
+	all     int    // training problems there are; -1 where a family makes as many as are asked for
+	given   *given // whose answers are there already; nil: they are asked for
 }
 
 // question is one sample of one problem on its way to an asker.
@@ -33,12 +36,13 @@ type question struct {
 func (q question) Request() exchange.Request { return q.request }
 
 // sources makes every problem that the recipe speaks of. The same recipe gives
-// the same problems in the same order.
-func (r *Recipe) sources() ([]promptSource, error) {
+// the same problems in the same order; what a gateway recorded is read at the
+// place of the run, which otherwise may be nil.
+func (r *Recipe) sources(ctx context.Context, where *place) ([]promptSource, error) {
 	var out []promptSource
 	used := map[string]int{}
 	for i := range r.Prompts {
-		s, err := r.source(i)
+		s, err := r.source(ctx, where, i)
 		if err != nil {
 			return nil, err
 		}
@@ -47,10 +51,15 @@ func (r *Recipe) sources() ([]promptSource, error) {
 		}
 		out = append(out, s)
 	}
+	if err := where.store(); errors.Is(err, fs.ErrExist) { // another process was faster: its times count
+		return r.sources(ctx, &place{ws: where.ws, dir: where.dir, keep: where.keep})
+	} else if err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
-func (r *Recipe) source(i int) (promptSource, error) {
+func (r *Recipe) source(ctx context.Context, where *place, i int) (promptSource, error) {
 	p := &r.Prompts[i]
 	s := promptSource{name: p.Family, want: p.Train, samples: max(1, p.Samples), judged: true, all: -1}
 	if s.want == 0 {
@@ -59,7 +68,9 @@ func (r *Recipe) source(i int) (promptSource, error) {
 	seed := r.Seed + uint64(i)<<32 // two sources of one family draw different problems
 	switch {
 	case p.Imported != "":
-		return s, r.fromImport(&s, i, seed)
+		return s, r.fromImport(ctx, &s, i, seed)
+	case p.Served != nil:
+		return s, r.fromServed(ctx, where, &s, i, seed)
 	case !slices.Contains(task.Names(), p.Family):
 		return s, r.fromFile(&s, i, seed)
 	}
@@ -160,8 +171,8 @@ func (r *Recipe) readCorpus(i int, file, gold string) (*task.Corpus, error) {
 // question makes the request for the n-th sample of a problem.
 func (r *run) question(template exchange.Request, s *promptSource, p task.Problem, stage string, n int) question {
 	q := template
-	if s.imported != nil {
-		q.Endpoint, q.Model = s.imported.endpoint, ""
+	if s.given != nil {
+		q.Endpoint, q.Model = s.given.endpoint, ""
 	}
 	q.Messages, q.Sample = p.TeacherMessages(), n
 	q.Run, q.Stage, q.Family, q.Problem = r.name, stage, s.name, p.ID

@@ -37,7 +37,7 @@ type teacher struct {
 // has a teacher without a model.
 func (r *Recipe) identify() (*teacher, error) {
 	if r.Teacher.Reference == nil && r.Teacher.BaseURL == "" {
-		return &teacher{provider: "import"}, nil
+		return &teacher{provider: "none"}, nil
 	}
 	t := &teacher{model: r.Teacher.Model}
 	quirks, err := collect.QuirksOf(r.Teacher.Provider, r.Teacher.BaseURL)

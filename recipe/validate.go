@@ -114,10 +114,11 @@ func (r *Recipe) validatePrompts() error {
 	return nil
 }
 
-// asksNobody reports whether all that the recipe learns from is imported.
+// asksNobody reports whether all answers that the recipe learns from are there
+// already.
 func (r *Recipe) asksNobody() bool {
 	for _, p := range r.Prompts {
-		if p.Imported == "" {
+		if p.Imported == "" && p.Served == nil {
 			return false
 		}
 	}
@@ -147,7 +148,10 @@ func (r *Recipe) validateSource(i int) error {
 	if p.Heldout.Count < 0 {
 		return bad(path+".heldout", "%d problems cannot be kept", p.Heldout.Count)
 	}
-	if p.Imported != "" {
+	switch {
+	case p.Served != nil:
+		return r.validateServed(p, path)
+	case p.Imported != "":
 		return r.validateImported(p, path)
 	}
 	if key := p.importKey(); key != "" {
@@ -170,7 +174,7 @@ func (r *Recipe) validateSource(i int) error {
 			return err
 		}
 	case p.Family == "":
-		return bad(path, "name a family, a file, or imported conversations")
+		return bad(path, "name a family, a file, imported conversations, or what the gateway served (`served: {}`)")
 	default:
 		known := append(task.Names(), familyGSM8K)
 		msg := fmt.Sprintf("%q is not a family; there are %s", p.Family, strings.Join(known, ", "))
@@ -437,12 +441,22 @@ func (r *Recipe) validateStudentPrompt() error {
 			return bad("student_prompt."+key, "%q is neither keep nor drop", value)
 		}
 	}
+	served := false
 	for _, p := range r.Prompts {
 		if p.Family == "" && p.File != "" {
 			return nil
 		}
+		served = served || p.Served != nil
 	}
-	return bad("student_prompt", "it says what is left out of prompts that come from a file; this recipe has none")
+	switch {
+	case !served:
+		return bad("student_prompt", "it says what is left out of prompts that come from a file, or that the gateway served; this recipe has none")
+	case s.Shots != keep:
+		return bad("student_prompt.shots", "examples in a served request cannot be told from what was said; only its system prompt can be dropped")
+	case s.Template != keep:
+		return bad("student_prompt.template", "a served request has no template; only its system prompt can be dropped")
+	}
+	return nil
 }
 
 func (r *Recipe) validateTerms() error {

@@ -32,6 +32,20 @@ func WriteFileAtomic(path string, data []byte, perm fs.FileMode) error {
 	return writeFileAtomic(disk{}, path, data, perm)
 }
 
+// WriteFileNew writes a whole file that is not there yet. One that is stays as it
+// is: the error is then fs.ErrExist.
+func WriteFileNew(path string, data []byte, perm fs.FileMode) error {
+	f, err := createAtomic(disk{}, path, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.commitNew()
+}
+
 // ReplaceDir publishes the directory tmp as final and replaces what is there.
 // Both must have the same parent directory, or at least the same file system.
 // All files and directories below tmp are synced first; then tmp is renamed and

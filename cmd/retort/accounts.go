@@ -167,29 +167,40 @@ func basisOf(file, does string) (string, error) {
 
 func (a *app) accountsConsentCommand() *cobra.Command {
 	var basis, people string
+	var withdraw bool
 	c := &cobra.Command{
-		Use:     "consent ACCOUNT",
-		Short:   "Record that an account agreed to its exchanges being used",
-		Long:    "Record that an account agreed to its exchanges being used to teach a student,\nand where that is written.",
-		Example: "  retort accounts consent acme --basis agreement.pdf",
+		Use:   "consent ACCOUNT",
+		Short: "Record that an account agreed to its exchanges being used",
+		Long: "Record that an account agreed to its exchanges being used to teach a student,\n" +
+			"and where that is written. A recipe with `prompts: [{served: {}}]` learns from\n" +
+			"accounts that agreed. --withdraw takes it back: what is made from then on goes\n" +
+			"without them. What was recorded last counts.",
+		Example: "  retort accounts consent acme --basis agreement.pdf\n  retort accounts consent acme --withdraw",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, list []string) error {
-			written, err := basisOf(basis, "agrees")
-			if err != nil {
-				return err
+			said := ledger.Consent{Consent: ledger.ConsentNone, People: people}
+			if !withdraw || basis != "" {
+				written, err := basisOf(basis, "agrees")
+				if err != nil {
+					return err
+				}
+				said.Basis = written
+			}
+			done := "consent of account %.12s is withdrawn\n"
+			if !withdraw {
+				said.Consent, done = ledger.ConsentRecorded, "consent of account %.12s is recorded\n"
 			}
 			return a.account(c.Context(), list[0], func(account gateway.Account) (ledger.Record, error) {
-				return ledger.NewConsent(ledger.Consent{
-					Source: gateway.Source(account.Hash), Consent: ledger.ConsentRecorded, People: people,
-					Basis: written,
-				})
+				said.Source = gateway.Source(account.Hash)
+				return ledger.NewConsent(said)
 			}, func(_ *gateway.Keys, account gateway.Account) error {
-				_, err := fmt.Fprintf(a.stdout, "consent of account %.12s is recorded\n", account.Hash)
+				_, err := fmt.Fprintf(a.stdout, done, account.Hash)
 				return err
 			})
 		},
 	}
 	c.Flags().StringVar(&basis, "basis", "", "`FILE` in which the account agrees; its name and hash are recorded")
+	c.Flags().BoolVar(&withdraw, "withdraw", false, "the account does not agree any more; --basis may be left out")
 	c.Flags().StringVar(&people, "people", "", "whose words the exchanges hold, such as 'support customers'")
 	return c
 }

@@ -110,6 +110,7 @@ func exitCode(ctx context.Context, err error) int {
 	var changed *export.MismatchError
 	var mistake *recipe.Error
 	var unknown *recipe.UnknownRunError
+	var unagreed *recipe.ConsentError
 	var unproven *evidence.Failure
 	switch {
 	case err == nil:
@@ -118,7 +119,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.As(err, &over):
 		return exitBudget
-	case errors.As(err, &refused), errors.As(err, &unmet):
+	case errors.As(err, &refused), errors.As(err, &unmet), errors.As(err, &unagreed):
 		return exitTerms
 	case errors.As(err, &incomplete):
 		return exitIncomplete

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"retort/recipe"
+	"retort/workspace"
 )
 
 func init() { register((*app).recipeCommand) }
@@ -79,7 +80,7 @@ func (a *app) recipePreviewCommand() *cobra.Command {
 			"student would read where that differs. Nothing is asked.",
 		Example: "  retort recipe preview --rows 2 recipes/tickets.yaml",
 		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, list []string) error {
+		RunE: func(c *cobra.Command, list []string) error {
 			r, err := recipe.Load(list[0])
 			if err != nil {
 				return err
@@ -87,7 +88,13 @@ func (a *app) recipePreviewCommand() *cobra.Command {
 			if rows < 1 {
 				return usageError{fmt.Errorf("--rows %d: how many of each source are to be shown? At least 1", rows)}
 			}
-			p, err := recipe.MakePreview(r, rows)
+			var ws *workspace.Workspace
+			if r.ReadsLedger() {
+				if ws, err = a.open(); err != nil {
+					return err
+				}
+			}
+			p, err := recipe.MakePreview(c.Context(), r, ws, rows)
 			if err != nil {
 				return err
 			}

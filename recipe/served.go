@@ -1,0 +1,924 @@
+package recipe
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"retort/exchange"
+	"retort/importer"
+	"retort/ledger"
+	"retort/report"
+	"retort/teach/collect"
+	"retort/teach/dataset"
+	"retort/teach/task"
+	"retort/terms"
+	"retort/watch/gateway"
+	"retort/workspace"
+)
+
+// familyServed is the family of problems that a gateway's accounts have asked.
+const familyServed = "served"
+
+// servedFile is where a run's directory keeps what times its served sources
+// came to.
+const servedFile = "served.json"
+
+// settle is how long reading the ledger waits after the moment until which it is
+// read: what ended by then, or is under way, is recorded within it.
+const settle = 500 * time.Millisecond
+
+// place is where a recipe that reads the ledger for its prompts finds it.
+type place struct {
+	ws   *workspace.Workspace
+	dir  string // of the run; what was resolved is kept there
+	keep bool   // whether what is resolved now is to be kept
+
+	log    *gatewayLog
+	spans  *spans
+	stored bool // spans are kept
+}
+
+// spans are the times of a recipe's served sources. A gateway goes on recording:
+// they are resolved once for each run, so that the same recipe gives the same
+// dataset.
+type spans struct {
+	Resolved time.Time `json:"resolved"`
+	Sources  []span    `json:"sources"`
+}
+
+// span is when the exchanges of a source ended.
+type span struct {
+	Source int        `json:"source"`          // index of the recipe's prompts
+	Since  *time.Time `json:"since,omitempty"` // nil: whenever they did
+	Until  time.Time  `json:"until"`           // before
+	// Open were under way when the span was resolved. They are not in it, whenever
+	// the ledger says later that they ended.
+	Open []exchange.ID `json:"open,omitempty"`
+}
+
+// holds reports whether an exchange that ended is in the span.
+func (s *span) holds(h *servedHead) bool {
+	return h.ended != 0 && s.after(h.ended) && h.ended < s.Until.UnixNano() && !slices.Contains(s.Open, h.id)
+}
+
+// began reports whether an exchange that has no end in the span was under way in
+// it.
+func (s *span) began(h *servedHead) bool {
+	over := h.ended != 0 && h.ended < s.Until.UnixNano() && !slices.Contains(s.Open, h.id)
+	return !over && s.after(h.queued) && h.queued < s.Until.UnixNano()
+}
+
+func (s *span) after(t int64) bool { return s.Since == nil || t >= s.Since.UnixNano() }
+
+// String says the span in words.
+func (s *span) String() string {
+	text := "that ended "
+	if s.Since != nil {
+		text += "from " + when(*s.Since) + " "
+	}
+	return text + "until " + when(s.Until)
+}
+
+// when shows a time to the second, and a day's beginning as the day.
+func when(t time.Time) string {
+	if t = t.UTC(); t.Equal(t.Truncate(24 * time.Hour)) {
+		return t.Format(time.DateOnly)
+	}
+	return t.Format("2006-01-02 15:04:05 UTC")
+}
+
+// relative is a time that counts back: 30d, 12h.
+var relative = regexp.MustCompile(`^([0-9]{1,4})([mhdw])$`)
+
+var units = map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
+
+// timeOf reads a date, RFC 3339, or a time that counts back from now.
+func timeOf(text string, now time.Time) (time.Time, error) {
+	if m := relative.FindStringSubmatch(text); m != nil {
+		n, _ := strconv.Atoi(m[1]) // four digits
+		return now.Add(-time.Duration(n) * units[m[2]]), nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339Nano} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no date (2026-10-01), time (2026-10-01T08:00:00Z) or time before now (30d, 12h)", text)
+}
+
+// ReadsLedger reports whether some of the recipe's prompts are in the ledger.
+func (r *Recipe) ReadsLedger() bool {
+	return slices.ContainsFunc(r.Prompts, func(p Prompts) bool { return p.Served != nil })
+}
+
+func (r *Recipe) validateServed(p *Prompts, path string) error {
+	bad, here := r.src.errorf, path+"."+familyServed
+	switch key := cmp.Or(p.fileKey(), p.importKey()); {
+	case p.Family != "" || p.File != "" || p.Imported != "":
+		return bad(path, "served, imported, family and file exclude each other")
+	case p.Consent != nil:
+		return bad(path+".consent", "accounts are asked one by one; record what they agreed to with `retort accounts consent ACCOUNT --basis FILE`")
+	case p.Turns != "":
+		return bad(path+".turns", "a served request holds its conversation and has one answer; leave turns out")
+	case key != "" && key != "terms":
+		return bad(path+"."+key, "a served request is taken as it stands; leave %s out", key)
+	case !reflect.ValueOf(p.Params).IsZero():
+		return bad(path, "served requests have no difficulty to set; leave those keys out")
+	case p.Samples != 0:
+		return bad(path+".samples", "nothing is asked; a served request has the answer that it has")
+	case p.Heldout.File != "":
+		return bad(path+".heldout.file", "give the number of requests that are held out")
+	case slices.Contains(p.Served.Account, ""):
+		return bad(here+".account", "name an account: its hash, the beginning of one, or its name")
+	case slices.Contains(p.Served.Model, ""):
+		return bad(here+".model", "name a model, or a pattern such as `gpt-*`")
+	}
+	during, err := r.spanOf(p.Served, here, time.Now())
+	if s := p.Served; err == nil && s.Since != "" && s.Until != "" && relative.MatchString(s.Since) == relative.MatchString(s.Until) {
+		err = r.inOrder(&during, here) // of other spans it shows when they are resolved
+	}
+	return err
+}
+
+// spanOf resolves the times of a source.
+func (r *Recipe) spanOf(p *Served, path string, now time.Time) (s span, err error) {
+	s.Until = now
+	if p.Until != "" {
+		if s.Until, err = timeOf(p.Until, now); err != nil {
+			return s, r.src.errorf(path+".until", "%v", err)
+		}
+	}
+	if p.Since != "" {
+		t, err := timeOf(p.Since, now)
+		if err != nil {
+			return s, r.src.errorf(path+".since", "%v", err)
+		}
+		s.Since = &t
+	}
+	return s, nil
+}
+
+// inOrder refuses a span that ends before it begins.
+func (r *Recipe) inOrder(s *span, path string) error {
+	if s.Since != nil && !s.Since.Before(s.Until) {
+		return r.src.errorf(path+".since", "%s is not before %s, where the span ends", when(*s.Since), when(s.Until))
+	}
+	return nil
+}
+
+// resolve finds the spans of the recipe's served sources, and reads what the
+// ledger says without bodies.
+func (w *place) resolve(ctx context.Context, r *Recipe) error {
+	if w.spans != nil {
+		return nil
+	}
+	var kept spans
+	path := filepath.Join(w.dir, servedFile)
+	found, err := readJSON(path, &kept)
+	if err != nil {
+		return fmt.Errorf("%w; remove the file to have the times resolved again", err)
+	}
+	if !found {
+		if kept, err = r.spansNow(time.Now().UTC()); err != nil {
+			return err
+		}
+		if w.keep {
+			for _, s := range kept.Sources {
+				if err := wait(ctx, s.Until.Add(settle)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	reader, err := ledgerOf(w.ws)
+	if err != nil {
+		return err
+	}
+	if w.log, err = readGatewayLog(ctx, reader); err != nil {
+		return err
+	}
+	if !found {
+		for i := range kept.Sources {
+			s := &kept.Sources[i]
+			for _, h := range w.log.heads {
+				if h.ended == 0 && s.began(h) {
+					s.Open = append(s.Open, h.id)
+				}
+			}
+		}
+	}
+	w.spans, w.stored = &kept, found
+	return nil
+}
+
+// spansNow resolves every served source at one moment.
+func (r *Recipe) spansNow(now time.Time) (spans, error) {
+	out := spans{Resolved: now}
+	for i, p := range r.Prompts {
+		if p.Served == nil {
+			continue
+		}
+		path := at("prompts", i) + "." + familyServed
+		s, err := r.spanOf(p.Served, path, now)
+		if err != nil {
+			return out, err
+		}
+		if s.Until.After(now) {
+			return out, r.src.errorf(path+".until", "%s is yet to come, and what will be served by then is not known; leave until out, or give a time that has passed", when(s.Until))
+		}
+		if err := r.inOrder(&s, path); err != nil {
+			return out, err
+		}
+		s.Source = i
+		out.Sources = append(out.Sources, s)
+	}
+	return out, nil
+}
+
+// wait returns at a time.
+func wait(ctx context.Context, t time.Time) error {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// store keeps the spans that were resolved in this go, once they have proved to
+// hold something. The error is fs.ErrExist where another process was faster: its
+// spans count.
+func (w *place) store() error {
+	if w == nil || w.spans == nil || w.stored || !w.keep {
+		return nil
+	}
+	raw, err := json.MarshalIndent(w.spans, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(w.dir, 0o755); err != nil {
+		return err
+	}
+	w.stored = true
+	return workspace.WriteFileNew(filepath.Join(w.dir, servedFile), raw, 0o644)
+}
+
+// span returns the span of source i.
+func (w *place) span(i int) (*span, error) {
+	for k := range w.spans.Sources {
+		if w.spans.Sources[k].Source == i {
+			return &w.spans.Sources[k], nil
+		}
+	}
+	return nil, fmt.Errorf("%s says nothing of prompts[%d]; remove the file to have the times resolved again", filepath.Join(w.dir, servedFile), i)
+}
+
+// done reports whether a stage of the run is done.
+func (w *place) done(stage string) bool {
+	if w.dir == "" {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(w.dir, "stages", stage+".json"))
+	return err == nil
+}
+
+// servedSource is what a gateway recorded, as a source of prompts.
+type servedSource struct {
+	span          *span
+	resolved      time.Time
+	named         []string // accounts that the recipe names, as hashes; nil: all
+	exchanges     int      // in the span, of those accounts and models
+	others        int      // in the span, of other accounts or models
+	conversations int
+	accounts      []*servedAccount // in the order in which they asked
+	refused       map[string]int   // exchanges that are not learned from, by reason
+	repeated      int              // exchanges whose conversation was asked before
+	teachers      []dataset.Teacher
+	consents      map[string]ledger.Consent
+	members       string // digest of the exchanges that are to be read, whether their bodies are there or not
+	read          string // digest of those that were read
+}
+
+// servedAccount is an account that asked in a span.
+type servedAccount struct {
+	hash      string
+	exchanges int
+	consent   string // what is recorded; "" if nothing is
+}
+
+// ConsentError says that none of the accounts has agreed to its exchanges being
+// used.
+type ConsentError struct{ at *Error }
+
+// Error implements error.
+func (e *ConsentError) Error() string { return e.at.Error() }
+
+// fromServed reads a source out of what the gateway recorded: its problems, their
+// answers, and what cannot be learned from.
+func (r *Recipe) fromServed(ctx context.Context, where *place, s *promptSource, i int, seed uint64) error {
+	p, path := &r.Prompts[i], at("prompts", i)
+	if where == nil || where.ws == nil {
+		return r.src.errorf(path+".served", "what a gateway recorded is in a workspace, and none is open here")
+	}
+	if err := where.resolve(ctx, r); err != nil {
+		return err
+	}
+	during, err := where.span(i)
+	if err != nil {
+		return err
+	}
+	in := &servedSource{span: during, resolved: where.spans.Resolved, refused: map[string]int{}, consents: where.log.consents}
+	if in.named, err = r.accountsOf(where, i); err != nil {
+		return err
+	}
+	picked := in.pick(where.log, p.Served.Model)
+	gone := in.refused[servedErased] > 0 && where.done(stageReport) // of a finished run nothing is read again
+	if err := r.something(where, in, picked, path+".served"); err != nil && !gone {
+		return err
+	}
+	s.name, s.task, s.judged = familyServed, conversations{familyServed}, false
+	s.given = &given{endpoint: fmt.Sprintf("gateway:%d", i), items: map[string]*givenItem{}, refused: map[string]int{}, served: in}
+	rows, err := r.servedTerms(s.given, picked, i)
+	if err != nil {
+		return err
+	}
+	said, err := r.readServed(ctx, where, s, picked, rows)
+	if err != nil {
+		return err
+	}
+	for reason, n := range in.refused {
+		s.given.refused["served_"+reason] += n
+	}
+	var problems []task.Problem
+	talk := map[string]string{} // the conversation of a problem
+	roots := conversationsIn(said)
+	all := map[int]bool{}
+	for k, x := range said {
+		all[roots[k]] = true
+		if x.taken {
+			problems = append(problems, x.problem)
+			talk[x.problem.ID] = strconv.Itoa(roots[k])
+		}
+	}
+	in.conversations = len(all)
+	if len(problems) == 0 && !gone {
+		return r.src.errorf(path+".served", "of %d exchanges %s none can be learned from: %s", in.exchanges, in.span, report.FormatCounts(in.refused))
+	}
+	if p.Heldout.Count > len(problems) && !gone {
+		return r.src.errorf(path+".heldout", "the gateway served %d different requests %s that can be learned from; %d cannot be held out", len(problems), in.span, p.Heldout.Count)
+	}
+	s.holdOut(problems, p.Heldout.Count, seed, func(q *task.Problem) string { return talk[q.ID] })
+	return nil
+}
+
+// accountsOf finds the accounts that a source names. Errors do not repeat what
+// stands there: it may be a name.
+func (r *Recipe) accountsOf(where *place, i int) ([]string, error) {
+	words := r.Prompts[i].Served.Account
+	if len(words) == 0 {
+		return nil, nil
+	}
+	keys, err := gateway.OpenKeys(where.ws)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := where.ws.AccountKey()
+	if err != nil {
+		return nil, err
+	}
+	_, table, err := keys.List()
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for _, a := range table {
+		known[a.Hash] = true
+	}
+	for hash := range where.log.accounts {
+		known[hash] = true
+	}
+	var out []string
+	for k, word := range words {
+		path := at(at("prompts", i)+".served.account", k)
+		if hash := exchange.HashAccount(secret, word); known[hash] {
+			out = append(out, hash)
+			continue
+		}
+		var like []string
+		for hash := range known {
+			if len(word) >= 8 && strings.HasPrefix(hash, strings.ToLower(word)) {
+				like = append(like, hash)
+			}
+		}
+		switch len(like) {
+		case 1:
+			out = append(out, like[0])
+		case 0:
+			return nil, r.src.errorf(path, "no account has this name, this hash, or a hash that begins so (at least 8 digits); `retort keys list` shows them")
+		default:
+			return nil, r.src.errorf(path, "it begins the hashes of %d accounts: give more digits", len(like))
+		}
+	}
+	return out, nil
+}
+
+// pick chooses what is to be read, in the order in which it was asked, and counts
+// everything else.
+func (in *servedSource) pick(log *gatewayLog, models Words) (picked []*servedHead) {
+	fits := patterns(models)
+	members := sha256.New()
+	until := in.span.Until.UnixNano()
+	for _, h := range log.heads {
+		ended := in.span.holds(h)
+		if !ended && !in.span.began(h) {
+			continue
+		}
+		withheld := h.stage == gateway.StageWithheld // which has no account
+		if !fits(h.model) && !fits(h.answered) || !withheld && in.named != nil && !slices.Contains(in.named, h.account) {
+			in.others++
+			continue
+		}
+		in.exchanges++
+		if !withheld {
+			in.count(h, log)
+		}
+		why := h.why(log, until)
+		if why == "" && !ended { // it was under way
+			why = servedUnended
+		}
+		if why == "" {
+			members.Write(h.id[:])
+			if h.erased {
+				why = servedErased
+			}
+		}
+		if why != "" {
+			in.refused[why]++
+			continue
+		}
+		picked = append(picked, h)
+	}
+	in.members = hex.EncodeToString(members.Sum(nil))
+	return picked
+}
+
+// count notes whose an exchange is.
+func (in *servedSource) count(h *servedHead, log *gatewayLog) {
+	k := slices.IndexFunc(in.accounts, func(a *servedAccount) bool { return a.hash == h.account })
+	if k < 0 {
+		k = len(in.accounts)
+		in.accounts = append(in.accounts, &servedAccount{hash: h.account, consent: log.consents[h.account].Consent})
+	}
+	in.accounts[k].exchanges++
+}
+
+// agreed counts the accounts that have agreed.
+func (in *servedSource) agreed() (n int) {
+	for _, a := range in.accounts {
+		if a.consent == ledger.ConsentRecorded {
+			n++
+		}
+	}
+	return n
+}
+
+// patterns reports what one of some patterns fits, in which * stands for
+// anything; none of them fits all.
+func patterns(list []string) func(string) bool {
+	var forms []*regexp.Regexp
+	for _, p := range list {
+		forms = append(forms, regexp.MustCompile("^"+strings.ReplaceAll(regexp.QuoteMeta(p), `\*`, ".*")+"$"))
+	}
+	return func(s string) bool {
+		return len(forms) == 0 || slices.ContainsFunc(forms, func(f *regexp.Regexp) bool { return f.MatchString(s) })
+	}
+}
+
+// something says what is missing where nothing is to be read.
+func (r *Recipe) something(where *place, in *servedSource, picked []*servedHead, path string) error {
+	bad := r.src.errorf
+	switch {
+	case len(picked) > 0:
+		return nil
+	case len(where.log.heads) == 0:
+		return bad(path, "this workspace's ledger has no exchange that a gateway served; have clients ask through `retort gateway FILE` with a key of `retort keys create ACCOUNT`, and run again")
+	case in.exchanges == 0:
+		first, last := where.log.extent()
+		return bad(path, "the gateway served nothing %s of the accounts and models that are asked for (%s exchanges of others); what it recorded ended from %s to %s: give other times, or leave account or model out",
+			in.span, report.FormatCount(int64(in.others)), when(first), when(last))
+	case in.agreed() > 0:
+		return bad(path, "of %s exchanges %s none can be learned from: %s", report.FormatCount(int64(in.exchanges)), in.span, report.FormatCounts(in.refused))
+	case len(in.accounts) == 0:
+		return bad(path, "all of the %s exchanges %s are answers that nobody was served", report.FormatCount(int64(in.exchanges)), in.span)
+	}
+	var who []string
+	for _, a := range in.accounts {
+		who = append(who, fmt.Sprintf("%.12s (%s%s)", a.hash, report.FormatCount(int64(a.exchanges)), a.tookBack()))
+	}
+	if len(who) > 8 {
+		who = append(who[:8], fmt.Sprintf("and %d others", len(who)-8))
+	}
+	return &ConsentError{bad(path, "of the accounts that asked in the span none has agreed to its exchanges being used: %s. Where one has, record it: retort accounts consent %.12s --basis FILE",
+		strings.Join(who, ", "), in.accounts[0].hash)}
+}
+
+// tookBack says so where an account had agreed or was asked, and has not.
+func (a *servedAccount) tookBack() string {
+	if a.consent == "" || a.consent == ledger.ConsentRecorded {
+		return ""
+	}
+	return ", recorded as " + a.consent
+}
+
+// servedTerm is the terms row of some exchanges, and on what basis they pass.
+type servedTerm struct {
+	row   terms.Row
+	basis string
+	from  *servedHead // the first of them
+	n     int
+}
+
+// servedTerms finds the terms row of each exchange, by its upstream's address and
+// by the models asked and answered, and asks the gate about every one.
+func (r *Recipe) servedTerms(g *given, picked []*servedHead, i int) (map[exchange.ID]*servedTerm, error) {
+	path, stated := at("prompts", i), r.Prompts[i].Terms
+	registry, err := r.registry()
+	if err != nil {
+		return nil, err
+	}
+	type from struct{ endpoint, model, answered string }
+	known := map[from]*servedTerm{}
+	out := make(map[exchange.ID]*servedTerm, len(picked))
+	var rows []*servedTerm
+	for _, h := range picked {
+		f := from{h.endpoint, h.model, h.answered}
+		t := known[f]
+		if t == nil {
+			row, err := servedRow(registry, stated, f.endpoint, f.model, f.answered)
+			if err != nil {
+				return nil, r.src.errorf(path+".terms", "%v", err)
+			}
+			if k := slices.IndexFunc(rows, func(t *servedTerm) bool { return t.row.ID == row.ID }); k >= 0 {
+				t = rows[k]
+			} else {
+				t = &servedTerm{row: row, from: h}
+				rows = append(rows, t)
+			}
+			known[f] = t
+			g.served.teacher(f.endpoint, f.model)
+		}
+		t.n++
+		out[h.id] = t
+		g.answeredBy(cmp.Or(h.answered, h.model))
+		g.served.answered(h)
+	}
+	var refusals []error
+	for _, t := range rows {
+		v, err := r.decide(t.row, terms.Collect)
+		var refused *terms.RefusedError
+		switch {
+		case errors.As(err, &refused):
+			where := r.src.errorf(path+".served", "%s of the exchanges came under terms that hold them back, such as of model %q at %s; `terms: ROW` beside served states another row, and `served: {model: …}` leaves models out",
+				report.FormatCount(int64(t.n)), t.from.model, t.from.endpoint)
+			refusals = append(refusals, fmt.Errorf("%v\n%w", where, err))
+			continue
+		case err != nil:
+			return nil, err
+		}
+		t.basis = v.Basis
+		g.verdicts = append(g.verdicts, v)
+	}
+	return out, errors.Join(refusals...)
+}
+
+// servedRow finds the row of an exchange. What the model that answered is called
+// counts beside what was asked for: an upstream may have names of its own. It
+// decides where the other name tells nothing, or less strictly.
+func servedRow(g *terms.Registry, stated, endpoint, asked, answered string) (terms.Row, error) {
+	source := terms.Source{Row: stated, Provider: collect.ProviderOf(endpoint), BaseURL: endpoint, Model: asked}
+	row, err := g.Lookup(source)
+	if err != nil || answered == "" || answered == asked {
+		return row, err
+	}
+	source.Model = answered
+	other, err := g.Lookup(source)
+	if err != nil || other.ID == row.ID || !inRegistry(g, other) {
+		return row, err
+	}
+	if !inRegistry(g, row) || row.ID == terms.SelfHosted || row.Default == terms.Allow && other.Default != terms.Allow {
+		return other, nil
+	}
+	return row, nil
+}
+
+// inRegistry tells a document's row from that of what is known from nothing.
+func inRegistry(g *terms.Registry, row terms.Row) bool {
+	_, err := g.Row(row.ID)
+	return err == nil
+}
+
+// answeredBy notes the name of a model that answered.
+func (g *given) answeredBy(model string) {
+	if model != "" && !slices.Contains(g.models, model) {
+		g.models = append(g.models, model)
+	}
+}
+
+// teacher notes a model that was asked.
+func (in *servedSource) teacher(endpoint, model string) {
+	if !slices.ContainsFunc(in.teachers, func(t dataset.Teacher) bool { return t.Endpoint == endpoint && t.Model == model }) {
+		in.teachers = append(in.teachers, dataset.Teacher{Provider: collect.ProviderOf(endpoint), Endpoint: endpoint, Model: model})
+	}
+}
+
+// answered notes what a model that was asked calls itself.
+func (in *servedSource) answered(h *servedHead) {
+	for i := range in.teachers {
+		t := &in.teachers[i]
+		if t.Endpoint == h.endpoint && t.Model == h.model && h.answered != "" && !slices.Contains(t.Answered, h.answered) {
+			t.Answered = append(t.Answered, h.answered)
+		}
+	}
+}
+
+// saidThere is one exchange that was read.
+type saidThere struct {
+	problem task.Problem
+	account string
+	answer  exchange.Answer
+	taken   bool // it is a problem of its own, and no earlier one again
+}
+
+// readServed reads the exchanges that were picked, in their order. They stay
+// where they are in the ledger: they are known by their ids.
+func (r *Recipe) readServed(ctx context.Context, where *place, s *promptSource, picked []*servedHead, rows map[exchange.ID]*servedTerm) ([]saidThere, error) {
+	in := s.given.served
+	want := make(map[exchange.ID]int, len(picked))
+	for k, h := range picked {
+		want[h.id] = k
+	}
+	read := make([]*exchange.Exchange, len(picked))
+	items := make([]*importer.Item, len(picked))
+	why := make([]string, len(picked))
+	reader, err := ledgerOf(where.ws)
+	if err == nil && reader != nil && len(picked) > 0 {
+		err = ledger.Exchanges(ctx, only{reader, want}, func(e *exchange.Exchange) error {
+			k := want[e.ID]
+			if h := picked[k]; int64(len(e.ResponseBody)) != h.bytes || e.ErrorClass == exchange.ClassUnended {
+				why[k] = servedDamaged
+				return nil
+			}
+			it, refusal := importer.Served(e.RequestBody, e.Answer)
+			if refusal != nil {
+				why[k] = refusal.Reason
+				return nil
+			}
+			t := rows[e.ID]
+			items[k], read[k] = it, light(e)
+			read[k].TermsID, read[k].TermsBasis = t.row.ID, t.basis
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what the gateway served: %w", err)
+	}
+	digest := sha256.New()
+	var out []saidThere
+	for k, e := range read {
+		if e == nil {
+			in.refused[cmp.Or(why[k], servedDamaged)]++
+			continue
+		}
+		digest.Write(e.ID[:])
+		q := problemOf(familyServed, items[k])
+		if sp := r.StudentPrompt; sp != nil && sp.System == drop {
+			q.Student = slices.DeleteFunc(slices.Clone(q.Messages), func(m exchange.Message) bool { return m.Role == "system" })
+		}
+		one := saidThere{problem: q, account: e.Account, answer: e.Answer}
+		if one.taken = s.take(q, items[k], e); !one.taken {
+			in.repeated++
+		}
+		out = append(out, one)
+	}
+	in.read = hex.EncodeToString(digest.Sum(nil))
+	return out, nil
+}
+
+// conversationsIn groups requests into conversations, and returns the first
+// request of each one's.
+//
+// A request belongs to the conversation of an earlier one if it goes on from it:
+// it begins with the same turns and with the answer that was given to them, of the
+// same account. That a request merely begins as another does is no sign: examples
+// that a builder puts before every question begin all of them. System prompts are
+// left out, since they may hold the date, and white space counts as one space.
+// What is asked again belongs to where it was asked first.
+func conversationsIn(list []saidThere) []int {
+	root := make([]int, len(list))
+	for i := range root {
+		root[i] = i
+	}
+	var find func(int) int
+	find = func(i int) int {
+		if root[i] != i {
+			root[i] = find(root[i])
+		}
+		return root[i]
+	}
+	join := func(a, b int) {
+		a, b = find(a), find(b)
+		root[max(a, b)] = min(a, b)
+	}
+	asked := map[string]int{}              // by the problem's identity
+	ended := map[[sha256.Size]byte]int{}   // by all that was said up to and with the answer
+	paths := make([][][32]byte, len(list)) // of each request, where an assistant has spoken
+	for i, x := range list {
+		said := sha256.Sum256([]byte(x.account))
+		for _, m := range x.problem.Messages {
+			if m.Role == "system" {
+				continue
+			}
+			said = saidNext(said, m)
+			if m.Role == "assistant" {
+				paths[i] = append(paths[i], said)
+			}
+		}
+		said = saidNext(said, exchange.Message{Role: "assistant", Content: x.answer.Content, ToolCalls: x.answer.ToolCalls})
+		if _, ok := ended[said]; !ok {
+			ended[said] = i
+		}
+		if first, ok := asked[x.problem.ID]; ok {
+			join(first, i)
+		} else {
+			asked[x.problem.ID] = i
+		}
+	}
+	for i := range list {
+		for _, said := range paths[i] {
+			if before, ok := ended[said]; ok {
+				join(before, i)
+			}
+		}
+	}
+	for i := range root {
+		root[i] = find(i)
+	}
+	return root
+}
+
+// saidNext digests what was said with one more turn.
+func saidNext(before [sha256.Size]byte, m exchange.Message) [sha256.Size]byte {
+	var b strings.Builder
+	b.Write(before[:])
+	b.WriteString(m.Role + "\x00" + strings.Join(strings.Fields(m.Content), " "))
+	for _, c := range m.ToolCalls {
+		arguments := []byte(c.Arguments)
+		if canonical, err := exchange.CanonicalJSON(arguments); err == nil {
+			arguments = canonical
+		}
+		b.WriteString("\x00" + c.Name + "\x00" + string(arguments))
+	}
+	return sha256.Sum256([]byte(b.String()))
+}
+
+// servedPeople are the accounts whose prompts are in some examples.
+func (g *given) servedPeople(rows []dataset.Example) []dataset.People {
+	counts := map[string]int{}
+	for _, e := range rows {
+		if it := g.items[e.Problem]; it != nil {
+			counts[it.exchange.Account]++
+		}
+	}
+	var out []dataset.People
+	for _, a := range g.served.accounts {
+		if n := counts[a.hash]; n > 0 {
+			c := g.served.consents[a.hash]
+			out = append(out, dataset.People{Source: gateway.Source(a.hash[:min(12, len(a.hash))]), Rows: n, Consent: c.Consent, Basis: c.Basis})
+		}
+	}
+	return out
+}
+
+// underTerms is a person's correction of an answer under that answer's terms,
+// which a gateway does not record.
+func (g *given) underTerms(human, of *exchange.Exchange) *exchange.Exchange {
+	if g == nil || g.served == nil || human == nil || human.TermsID != "" {
+		return human
+	}
+	out := *human
+	out.TermsID, out.TermsBasis = of.TermsID, of.TermsBasis
+	return &out
+}
+
+// summary says what the source comes to, in a line.
+func (in *servedSource) summary() string {
+	used := in.exchanges
+	for _, n := range in.refused {
+		used -= n
+	}
+	return fmt.Sprintf("%s of %s exchanges %s, of %d accounts that agreed", report.FormatCount(int64(used)), report.FormatCount(int64(in.exchanges)), in.span, in.agreed())
+}
+
+// collectBasis is the basis of the collect stage: corrections, and which exchanges
+// consent and the span let a served source read. That bodies were erased since
+// changes nothing of what is done.
+func (r *run) collectBasis() (string, error) {
+	basis, err := r.corrected()
+	if err != nil || !r.ReadsLedger() {
+		return basis, err
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, basis)
+	for _, s := range r.sources {
+		if s.given != nil && s.given.served != nil {
+			fmt.Fprintln(h, s.given.served.members)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// readNow digests which exchanges the served sources were read from; "" without
+// any.
+func (r *run) readNow() string {
+	var parts []string
+	for _, s := range r.sources {
+		if s.given != nil && s.given.served != nil {
+			parts = append(parts, s.given.served.read)
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// checkErased ends a run that cannot come to its end as it began: exchanges that
+// its dataset came from have been erased since.
+func (r *run) checkErased(f *funnel) error {
+	if f.Served == r.readNow() {
+		return nil
+	}
+	if _, err := os.Stat(r.statePath(stageReport)); err == nil {
+		return nil
+	}
+	return fmt.Errorf("exchanges that the dataset was made from were erased since, or cannot be read any more, so that the run cannot be finished as it began; remove %s to make it from those that are left", r.dir)
+}
+
+// keptYAML is the recipe as its run keeps it: accounts by their hashes.
+func (r *run) keptYAML() ([]byte, error) {
+	kept := *r.Recipe
+	kept.Prompts = slices.Clone(r.Prompts)
+	for i := range kept.Prompts {
+		if s, g := kept.Prompts[i].Served, r.sources[i].given; s != nil && s.Account != nil {
+			named := *s
+			named.Account = g.served.named
+			kept.Prompts[i].Served = &named
+		}
+	}
+	return kept.YAML()
+}
+
+// givenBy says who gave the answers of a recipe that asks nobody.
+func (r *run) givenBy() string {
+	var parts, models []string
+	file := false
+	for _, s := range r.sources {
+		if s.given == nil {
+			continue
+		}
+		file = file || s.given.file != nil
+		if s.given.served != nil {
+			for _, m := range s.given.models {
+				if !slices.Contains(models, m) {
+					models = append(models, m)
+				}
+			}
+		}
+	}
+	if file {
+		parts = append(parts, "imported conversations")
+	}
+	if r.ReadsLedger() {
+		text := "what this workspace's gateway served"
+		if n := len(models); n > 3 {
+			models = append(models[:3], fmt.Sprintf("%d others", n-3))
+		}
+		if len(models) > 0 {
+			text += " (" + strings.Join(models, ", ") + ")"
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, " and ")
+}

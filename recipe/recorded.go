@@ -58,9 +58,10 @@ type servedEnd struct {
 	Store         string              `json:"store"`
 }
 
-// ledgerOf opens a workspace's ledger for reading; nil if there is none yet.
+// ledgerOf opens a workspace's ledger for reading; nil if there is none yet. Of
+// damage a run or plan tells that reads it for all else as well.
 func ledgerOf(ws *workspace.Workspace) (ledger.Reader, error) {
-	reader, err := segment.OpenReader(ws.Path("ledger"), segment.Option{})
+	reader, err := segment.OpenReader(ws.Path("ledger"), segment.Option{OnDamage: func(segment.Damage) {}})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

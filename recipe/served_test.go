@@ -621,9 +621,13 @@ func TestEachUpstreamsTermsDecide(t *testing.T) {
 	d, store := handDesk(t)
 	at := func(i int) time.Time { return day(2).Add(time.Duration(i) * time.Minute) }
 	d.hand(store, at(1), asking(1), "one", nil)
-	d.hand(store, at(2), asking(2), "two", ofExchange(func(e *exchange.Exchange) { e.Endpoint, e.ModelAsked, e.ModelAnswered = "https://api.openai.com/v1", "gpt-4o", "" }))
+	d.hand(store, at(2), asking(2), "two", ofExchange(func(e *exchange.Exchange) {
+		e.Endpoint, e.ModelAsked, e.ModelAnswered = "https://api.openai.com/v1", "gpt-4o", ""
+	}))
 	d.hand(store, at(3), asking(3), "three", ofExchange(func(e *exchange.Exchange) { e.ModelAsked, e.ModelAnswered = "fast", "claude-sonnet-4-5" }))
-	d.hand(store, at(4), asking(4), "four", ofExchange(func(e *exchange.Exchange) { e.Endpoint, e.ModelAsked, e.ModelAnswered = "https://llm.example.com/v1", "house-model", "" }))
+	d.hand(store, at(4), asking(4), "four", ofExchange(func(e *exchange.Exchange) {
+		e.Endpoint, e.ModelAsked, e.ModelAnswered = "https://llm.example.com/v1", "house-model", ""
+	}))
 	_, _, err := d.upTo(handRecipe)
 	var refused *terms.RefusedError
 	if !errors.As(err, &refused) {
@@ -744,7 +748,7 @@ func TestServedAnswersAreVerifiedAndCorrected(t *testing.T) {
 	}
 	text := handRecipe + "verify: [{regex: '^\\d+$'}]\n"
 	set, _ := d.mustUpTo(text)
-	if len(set.Examples) != 3 || set.Examples[0].Verdict != "correct" && set.Examples[0].Verdict != "unverified" || len(d.records(ledger.KindVerdict)) != 5 {
+	if len(set.Examples) != 3 || set.Examples[0].Verdict != "unverified" || len(d.records(ledger.KindVerdict)) != 5 {
 		t.Errorf("%d examples, %d verdicts: %+v", len(set.Examples), len(d.records(ledger.KindVerdict)), set.Examples)
 	}
 	d.correctWhere(1, func(e *exchange.Exchange) bool { return e.ID == ids[1] })
@@ -754,6 +758,28 @@ func TestServedAnswersAreVerifiedAndCorrected(t *testing.T) {
 	}
 	if terms := set.Passport.Terms; len(terms) != 1 || terms[0].ID != "self-hosted" {
 		t.Errorf("terms: %+v", terms)
+	}
+}
+
+// Served sources stand beside others: their teacher is asked, and paid, for its own
+// prompts alone.
+func TestServedSourcesMixWithATeachers(t *testing.T) {
+	d, store := handDesk(t)
+	for i := range 12 {
+		d.hand(store, day(2).Add(time.Duration(i)*time.Minute), asking(i), "yes", nil)
+	}
+	text := strings.NewReplacer("prompts:\n", "teacher: {reference: {}}\nbudget: {usd: 1}\nprompts:\n  - {family: chain, modulus: 5, steps: [2, 2], train: 20, heldout: 4}\n",
+		"until: 2026-01-04}", "until: 2026-01-04}, train: 6, heldout: 3").Replace(handRecipe)
+	if p := d.plan(text); p.New != 24 || p.Sources[1].Served == nil || p.Sources[1].Train != 6 || !strings.Contains(p.Terms, "self-hosted") {
+		t.Errorf("plan: %+v", p)
+	}
+	res := d.run(text)
+	if res.Report.Spend.Exchanges != 24 || res.Report.Sources[0].Kept != 20 || res.Report.Sources[1].Kept != 6 {
+		t.Errorf("%+v, %+v", res.Report.Spend, res.Report.Sources)
+	}
+	set, err := dataset.Open(res.Report.Dataset.Path)
+	if err != nil || set.Passport.Origins["served"] != 6 || set.Passport.Origins["api"] != 20 || len(set.Passport.Teachers) != 2 {
+		t.Errorf("%v %+v", err, set.Passport)
 	}
 }
 

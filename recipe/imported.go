@@ -230,7 +230,7 @@ func (r *run) takeIn(ctx context.Context) error {
 			continue
 		}
 		if s.given.served != nil {
-			r.opt.Progress.Stage(familyServed, 0, 0, "exchanges").Done(s.name + ": " + s.given.served.summary())
+			r.opt.Progress.Stage(familyServed, 0, int64(s.given.served.exchanges), "exchanges").Done(s.name + ": " + s.given.served.summary())
 			continue
 		}
 		in := s.given.file

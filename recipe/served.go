@@ -744,7 +744,7 @@ func conversationsIn(list []saidThere) []int {
 		a, b = find(a), find(b)
 		root[max(a, b)] = min(a, b)
 	}
-	asked := map[string]int{}              // by the problem's identity
+	asked := map[[sha256.Size]byte]int{}   // by all that was said before the answer
 	ended := map[[sha256.Size]byte]int{}   // by all that was said up to and with the answer
 	paths := make([][][32]byte, len(list)) // of each request, where an assistant has spoken
 	for i, x := range list {
@@ -758,14 +758,14 @@ func conversationsIn(list []saidThere) []int {
 				paths[i] = append(paths[i], said)
 			}
 		}
+		if first, ok := asked[said]; ok {
+			join(first, i)
+		} else {
+			asked[said] = i
+		}
 		said = saidNext(said, exchange.Message{Role: "assistant", Content: x.answer.Content, ToolCalls: x.answer.ToolCalls})
 		if _, ok := ended[said]; !ok {
 			ended[said] = i
-		}
-		if first, ok := asked[x.problem.ID]; ok {
-			join(first, i)
-		} else {
-			asked[x.problem.ID] = i
 		}
 	}
 	for i := range list {
@@ -831,7 +831,7 @@ func (in *servedSource) summary() string {
 	for _, n := range in.refused {
 		used -= n
 	}
-	return fmt.Sprintf("%s of %s exchanges %s, of %d accounts that agreed", report.FormatCount(int64(used)), report.FormatCount(int64(in.exchanges)), in.span, in.agreed())
+	return fmt.Sprintf("%s of %s exchanges %s; %d of %d accounts agreed", report.FormatCount(int64(used)), report.FormatCount(int64(in.exchanges)), in.span, in.agreed(), len(in.accounts))
 }
 
 // collectBasis is the basis of the collect stage: corrections, and which exchanges

@@ -229,6 +229,9 @@ func TestWhatAGatewayServedIsDistilled(t *testing.T) {
 	if !errors.As(err, &unagreed) || !strings.Contains(err.Error(), "retort accounts consent "+s.hash[acme][:12]) || !strings.Contains(err.Error(), ":4:6: prompts[0].served: ") {
 		t.Errorf("without consent: %v", err)
 	}
+	if left, err := filepath.Glob(s.ws.Path("runs", "*", servedFile)); err != nil || len(left) > 0 {
+		t.Errorf("times are kept of what failed: %v %v", left, err)
+	}
 	s.consent(acme, ledger.ConsentRecorded)
 
 	p := s.plan(servedRecipe)
@@ -617,6 +620,44 @@ func TestStragglersStayOut(t *testing.T) {
 	}
 }
 
+// Of two processes that resolve a span at the same moment the first to keep it
+// decides for both.
+func TestTimesThatAnotherProcessKeptCount(t *testing.T) {
+	d, store := handDesk(t)
+	for i := range 4 {
+		d.hand(store, day(2+i), asking(i), "yes", nil)
+	}
+	r := d.load(strings.Replace(handRecipe, "{since: 2026-01-02, until: 2026-01-04}", "{}", 1))
+	name, err := r.RunName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := &place{ws: d.ws, dir: d.ws.Path("runs", name), keep: true}
+	if err := where.resolve(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	other, err := json.Marshal(spans{Resolved: day(4), Sources: []span{{Until: day(4)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(where.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(where.dir, servedFile), other, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sources, err := r.sources(t.Context(), where)
+	if err != nil || sources[0].all != 2 {
+		t.Errorf("%v: %d requests, want the 2 of the other's span", err, sources[0].all)
+	}
+	if err := os.WriteFile(filepath.Join(where.dir, servedFile), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.sources(t.Context(), &place{ws: d.ws, dir: where.dir}); err == nil || !strings.Contains(err.Error(), "remove the file") {
+		t.Errorf("a file that cannot be read: %v", err)
+	}
+}
+
 func TestEachUpstreamsTermsDecide(t *testing.T) {
 	d, store := handDesk(t)
 	at := func(i int) time.Time { return day(2).Add(time.Duration(i) * time.Minute) }
@@ -680,7 +721,7 @@ func TestRequestsThatGoOnAreOneConversation(t *testing.T) {
 		one("b", "hi!", user("hello")),                                                            // 4 somebody else's
 		one("a", "x", user("example"), said("its answer"), user("first question")),                // 5 examples before a question
 		one("a", "y", user("example"), said("its answer"), user("second question")),               // 6 are no conversation
-		one("a", "Hi there", system("Monday"), user("hello")),                                     // 7 asks 0 again
+		one("a", "Hi there", system("Wednesday"), user("hello")),                                  // 7 asks 0 again
 		one("a", "z", system("Monday"), user("hello"), said("Hi there"), user("what do you do?")), // 8 goes on from 7
 	}
 	if got, want := conversationsIn(list), []int{0, 0, 0, 0, 4, 5, 6, 0, 0}; !slices.Equal(got, want) {

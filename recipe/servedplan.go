@@ -52,7 +52,7 @@ func (g *given) plan() *PlanServed {
 func (p *PlanServed) print(w io.Writer, name string) {
 	during := span{Since: p.Since, Until: p.Until}
 	fmt.Fprintf(w, "\n%s: %s exchanges %s, in %s conversations\n", name, report.FormatCount(int64(p.Exchanges)), &during, report.FormatCount(int64(p.Conversations)))
-	fmt.Fprintf(w, "  these times are the run's since %s; newer exchanges are another recipe's\n", when(p.Resolved))
+	fmt.Fprintf(w, "  times as of %s, and kept for this run: newer exchanges come under another name, since or until\n", when(p.Resolved))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, a := range p.Accounts {
 		says := "has agreed"

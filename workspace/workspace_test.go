@@ -135,6 +135,23 @@ func TestAtomicFileAppearsWholeOrNotAtAll(t *testing.T) {
 	noTemporaries(t, filepath.Dir(path))
 }
 
+func TestANewFileReplacesNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new.json")
+	if err := WriteFileNew(path, []byte("first"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFileNew(path, []byte("second"), 0o644); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a file that is there was written again: %v", err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil || string(raw) != "first" {
+		t.Errorf("%q, %v", raw, err)
+	}
+	if left, err := filepath.Glob(path + "*"); err != nil || len(left) != 1 {
+		t.Errorf("it leaves %v, %v", left, err)
+	}
+}
+
 func TestReplaceDirPublishesAndReplaces(t *testing.T) {
 	root := t.TempDir()
 	final := filepath.Join(root, "final")

@@ -67,18 +67,21 @@ type span struct {
 	// Open were under way when the span was resolved. They are not in it, whenever
 	// the ledger says later that they ended.
 	Open []exchange.ID `json:"open,omitempty"`
+
+	open map[exchange.ID]bool // the same
 }
 
-// holds reports whether an exchange that ended is in the span.
-func (s *span) holds(h *servedHead) bool {
-	return h.ended != 0 && s.after(h.ended) && h.ended < s.Until.UnixNano() && !slices.Contains(s.Open, h.id)
+// over reports whether an exchange had ended when the span did.
+func (s *span) over(h *servedHead) bool {
+	return h.ended != 0 && h.ended < s.Until.UnixNano() && !s.open[h.id]
 }
 
-// began reports whether an exchange that has no end in the span was under way in
-// it.
+// holds reports whether an exchange ended in the span.
+func (s *span) holds(h *servedHead) bool { return s.over(h) && s.after(h.ended) }
+
+// began reports whether an exchange began in the span and went on beyond it.
 func (s *span) began(h *servedHead) bool {
-	over := h.ended != 0 && h.ended < s.Until.UnixNano() && !slices.Contains(s.Open, h.id)
-	return !over && s.after(h.queued) && h.queued < s.Until.UnixNano()
+	return !s.over(h) && s.after(h.queued) && h.queued < s.Until.UnixNano()
 }
 
 func (s *span) after(t int64) bool { return s.Since == nil || t >= s.Since.UnixNano() }
@@ -210,14 +213,16 @@ func (w *place) resolve(ctx context.Context, r *Recipe) error {
 	if w.log, err = readGatewayLog(ctx, reader); err != nil {
 		return err
 	}
-	if !found {
-		for i := range kept.Sources {
-			s := &kept.Sources[i]
-			for _, h := range w.log.heads {
-				if h.ended == 0 && s.began(h) {
-					s.Open = append(s.Open, h.id)
-				}
+	for i := range kept.Sources {
+		s := &kept.Sources[i]
+		for _, h := range w.log.heads {
+			if !found && h.ended == 0 && s.began(h) {
+				s.Open = append(s.Open, h.id)
 			}
+		}
+		s.open = make(map[exchange.ID]bool, len(s.Open))
+		for _, id := range s.Open {
+			s.open[id] = true
 		}
 	}
 	w.spans, w.stored = &kept, found
@@ -305,7 +310,7 @@ type servedSource struct {
 	exchanges     int      // in the span, of those accounts and models
 	others        int      // in the span, of other accounts or models
 	conversations int
-	accounts      []*servedAccount // in the order in which they asked
+	accounts      []*servedAccount // whoever asked most first
 	refused       map[string]int   // exchanges that are not learned from, by reason
 	repeated      int              // exchanges whose conversation was asked before
 	teachers      []dataset.Teacher
@@ -441,7 +446,7 @@ func (r *Recipe) accountsOf(where *place, i int) ([]string, error) {
 // everything else.
 func (in *servedSource) pick(log *gatewayLog, models Words) (picked []*servedHead) {
 	fits := patterns(models)
-	members := sha256.New()
+	members, accounts := sha256.New(), map[string]*servedAccount{}
 	until := in.span.Until.UnixNano()
 	for _, h := range log.heads {
 		ended := in.span.holds(h)
@@ -455,7 +460,13 @@ func (in *servedSource) pick(log *gatewayLog, models Words) (picked []*servedHea
 		}
 		in.exchanges++
 		if !withheld {
-			in.count(h, log)
+			a := accounts[h.account]
+			if a == nil {
+				a = &servedAccount{hash: h.account, consent: log.consents[h.account].Consent}
+				accounts[h.account] = a
+				in.accounts = append(in.accounts, a)
+			}
+			a.exchanges++
 		}
 		why := h.why(log, until)
 		if why == "" && !ended { // it was under way
@@ -474,17 +485,8 @@ func (in *servedSource) pick(log *gatewayLog, models Words) (picked []*servedHea
 		picked = append(picked, h)
 	}
 	in.members = hex.EncodeToString(members.Sum(nil))
+	slices.SortStableFunc(in.accounts, func(a, b *servedAccount) int { return cmp.Compare(b.exchanges, a.exchanges) })
 	return picked
-}
-
-// count notes whose an exchange is.
-func (in *servedSource) count(h *servedHead, log *gatewayLog) {
-	k := slices.IndexFunc(in.accounts, func(a *servedAccount) bool { return a.hash == h.account })
-	if k < 0 {
-		k = len(in.accounts)
-		in.accounts = append(in.accounts, &servedAccount{hash: h.account, consent: log.consents[h.account].Consent})
-	}
-	in.accounts[k].exchanges++
 }
 
 // agreed counts the accounts that have agreed.

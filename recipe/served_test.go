@@ -565,6 +565,26 @@ func TestServedSourcesNameAccountsAndModels(t *testing.T) {
 	}
 }
 
+// A gateway may have many accounts: a plan lists those that asked most, and an
+// error names a few.
+func TestManyAccountsAreListedInPart(t *testing.T) {
+	d, store := handDesk(t)
+	for i := range 25 {
+		for k := range 1 + i%3 {
+			d.hand(store, day(2).Add(time.Duration(3*i+k)*time.Minute), asking(3*i+k), "yes", ofExchange(func(e *exchange.Exchange) { e.Account = strings.Repeat(fmt.Sprintf("%02x", i), 32) }))
+		}
+	}
+	_, _, err := d.upTo(handRecipe)
+	if err == nil || !strings.Contains(err.Error(), "020202020202 (3)") || !strings.Contains(err.Error(), "and 17 others. Where") {
+		t.Errorf("%v", err)
+	}
+	d.hand(store, day(3), asking(99), "yes", nil)
+	var printed strings.Builder
+	if err := d.plan(handRecipe).Print(&printed); err != nil || !strings.Contains(printed.String(), "and 6 accounts more, of which 1 have agreed") || !strings.Contains(printed.String(), "020202020202  3") {
+		t.Errorf("%v\n%s", err, &printed)
+	}
+}
+
 // A name that stands in a recipe goes no further than its hash.
 func TestARunKeepsNoNameOfAnAccount(t *testing.T) {
 	s := newShop(t, "")

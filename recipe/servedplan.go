@@ -21,8 +21,8 @@ type PlanServed struct {
 	Others        int            `json:"others"`    // in the span, of others
 	Conversations int            `json:"conversations"`
 	Repeated      int            `json:"repeated"` // exchanges whose conversation was asked before
-	Accounts      []PlanAccount  `json:"accounts"`
-	Refused       map[string]int `json:"refused"` // exchanges that are not learned from, by reason
+	Accounts      []PlanAccount  `json:"accounts"` // whoever asked most first
+	Refused       map[string]int `json:"refused"`  // exchanges that are not learned from, by reason
 }
 
 // PlanAccount is an account that asked in the span.
@@ -48,13 +48,16 @@ func (g *given) plan() *PlanServed {
 	return out
 }
 
+// shownAccounts is how many accounts a plan lists for people.
+const shownAccounts = 20
+
 // print writes it for people.
 func (p *PlanServed) print(w io.Writer, name string) {
 	during := span{Since: p.Since, Until: p.Until}
 	fmt.Fprintf(w, "\n%s: %s exchanges %s, in %s conversations\n", name, report.FormatCount(int64(p.Exchanges)), &during, report.FormatCount(int64(p.Conversations)))
 	fmt.Fprintf(w, "  times as of %s, and kept for this run: newer exchanges come under another name, since or until\n", when(p.Resolved))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, a := range p.Accounts {
+	for _, a := range p.Accounts[:min(len(p.Accounts), shownAccounts)] {
 		says := "has agreed"
 		switch a.Consent {
 		case ledger.ConsentRecorded:
@@ -66,6 +69,15 @@ func (p *PlanServed) print(w io.Writer, name string) {
 		fmt.Fprintf(t, "  %s\t%s\t%s\n", a.Account, report.FormatCount(int64(a.Exchanges)), says)
 	}
 	t.Flush()
+	if n := len(p.Accounts) - shownAccounts; n > 0 {
+		agreed := 0
+		for _, a := range p.Accounts[shownAccounts:] {
+			if a.Consent == ledger.ConsentRecorded {
+				agreed++
+			}
+		}
+		fmt.Fprintf(w, "  and %d accounts more, of which %d have agreed\n", n, agreed)
+	}
 	if len(p.Refused) > 0 {
 		fmt.Fprintf(w, "  not used: %s\n", report.FormatCounts(p.Refused))
 	}

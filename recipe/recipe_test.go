@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,12 +121,20 @@ func TestTheHashCoversTheFilesThatAreNamed(t *testing.T) {
 	}
 }
 
-func TestEveryRecipeThatComesWithTheProgramIsRight(t *testing.T) {
+// shipped are the recipes that come with the program. What else stands there is
+// another room's: recipe/loop's closed loop.
+func shipped(t *testing.T) []string {
+	t.Helper()
 	files, err := filepath.Glob("../recipes/*.yaml")
+	files = slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f) == "closed-loop.yaml" })
 	if err != nil || len(files) < 4 {
 		t.Fatalf("%v, %v", files, err)
 	}
-	for _, f := range files {
+	return files
+}
+
+func TestEveryRecipeThatComesWithTheProgramIsRight(t *testing.T) {
+	for _, f := range shipped(t) {
 		r, err := Load(f)
 		if err != nil {
 			t.Error(err)
@@ -190,11 +199,7 @@ func TestTheSchemaAcceptsEveryRecipe(t *testing.T) {
 		}
 		return schema.Validate(v)
 	}
-	files, err := filepath.Glob("../recipes/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatal(err)
-	}
-	for _, f := range files {
+	for _, f := range shipped(t) {
 		text, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)

@@ -192,7 +192,7 @@ func (r *Recipe) accountsOf(where *place, i int) ([]string, error) {
 		case 1:
 			out = append(out, like[0])
 		case 0:
-			return nil, r.src.errorf(path, "no account has this name, this hash, or a hash that begins so (at least 8 digits); `retort keys list` shows them")
+			return nil, r.src.errorf(path, "no account has this name, this hash, or a hash that begins so (at least 8 digits, in quotes where none of them is a letter); `retort keys list` shows them")
 		default:
 			return nil, r.src.errorf(path, "it begins the hashes of %d accounts: give more digits", len(like))
 		}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"retort/recipe"
+	"retort/recipe/loop"
 	"retort/workspace"
 )
 
@@ -42,6 +43,18 @@ func (a *app) recipeCommand() *cobra.Command {
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {
 			for _, file := range list {
+				if loop.Is(file) {
+					l, err := loop.Load(file)
+					if err != nil {
+						return err
+					}
+					name, err := l.RunName()
+					if err != nil {
+						return err
+					}
+					fmt.Fprintf(a.stdout, "%s: a closed loop; its directory is %s\n", file, name)
+					continue
+				}
 				r, err := recipe.Load(file)
 				if err != nil {
 					return err

@@ -45,6 +45,16 @@ func TestAFileIsCheckedWithPlaces(t *testing.T) {
 	}
 }
 
+func TestTheLoopThatComesWithTheProgramIsRight(t *testing.T) {
+	l, err := Load("../../recipes/closed-loop.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(l.path(l.Verifier)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTheNameCoversWhatDecides(t *testing.T) {
 	dir := t.TempDir()
 	s := write(t, filepath.Join(dir, "student.yaml"), student)

@@ -3,7 +3,7 @@
 It needs the standard library alone, follows evidence-pack.md and exposure-log.md, and shares no code with Retort. It exits with
 0 if the pack holds and with 7 if it does not, naming the part. It checks what a stamp is about and its time; the authority's own
 signature is checked with `openssl ts -verify`. The bootstrap power and the words of the report are not computed anew."""
-import base64, calendar, hashlib, json, math, struct, sys, time
+import base64, calendar, hashlib, json, math, statistics, struct, sys, time
 PARTS = "keys.json terms.json frame.json log.jsonl heads.json coins.jsonl scores.jsonl identity.json results.json report.html".split()
 class Failure(Exception):
     """What does not hold, after the name of its part."""
@@ -153,30 +153,31 @@ def sign_flip(sizes, observed):
     tail = sum(m * math.exp(-theta * x) for x, m in over if x >= 0)
     scale = sum(theta * a + math.log1p(math.exp(-2 * theta * a)) - math.log(2) for a in sizes)
     return min(0.0, scale - theta * observed + math.log(tail))
-def residuals(y, rows):
-    n, cols = len(y), []
+def residuals(y, rows, rounds):
+    n, cols, w = len(y), [], [1.0] * len(y)
     for c in zip(*rows):
         rms = math.sqrt(sum(v * v for v in c) / n)
         cols += [[v / rms for v in c]] if rms else []
-    a = [[sum(u * v for u, v in zip(p, q)) / n + (1e-6 if p is q else 0) for q in cols] + [sum(u * v for u, v in zip(p, y)) / n] for p in cols]
-    for i in range(len(a)):
-        for j in set(range(len(a))) - {i}:
-            a[j] = [u - a[j][i] / a[i][i] * v for u, v in zip(a[j], a[i])]
-    beta = [row[-1] / row[i] for i, row in enumerate(a)]
-    return [v - sum(b * c[i] for b, c in zip(beta, cols)) for i, v in enumerate(y)]
+    for left in range(rounds, -1, -1):
+        a = [[sum(t * u * v for t, u, v in zip(w, p, q)) / n + (1e-6 if p is q else 0) for q in cols] + [sum(t * u * v for t, u, v in zip(w, p, y)) / n] for p in cols]
+        for i in range(len(a)):
+            for j in set(range(len(a))) - {i}:
+                a[j] = [u - a[j][i] / a[i][i] * v for u, v in zip(a[j], a[i])]
+        beta = [row[-1] / row[i] for i, row in enumerate(a)]
+        e = [v - sum(b * c[i] for b, c in zip(beta, cols)) for i, v in enumerate(y)]
+        s = (1.4826 * statistics.median(map(abs, e)) if rounds else 0) or math.sqrt(sum(v * v for v in e) / n)
+        if not left or not s: return e, s
+        w = [min(1.0, 1.345 * s / abs(v)) if v else 1.0 for v in e]
 def grid_scores(score, lines, suspect, reference):
     by, out, scale = {}, [0.0] * len(lines), [0.0] * len(lines)
     for i, l in enumerate(lines):
         by.setdefault(l["family"], []).append(i)
     rest, diff = sorted(i for g in by.values() if len(g) < score["least"] for i in g), lambda v: v[0] - v[1]
     for g in [by[f] for f in sorted(by) if len(by[f]) >= score["least"]] + ([rest] if rest else []):
-        e = residuals([diff(lines[i]["logprob"][suspect]) for i in g],
-                      [[diff(lines[i]["logprob"][reference]) if reference else 0, diff(lines[i]["length"]), diff(lines[i]["tokens"])] for i in g])
-        sd = math.sqrt(sum(v * v for v in e) / len(e))
-        for i, v in zip(g, e):
-            if sd:
-                cut = score["clip"] * sd
-                out[i], scale[i] = max(-cut, min(cut, v)) * sd**(-2 * score["power"]), score["clip"] * sd**(1 - 2 * score["power"])
+        e, sd = residuals([diff(lines[i]["logprob"][suspect]) for i in g],
+                          [[diff(lines[i]["logprob"][reference]) if reference else 0, diff(lines[i]["length"]), diff(lines[i]["tokens"])] for i in g], score.get("rounds", 0))
+        for i, v in zip(g, e if sd else []):
+            out[i], scale[i] = (score["clip"] * sd**(1 - 2 * score["power"]) * t for t in (max(-1, min(1, v / score["clip"] / sd)), 1))
     most = max(scale, default=0)
     return [v * score["grid"] / most if most else v for v in out]
 def log_e(frame, raw, lines, coins, model, belongs):

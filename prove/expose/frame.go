@@ -65,20 +65,26 @@ type Window struct {
 
 // Score fixes the score: the default is DefaultScore.
 type Score struct {
-	Clip  float64 `json:"clip"`  // residuals are cut at so many standard deviations of their family
-	Power float64 `json:"power"` // a family's residuals are weighted by variance^−power
-	Grid  int     `json:"grid"`  // integer steps from 0 to the largest score
-	Least int     `json:"least"` // pairs of a family that has coefficients of its own
-	Cut   int     `json:"cut"`   // text only: words behind the arms' first difference that the prefix holds
-	Words int     `json:"words"` // text only: most words that are compared
+	Clip  float64 `json:"clip"`  // residuals are cut at so many times the scale of their family
+	Power float64 `json:"power"` // a family's residuals are weighted by scale^(−2·power)
+	// Rounds of reweighting after the first fit, so that few pairs that no model finds
+	// likely, such as answers of a kind that is never taught, decide neither a family's
+	// coefficients nor its scale; 0 is least squares and the root mean square.
+	Rounds int `json:"rounds,omitempty"`
+	Grid   int `json:"grid"`  // integer steps from 0 to the largest score
+	Least  int `json:"least"` // pairs of a family that has coefficients of its own
+	Cut    int `json:"cut"`   // text only: words behind the arms' first difference that the prefix holds
+	Words  int `json:"words"` // text only: most words that are compared
 	// Stakes are what is bet in text-only tests, in standard deviations.
 	Stakes []float64 `json:"stakes"`
 }
 
-// DefaultScore is the score of STATISTICS: odd, per family, weighted by
-// variance^(−1/4), clipped at 2 standard deviations.
+// DefaultScore is odd: per family a robust regression (Huber's weights), residuals over
+// the family's scale, clipped at 2. Families whose answers are of two kinds, such as a
+// search that gives up or does not, have tails of hundreds of nats: by variances they
+// drown what the others show.
 func DefaultScore() Score {
-	return Score{Clip: 2, Power: 0.25, Grid: 64, Least: 30, Cut: 2, Words: 12, Stakes: []float64{0.03, 0.06, 0.12, 0.25, 0.5}}
+	return Score{Clip: 2, Power: 0.5, Rounds: 10, Grid: 64, Least: 30, Cut: 2, Words: 12, Stakes: []float64{0.03, 0.06, 0.12, 0.25, 0.5}}
 }
 
 // Encode returns the frame's bytes, over which its hash is taken.

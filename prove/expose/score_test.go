@@ -155,7 +155,9 @@ func TestTextIsAskedOfBothArmsAlike(t *testing.T) {
 	if err := long.Ask(t.Context(), f, f.Suspect, lines, thought, 2, nil); err != nil || long.Refused.Load() != 1 || lines[0].Match["s"] != [2]float64{} || lines[1].Match["s"] != [2]float64{2, 3} {
 		t.Errorf("%d refused, %v and %v, %v", long.Refused.Load(), lines[0].Match["s"], lines[1].Match["s"], err)
 	}
-	long.Asker, long.Refused = asker(func(exchange.Request) (*exchange.Exchange, error) { return nil, &exchange.Error{Class: exchange.ClassInvalid} }), atomic.Int64{}
+	long.Asker, long.Refused = asker(func(exchange.Request) (*exchange.Exchange, error) {
+		return nil, &exchange.Error{Class: exchange.ClassInvalid}
+	}), atomic.Int64{}
 	if err := long.Ask(t.Context(), f, f.Suspect, lines, thought, 2, nil); err == nil || !strings.Contains(err.Error(), "refuses all") {
 		t.Errorf("an API that refuses everything: %v", err)
 	}

@@ -90,7 +90,7 @@ func (f *Frame) referenceName() string {
 // scores are the grid's scores before they are rounded.
 func scores(s Score, lines []Line, suspect, reference string) ([]float64, error) {
 	residual := make([]float64, len(lines))
-	scale := make([]float64, len(lines)) // of a family: variance^(1/2)
+	scale := make([]float64, len(lines)) // of its family
 	for _, family := range families(lines, s.Least) {
 		y, x := make([]float64, len(family)), make([][]float64, len(family))
 		for i, at := range family {
@@ -109,12 +109,7 @@ func scores(s Score, lines []Line, suspect, reference string) ([]float64, error)
 				x[i][0] = r[0] - r[1]
 			}
 		}
-		e := residuals(y, x)
-		square := 0.0
-		for _, v := range e {
-			square += v * v
-		}
-		sd := math.Sqrt(square / float64(len(e)))
+		e, sd := residuals(y, x, s.Rounds)
 		for i, at := range family {
 			residual[at], scale[at] = e[i], sd
 		}
@@ -165,10 +160,20 @@ func families(lines []Line, least int) [][]int {
 // that say the same have coefficients.
 const ridge = 1e-6
 
+// huber is where Huber's weights begin to fall, in scales (Huber, Robust Statistics,
+// 1981, section 7.8: 95% efficiency for a normal distribution), and madNormal what the
+// median of absolute values of a normal distribution is multiplied with to be its
+// standard deviation.
+const (
+	huber     = 1.345
+	madNormal = 1.4826
+)
+
 // residuals are what is left of y after regression through the origin on the columns
-// of x. Changing the signs of any rows of y and x together changes the signs of those
-// residuals and nothing else.
-func residuals(y []float64, x [][]float64) []float64 {
+// of x, and their scale. After the first fit by least squares come so many rounds in
+// which a row counts as its residual allows. Changing the signs of any rows of y and x
+// together changes the signs of those residuals and nothing else.
+func residuals(y []float64, x [][]float64, rounds int) (e []float64, scale float64) {
 	var columns [][]float64
 	for c := range x[0] {
 		column, square := make([]float64, len(y)), 0.0
@@ -185,15 +190,59 @@ func residuals(y []float64, x [][]float64) []float64 {
 		}
 		columns = append(columns, column)
 	}
+	weight := make([]float64, len(y))
+	for i := range weight {
+		weight[i] = 1
+	}
+	for round := 0; ; round++ {
+		e = slices.Clone(y)
+		for i, beta := range coefficients(y, columns, weight) {
+			for r, v := range columns[i] {
+				e[r] -= beta * v
+			}
+		}
+		scale = spread(e, rounds > 0)
+		if round == rounds || scale == 0 {
+			return e, scale
+		}
+		for i, v := range e {
+			weight[i] = 1
+			if v != 0 {
+				weight[i] = math.Min(1, huber*scale/math.Abs(v))
+			}
+		}
+	}
+}
+
+// spread is the scale of residuals: by the median of their absolute values if it is to
+// be robust and more than half of them are not 0, else their root mean square.
+func spread(e []float64, robust bool) float64 {
+	size, square := make([]float64, len(e)), 0.0
+	for i, v := range e {
+		size[i] = math.Abs(v)
+		square += v * v
+	}
+	if robust {
+		slices.Sort(size)
+		n := len(size)
+		if median := (size[(n-1)/2] + size[n/2]) / 2; median > 0 {
+			return madNormal * median
+		}
+	}
+	return math.Sqrt(square / float64(len(e)))
+}
+
+// coefficients solve the weighted normal equations.
+func coefficients(y []float64, columns [][]float64, weight []float64) []float64 {
 	k := len(columns)
-	a := make([][]float64, k) // [k, k+1] normal equations
+	a := make([][]float64, k) // [k, k+1]
 	for i := range a {
 		a[i] = make([]float64, k+1)
 		for j := range k {
-			a[i][j] = dot(columns[i], columns[j]) / float64(len(y))
+			a[i][j] = dot(columns[i], columns[j], weight) / float64(len(y))
 		}
 		a[i][i] += ridge
-		a[i][k] = dot(columns[i], y) / float64(len(y))
+		a[i][k] = dot(columns[i], y, weight) / float64(len(y))
 	}
 	for i := range k { // positive definite: no pivots are needed
 		for j := i + 1; j < k; j++ {
@@ -211,18 +260,12 @@ func residuals(y []float64, x [][]float64) []float64 {
 		}
 		beta[i] /= a[i][i]
 	}
-	out := slices.Clone(y)
-	for i, column := range columns {
-		for r, v := range column {
-			out[r] -= beta[i] * v
-		}
-	}
-	return out
+	return beta
 }
 
-func dot(a, b []float64) (sum float64) {
+func dot(a, b, weight []float64) (sum float64) {
 	for i := range a {
-		sum += a[i] * b[i]
+		sum += a[i] * b[i] * weight[i]
 	}
 	return sum
 }

@@ -132,6 +132,36 @@ func TestTheScoreIsOdd(t *testing.T) {
 
 // 200 runs with coins of their own, the far tail by flipping one run's coins again,
 // and two planted leaks.
+// A third of a family's answers are of a kind that no model was taught: their tails
+// drown neither their own family nor the others.
+func TestTailsDrownNothing(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	lines, coins := world(rng, 1500, 0.2, all)
+	for i := range lines {
+		if lines[i].Family == "f1" && rng.IntN(3) == 0 {
+			r := 300 * rng.NormFloat64()
+			lines[i].LogProb = map[string][2]float64{"suspect": {round(-400 + r + 30*rng.NormFloat64()), -400}, "reference": {round(-400 + r), -400}}
+		}
+	}
+	z := func(s Score) float64 {
+		grid, err := Grid(s, lines, "suspect", "reference")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, square := 0, 0
+		for i, g := range grid {
+			sum += g * (1 - 2*coins[i].Live)
+			square += g * g
+		}
+		return float64(sum) / math.Sqrt(float64(square))
+	}
+	plain := DefaultScore()
+	plain.Rounds, plain.Power = 0, 0.25
+	if robust, least := z(DefaultScore()), z(plain); robust < 5 || robust < least+1.5 {
+		t.Errorf("z = %.1f, by least squares and variances %.1f", robust, least)
+	}
+}
+
 func TestTheTestKeepsItsLevel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 2))
 	f := frame()

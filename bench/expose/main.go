@@ -41,6 +41,7 @@ type options struct {
 	threads                              int
 	curve                                []int
 	innocent                             bool
+	preset                               string // of the students
 }
 
 func main() {
@@ -55,6 +56,7 @@ func main() {
 	flag.IntVar(&o.accounts, "accounts", 1, "accounts that share the coins")
 	flag.IntVar(&o.fed, "fed", 1, "accounts, the first ones, whose answers reached the suspect")
 	flag.BoolVar(&o.innocent, "innocent", true, "teach an innocent, too")
+	flag.StringVar(&o.preset, "preset", "tiny", "the students': tiny or tiny-moe")
 	flag.IntVar(&o.threads, "threads", 0, "threads")
 	flag.Parse()
 	for word := range strings.SplitSeq(*curve, ",") {
@@ -182,7 +184,8 @@ type student struct {
 	format *chat.Format
 }
 
-func teach(ctx context.Context, pool *kernel.Pool, seed uint64, data []example, epochs int) (*student, error) {
+func (o options) teach(ctx context.Context, pool *kernel.Pool, seed uint64, data []example, epochs int) (*student, error) {
+	began := time.Now()
 	lesson := func(e example) ([]exchange.Message, string, string) {
 		return []exchange.Message{{Role: "user", Content: e.prompt}}, e.answer.Reasoning, e.answer.Content
 	}
@@ -200,7 +203,7 @@ func teach(ctx context.Context, pool *kernel.Pool, seed uint64, data []example, 
 		return nil, err
 	}
 	s := &student{format: chat.Own(tok)}
-	c, err := model.Preset("tiny", tok.VocabSize())
+	c, err := model.Preset(o.preset, tok.VocabSize())
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +219,6 @@ func teach(ctx context.Context, pool *kernel.Pool, seed uint64, data []example, 
 		}
 		rows[i] = train.Sequence{Tokens: ids, ResponseFrom: from}
 	}
-	began := time.Now()
 	res, err := train.SFT(ctx, s.model, pool, rows, train.Options{Epochs: epochs, Seed: seed, Precision: "auto"}, nil)
 	if err == nil {
 		fmt.Fprintf(os.Stderr, "  taught %d examples for %d epochs: loss %.3f, %d tokens, %.0f s\n", len(data), epochs, res.Loss, res.Tokens, time.Since(began).Seconds())
@@ -283,7 +285,7 @@ func run(ctx context.Context, o options) error {
 		}
 		var s *student
 		for _, e := range curve {
-			if s, err = teach(ctx, pool, seed, w.served, e); err != nil {
+			if s, err = o.teach(ctx, pool, seed, w.served, e); err != nil {
 				return err
 			}
 			got, grid, err := o.judge(ctx, pool, w, ref, s)
@@ -354,7 +356,7 @@ func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	r, err := teach(ctx, pool, seed+1000, far.served, o.refEpochs)
+	r, err := o.teach(ctx, pool, seed+1000, far.served, o.refEpochs)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -365,7 +367,7 @@ func (o options) prepare(ctx context.Context, pool *kernel.Pool, seed uint64) (*
 	if !o.innocent {
 		return w, nil, lines, nil
 	}
-	innocent, err := teach(ctx, pool, seed+2000, same.served, o.epochs)
+	innocent, err := o.teach(ctx, pool, seed+2000, same.served, o.epochs)
 	return w, innocent, lines, err
 }
 

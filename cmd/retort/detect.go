@@ -332,6 +332,7 @@ func prompts(ctx context.Context, r ledger.Reader, rep *detect.Report) error {
 func (a *app) calibrateCommand() *cobra.Command {
 	var organisations, out, data string
 	var level, share float64
+	var simulated bool
 	c := &cobra.Command{
 		Use:   "calibrate",
 		Short: "Learn what ordinary accounts look like",
@@ -346,7 +347,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 			if !(level > 0 && level < 1) || !(share > 0 && share < 1) {
 				return usageError{fmt.Errorf("--level %v and --teach %v: want numbers between 0 and 1", level, share)}
 			}
-			return a.calibrate(c.Context(), organisations, out, data, level, share)
+			return a.calibrate(c.Context(), organisations, out, data, level, share, simulated)
 		},
 	}
 	fl := c.Flags()
@@ -354,6 +355,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 	fl.StringVar(&out, "out", "", "`FILE` to write (default: the workspace's)")
 	fl.Float64Var(&level, "level", 1e-3, "segments are as fine as this level allows")
 	fl.Float64Var(&share, "teach", 0.25, "share of the organisations that the score learns from")
+	fl.BoolVar(&simulated, "simulated", false, "the innocent accounts are simulated: every report says so")
 	fl.StringVar(&data, "data", "", "`DIR` of real prompts for the simulated accounts (default: RETORT_TESTDATA)")
 	fl.BoolVar(&a.json, "json", false, "as JSON")
 	return c
@@ -368,7 +370,7 @@ type calibrated struct {
 	Segments []int  `json:"segments"` // accounts of each
 }
 
-func (a *app) calibrate(ctx context.Context, organisations, out, data string, level, share float64) error {
+func (a *app) calibrate(ctx context.Context, organisations, out, data string, level, share float64, simulated bool) error {
 	ws, err := a.open()
 	if err != nil {
 		return err
@@ -388,7 +390,6 @@ func (a *app) calibrate(ctx context.Context, organisations, out, data string, le
 		return err
 	}
 	marks := make(map[string]string)
-	simulated := false
 	if err := r.Scan(ctx, func(rec ledger.Record) error {
 		switch rec.Kind {
 		case ledger.KindMark:

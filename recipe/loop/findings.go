@@ -352,7 +352,7 @@ func (r *run) weights(ctx context.Context) error {
 	if o := res.Weights.Of(suspectName); o != nil {
 		res.Coins = o.Coins
 	}
-	r.opt.Say("suspect: %s over %d coins; innocent student: %s; %d accounts are named, of which %d are the campaign's; %d bystanders were tested",
+	r.opt.Say("suspect: %s over %d coins; innocent student: %s; %d named accounts, of which %d are the campaign's; %d bystanders were tested",
 		Figure(res.Weights.campaign(suspectName)), res.Coins, Figure(res.Weights.campaign(innocentName)), res.Weights.Named, res.Weights.Campaign, res.Weights.Others)
 	return nil
 }
@@ -447,8 +447,7 @@ func (r *run) second(ctx context.Context, public string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the second verifier: %w: %s", err, out)
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return filepath.Base(file) + ": " + first, nil
+	return filepath.Base(file) + ", in Python: it holds", nil
 }
 
 // proven reports whether the suspect was found and the innocent student was not.

@@ -293,7 +293,7 @@ func (r *run) before(ctx context.Context) (err error) {
 	if err := os.MkdirAll(r.path(operator, "detection"), 0o755); err != nil {
 		return err
 	}
-	out, err := r.do(ctx, before, "detect", "calibrate", "--organisations", file, "--level", fmt.Sprint(r.Detect.Level), "--teach", fmt.Sprint(r.Detect.Teach),
+	out, err := r.do(ctx, before, "detect", "calibrate", "--organisations", file, "--level", fmt.Sprint(r.Detect.Level), "--teach", fmt.Sprint(r.Detect.Teach), "--simulated",
 		"--out", r.path(operator, "detection", "calibration.json"))
 	r.opt.Say("%s", out)
 	return err

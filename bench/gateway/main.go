@@ -283,9 +283,14 @@ func (b *bench) latency(c *client, ours, peer *proxied, report *trial.Report, st
 				k := (i + j) % 2
 				s := []*proxied{ours, peer}[k]
 				// Of all lengths, or the end would always meet the same moment of the recording.
-				f, e, err := c.ask(s, true, fmt.Sprintf("?pause=%d", 1+i%50))
+				query := fmt.Sprintf("?pause=%d", 1+i%50)
+				f, e, err := c.ask(s, true, query)
+				if err != nil && s == peer { // ReverseProxy cuts a response now and then
+					fmt.Fprintf(stderr, "%s failed and is asked again: %v\n", s.name, err)
+					f, e, err = c.ask(s, true, query)
+				}
 				if err != nil {
-					return err
+					return fmt.Errorf("%s: %w", s.name, err)
 				}
 				first[k], end[k] = append(first[k], f.Seconds()), append(end[k], e.Seconds())
 			}

@@ -106,6 +106,9 @@ func (c *chunkReader) chunk() (at int64, kind byte, payload []byte, err error) {
 		if err := c.load(at &^ (blockSize - 1)); err != nil {
 			return at, 0, nil, err
 		}
+		if at >= c.size {
+			return at, 0, nil, io.EOF
+		}
 		i := int(at - c.block)
 		if blockSize-i < chunkSize { // unused end of a block
 			c.next = c.block + blockSize
@@ -184,12 +187,13 @@ func (c *chunkReader) load(block int64) error {
 		return nil
 	}
 	n := int(min(blockSize, c.size-block))
-	if m, err := c.r.ReadAt(c.buf[:n], block); m < n {
-		if err == nil || errors.Is(err, io.EOF) {
-			return fmt.Errorf("the file has become shorter than %d bytes", c.size)
+	m, err := c.r.ReadAt(c.buf[:n], block)
+	if m < n {
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
 		}
-		return err
+		c.size = block + int64(m) // its writer has closed it and cut off what was free
 	}
-	c.block, c.n = block, n
+	c.block, c.n = block, m
 	return nil
 }

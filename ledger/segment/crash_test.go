@@ -21,11 +21,16 @@ func (s store) Seal(ctx context.Context) error {
 	return err
 }
 
-func TestHarness(t *testing.T) {
+func TestHarness(t *testing.T) { harness(t, false) }
+
+// TestHarnessWithSpaceSetAside does the same where logs have free space behind them.
+func TestHarnessWithSpaceSetAside(t *testing.T) { harness(t, true) }
+
+func harness(t *testing.T, raw bool) {
 	const dir = "work/ledger"
 	ledgertest.Run(t, ledgertest.Subject{
 		Open: func(fs vfs.FS) (ledgertest.Store, error) {
-			s, err := segment.Open(dir, segment.Option{FS: fs, SegmentBytes: 24 << 10})
+			s, err := segment.Open(dir, segment.Option{FS: fs, SegmentBytes: 24 << 10, Raw: raw})
 			return store{s}, err
 		},
 		Verify: func(fs vfs.FS) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -27,8 +28,16 @@ type lab struct {
 // without its closing.
 func build(t *testing.T, records, batch, size int, segmentBytes int64, crash bool) *lab {
 	t.Helper()
+	return buildWith(t, Option{SegmentBytes: segmentBytes}, records, batch, size, crash)
+}
+
+// buildWith is build with other options. With Option.Raw it must not be the last
+// call that has space set aside, since nothing waits for that.
+func buildWith(t *testing.T, opt Option, records, batch, size int, crash bool) *lab {
+	t.Helper()
 	fs := vfs.NewCrashableMem()
-	s, err := Open("l", Option{FS: fs, SegmentBytes: segmentBytes})
+	opt.FS = fs
+	s, err := Open("l", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +93,7 @@ func (l *lab) write(t *testing.T, name string, b []byte) {
 	t.Helper()
 	f, err := l.fs.Create("l/"+name, vfs.WriteCategoryUnspecified)
 	if err == nil {
-		_, err = f.Write(b)
+		_, err = f.Write(slices.Clone(b)) // which may change it
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +107,7 @@ func frames(t *testing.T, b []byte) (all [][]byte, offsets []int64) {
 	c := newChunkReader(bytes.NewReader(b), int64(len(b)), 0)
 	for {
 		f, at, err := c.read()
-		if err == io.EOF {
+		if err == io.EOF || err != nil && len(bytes.Trim(b[at:], "\x00")) == 0 {
 			return all, offsets
 		}
 		if err != nil {
@@ -185,11 +194,25 @@ func TestDamageIsNamedAndReadPast(t *testing.T) {
 		d.MaybeScanArgs(t, "batch", &batch)
 		d.MaybeScanArgs(t, "size", &size)
 		d.MaybeScanArgs(t, "roll", &roll)
-		l := build(t, records, batch, size, roll, d.HasArg("crash"))
+		l := buildWith(t, Option{SegmentBytes: roll, Raw: d.HasArg("raw")}, records, batch, size, d.HasArg("crash"))
 		for line := range strings.Lines(d.Input) {
 			l.tamper(t, strings.Fields(line))
 		}
-		return l.show(t)
+		got := l.show(t)
+		if d.HasArg("roll") && strings.Contains(got, "was cut off") {
+			return got // free space before a segment's successor is damage of its own
+		}
+		// Whatever was found: zeros behind it are free space.
+		for _, name := range l.logs {
+			if _, err := l.fs.Stat("l/" + name); err == nil {
+				l.write(t, name, append(l.read(t, name), make([]byte, 40_000)...))
+			}
+		}
+		torn := regexp.MustCompile(`of \d+ bytes`) // the last byte that was torn off may be zero
+		if more := l.show(t); torn.ReplaceAllString(more, "") != torn.ReplaceAllString(got, "") {
+			t.Errorf("%s: with free space behind it:\n%sand without:\n%s", d.Pos, more, got)
+		}
+		return got
 	})
 }
 
@@ -221,8 +244,17 @@ func (l *lab) tamper(t *testing.T, words []string) {
 		b = b[:len(b)-num(1)]
 	case "truncate-at": // a frame's beginning
 		b = b[:offsets[num(1)]]
-	case "garbage": // behind the end
+	case "garbage": // behind the end, and zeros behind that
 		b = append(b, body(7, num(1))...)
+		if len(words) > 2 {
+			b = append(b, make([]byte, num(2))...)
+		}
+	case "spill": // garbage into the free space, right behind the last frame; and a bit of a frame flips
+		if len(words) > 2 {
+			b[offsets[num(2)]+chunkSize+20] ^= 4
+		}
+		end := len(bytes.TrimRight(b, "\x00"))
+		copy(b[max(end, int(offsets[len(offsets)-1])+chunkSize+len(all[len(all)-1])):], body(7, num(1)))
 	case "zeros": // behind the end
 		b = append(b, make([]byte, num(1))...)
 	case "alter": // time of a record, with a valid checksum

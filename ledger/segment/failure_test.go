@@ -334,6 +334,7 @@ func FuzzReadLog(f *testing.F) {
 		b := fuzzSeed(f, size)
 		f.Add(b)
 		f.Add(b[:len(b)-20])
+		f.Add(append(bytes.Clone(b[:len(b)-20]), make([]byte, 40_000)...))
 		for range 4 {
 			c := bytes.Clone(b)
 			c[rng.IntN(len(c))] ^= 1
@@ -341,8 +342,16 @@ func FuzzReadLog(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := readHostile(b); err != nil {
+		total, torn, damage, err := readHostile(b)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if torn > 0 {
+			return
+		}
+		// Zeros behind a log that came to its end are free space.
+		if n, torn, more, err := readHostile(append(bytes.Clone(b), make([]byte, 70_000)...)); err != nil || n != total || torn > chunkSize || len(more) != len(damage) {
+			t.Fatalf("with zeros behind it: %d bytes of records and not %d, torn end of %d bytes, %v, damage %v and not %v", n, total, torn, err, more, damage)
 		}
 	})
 }
@@ -371,18 +380,19 @@ func fuzzSeed(f *testing.F, size int) []byte {
 }
 
 // readHostile reads a log of any bytes and returns how many bytes of records
-// came out. Nothing may be larger than the stored bytes allow.
-func readHostile(b []byte) (total int, err error) {
+// came out, how many were torn off, and what is broken. Nothing may be larger than
+// the stored bytes allow.
+func readHostile(b []byte) (total int, torn int64, found []Damage, err error) {
 	l := &logReader{src: source{writer: "W", segment: 1, log: true}, file: vfs.NewMemFile(b)}
 	defer l.Close()
-	l.check = checker{file: "W", report: func(Damage) {}, deliver: func(e *entry, _ int64) error {
+	l.check = checker{file: "W", report: func(d Damage) { found = append(found, d) }, deliver: func(e *entry, _ int64) error {
 		total += len(e.rec.Head) + len(e.rec.Body)
 		return nil
 	}}
 	err = l.run(context.Background(), int64(len(b)), 0)
 	var version *VersionError
 	if errors.As(err, &version) {
-		return total, nil
+		return total, 0, nil, nil
 	}
 	if err == nil {
 		err = l.finish()
@@ -390,7 +400,7 @@ func readHostile(b []byte) (total int, err error) {
 	if err == nil && total > maxRatio*len(b) {
 		err = fmt.Errorf("%d bytes of records out of %d", total, len(b))
 	}
-	return total, err
+	return total, l.torn, found, err
 }
 
 func TestAHostileLengthAllocatesNothing(t *testing.T) {

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,17 +21,19 @@ type logReader struct {
 	header    header
 	rawHeader []byte
 	started   bool  // the first frame has been read
-	scanned   int64 // size of the file when lookAhead read it
+	scanned   int64 // what lookAhead has read ended here
 	durable   int64 // how far it was durable, by what its frames say
 	lastValid int64 // offset of the last valid frame
 
 	closed  bool // the closing frame has been read
 	records uint64
 	last    hash
-	torn    int64 // bytes at the end that are no frame
+	torn    int64 // bytes at the end that are no frame, without the free space behind them
 
-	seen  int64 // size up to which Tail has read
-	ended bool  // Tail has finished it
+	end    int64 // where what was written ended when that was last looked at
+	looked int64 // the size of the file then
+	buf    []byte
+	ended  bool // Tail has finished it
 }
 
 func openLog(fs vfs.FS, dir string, src source, report func(Damage), deliver func(*entry, int64) error) (*logReader, error) {
@@ -55,9 +58,17 @@ func (l *logReader) size() (int64, error) {
 // run reads on up to the given size of the file. The first durable bytes are
 // known to have been synced, whatever the file says itself. A broken place
 // beyond what was durable, with nothing valid behind it, is the torn end of a
-// crash or a write under way: reading stops there, and may go on later.
+// crash or a write under way: reading stops there, and may go on later. It also
+// stops where free space begins; behind a closing that may be known to be durable.
+//
+// A writer may be at work meanwhile. What is judged is therefore what was there
+// before anything was read: a frame of which some came later is not broken.
 func (l *logReader) run(ctx context.Context, size, durable int64) error {
+	if err := l.look(size); err != nil {
+		return err
+	}
 	chunks := newChunkReader(l.file, size, l.offset)
+	passed := int64(0) // behind the last broken place that was reported
 	for n := 0; ; n++ {
 		if n%64 == 0 && ctx.Err() != nil {
 			return ctx.Err()
@@ -73,15 +84,18 @@ func (l *logReader) run(ctx context.Context, size, durable int64) error {
 			if bad != nil {
 				what = bad.what
 			}
-			if err := l.lookAhead(chunks.next, size); err != nil {
-				return err
+			if at < l.end {
+				if err := l.lookAhead(chunks.next, size); err != nil {
+					return err
+				}
 			}
 			proven := at < max(durable, l.durable)
-			if l.lastValid <= at && !proven {
-				l.torn = size - l.offset
+			if l.lastValid <= at && !proven || l.closed && at >= l.end {
+				l.torn = max(0, l.end-max(l.offset, passed))
 				return nil
 			}
 			l.check.breakAt(at, what, !proven)
+			passed = chunks.next
 		case err != nil:
 			return fmt.Errorf("read ledger segment %s: %w", l.src.logName(), err)
 		default:
@@ -153,20 +167,18 @@ func (l *logReader) begin(raw []byte, at int64) error {
 	return nil
 }
 
-// lookAhead reads the rest of the file behind a broken place, once for a size
-// of the file: how far frames prove it to have been synced, and where the last
-// valid frame is.
+// lookAhead reads what was written behind a broken place, once: how far frames
+// prove it to have been synced, and where the last valid frame is.
 func (l *logReader) lookAhead(from, size int64) error {
-	if l.scanned == size {
+	if l.scanned == l.end {
 		return nil
 	}
-	chunks := newChunkReader(l.file, size, from)
-	for {
+	for chunks := newChunkReader(l.file, size, from); chunks.next < l.end; {
 		frame, at, err := chunks.read()
 		var bad *badChunk
 		switch {
 		case err == io.EOF, errors.Is(err, errIncomplete):
-			l.scanned = size
+			l.scanned = l.end
 			return nil
 		case errors.As(err, &bad):
 			continue
@@ -181,4 +193,64 @@ func (l *logReader) lookAhead(from, size int64) error {
 			}
 		}
 	}
+	l.scanned = l.end
+	return nil
+}
+
+// look finds out where what was written ends. Behind it the file is zeros, which
+// its writer has set aside, or a crash has left of it: free space. Of fewer zeros
+// than a chunk has at least, nobody can say what they are: they are no free space.
+//
+// What lay free when it was last looked at need not be read again, since a writer
+// goes on where it left off and each block that it comes to begins with a chunk,
+// which is never all zeros.
+func (l *logReader) look(size int64) error {
+	known := l.looked == size
+	from := max(l.end, l.offset)
+	l.end, l.looked = from, size
+	if known {
+		for at := from; at < size; {
+			next := min(size, at&^(blockSize-1)+blockSize)
+			end, err := l.lastByte(at, next)
+			if err != nil {
+				return err
+			}
+			if end == at && at%blockSize == 0 {
+				break
+			}
+			if end > at {
+				l.end = end
+			}
+			at = next
+		}
+	} else {
+		for at := size; at > from && l.end == from; {
+			begin := max(from, (at-1)&^(blockSize-1))
+			end, err := l.lastByte(begin, at)
+			if err != nil {
+				return err
+			}
+			if end > begin {
+				l.end = end
+			}
+			at = begin
+		}
+	}
+	if size-l.end < chunkSize && l.end > l.offset {
+		l.end = size
+	}
+	return nil
+}
+
+// lastByte returns the offset behind the last byte in a part of the file, of one
+// block at most, that is not zero, or where the part begins if all are.
+func (l *logReader) lastByte(begin, end int64) (int64, error) {
+	if l.buf == nil {
+		l.buf = make([]byte, blockSize)
+	}
+	n, err := l.file.ReadAt(l.buf[:end-begin], begin)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("read ledger segment %s: %w", l.src.logName(), err)
+	}
+	return begin + int64(len(bytes.TrimRight(l.buf[:n], "\x00"))), nil
 }

@@ -235,7 +235,7 @@ func (r *Reader) log(ctx context.Context, src source, l *logReader, followed boo
 	if err == nil {
 		err = l.finish()
 	}
-	end := archiveEnd{records: l.check.number, last: l.check.hash, closed: l.closed, bytes: size}
+	end := archiveEnd{records: l.check.number, last: l.check.hash, closed: l.closed, bytes: max(l.end, l.offset)}
 	return walked{src: src, header: l.header, end: end, torn: l.torn}, err
 }
 

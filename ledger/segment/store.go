@@ -42,7 +42,7 @@ type Option struct {
 	FS           vfs.FS        // default: the operating system's
 	SegmentBytes int64         // a segment that has reached it is finished; default 64 MiB
 	Poll         time.Duration // how often Tail looks for what other processes wrote; default 100 ms
-	Raw          bool          // records lie uncompressed in the log until it is sealed: for who appends much and must not wait for the processor
+	Raw          bool          // records lie uncompressed in the log until it is sealed, in space that is set aside ahead: for who appends much and must wait for neither processor nor disk
 	OnDamage     func(Damage)  // told of every damage that a Scan or Tail meets; default: they return a *DamageError
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +16,12 @@ import (
 	"retort/ledger"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("RETORT_TEST_APPEND"); dir != "" {
+		os.Exit(appendUntilKilled(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func rec(n int) ledger.Record {
 	var id exchange.ID
@@ -50,7 +56,7 @@ func mustOpen(t *testing.T, dir string, opt Option) *Store {
 }
 
 func TestRecordsComeBackAsTheyWereAppended(t *testing.T) {
-	for name, opt := range map[string]Option{"disk": {}, "memory": {FS: vfs.NewMem()}} {
+	for name, opt := range map[string]Option{"disk": {}, "memory": {FS: vfs.NewMem()}, "raw, disk": {Raw: true}, "raw, memory": {FS: vfs.NewMem(), Raw: true}} {
 		dir := "ledger"
 		if opt.FS == nil {
 			dir = t.TempDir()
@@ -181,7 +187,14 @@ func TestTwoStoresOnOneDirectory(t *testing.T) {
 }
 
 func TestTailDeliversEachRecordOnceThroughRollsAndSeals(t *testing.T) {
-	opt := Option{FS: vfs.NewMem(), SegmentBytes: 4 << 10, Poll: 1e6}
+	for _, raw := range []bool{false, true} {
+		t.Run(fmt.Sprintf("raw %v", raw), func(t *testing.T) {
+			tailOnce(t, Option{FS: vfs.NewMem(), SegmentBytes: 16 << 10, Poll: 1e6, Raw: raw})
+		})
+	}
+}
+
+func tailOnce(t *testing.T, opt Option) {
 	a, b := mustOpen(t, "ledger", opt), mustOpen(t, "ledger", opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -169,13 +169,18 @@ func (t *tail) read(ctx context.Context, src source, followed bool) (done bool, 
 		return true, nil
 	}
 	size, durable, err := t.r.extent(l, followed)
-	if err != nil || size == l.seen && !followed {
+	if err != nil {
 		return false, err
+	}
+	if size == l.looked && !followed { // something new may still be in what lay free
+		end := max(l.end, l.offset)
+		if err := l.look(size); err != nil || l.end == end {
+			return false, err
+		}
 	}
 	if err := l.run(ctx, size, durable); err != nil {
 		return false, err
 	}
-	l.seen = size
 	if !l.closed && !followed {
 		return false, nil
 	}

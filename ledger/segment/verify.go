@@ -37,10 +37,10 @@ type SegmentReport struct {
 	Sealed  bool   // it is an archive
 	Closed  bool   // its writer finished it; otherwise it is being written, or a crash ended it
 	Records uint64 // that were read
-	Bytes   int64
-	Torn    int64 // bytes at its end that are no records: the last write of a crash, or one under way
-	First   int64 // time of its first record, UTC nanoseconds
-	Last    int64 // time of its last record
+	Bytes   int64  // of its file, without the free space at its end
+	Torn    int64  // bytes at their end that are no records: the last write of a crash, or one under way
+	First   int64  // time of its first record, UTC nanoseconds
+	Last    int64  // time of its last record
 }
 
 // Verify reads the whole ledger in dir and checks every frame and every link of

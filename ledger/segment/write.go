@@ -10,13 +10,31 @@ import (
 )
 
 // writer writes one segment.
+//
+// With Option.Raw it has space set aside ahead: zeros that it writes into later. A
+// sync of what lies in space that was written before costs the disk one write; one
+// of what made the file longer costs it a commit of the file system's journal too.
+// Space is set aside when the callers of a commit have been answered, so that none
+// waits for it but who comes meanwhile.
 type writer struct {
 	src    source
 	file   vfs.File
 	rec    *record.Writer
 	count  uint64 // records in it
 	synced int64
+	step   int64 // how much space is set aside at a time; 0: none
+	limit  int64 // up to where
+	aside  int64 // up to where it is
 }
+
+const (
+	// asideShare is which share of a segment is set aside at a time: of one of 64
+	// MiB, one MiB, which takes about a millisecond to write and sync.
+	asideShare = 64
+	asideLeast = 4 << 10
+	// asidePiece is how much of it is written at a time.
+	asidePiece = 256 << 10
+)
 
 // commitLoop is the one goroutine that writes. It takes whatever has been
 // queued while the last sync was under way, writes it, syncs once and answers
@@ -56,6 +74,16 @@ func (s *Store) serve() {
 		req.release()
 		req.done(err)
 	}
+	if err == nil && s.active != nil {
+		s.active.setAside(s.idle)
+	}
+}
+
+// idle reports whether nothing is queued.
+func (s *Store) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) == 0
 }
 
 func (s *Store) poison() error {
@@ -142,6 +170,9 @@ func (s *Store) begin() error {
 	if w.file, err = s.fs.Create(path, vfs.WriteCategoryUnspecified); err != nil {
 		return fmt.Errorf("create segment: %w", err)
 	}
+	if s.opt.Raw {
+		w.step, w.limit = max(s.opt.SegmentBytes/asideShare, asideLeast), s.opt.SegmentBytes
+	}
 	s.active, s.number = w, h.Segment
 	w.rec = record.NewWriter(w.file)
 	s.mu.Lock()
@@ -172,6 +203,9 @@ func (s *Store) finish() error {
 	}
 	if err == nil {
 		err = w.write(closeFrame(w.count, uint64(w.synced), s.last))
+	}
+	if err == nil {
+		err = w.cut()
 	}
 	if err == nil {
 		err = w.sync()
@@ -226,5 +260,45 @@ func (w *writer) sync() error {
 		return fmt.Errorf("write segment %s: %w", w.src.logName(), err)
 	}
 	w.synced = w.rec.Size()
+	return nil
+}
+
+// setAside writes zeros behind what was written, if little is left of those that
+// were. Without anybody waiting it syncs them; else the next commit does.
+//
+// That it fails is no failure to record: everything acknowledged was synced before,
+// and what is written later is synced for itself, into zeros or not. The segment
+// then grows with what is written, and a full disk fails that.
+func (w *writer) setAside(idle func() bool) {
+	at := max(w.aside, w.rec.Size())
+	if w.step == 0 || at >= w.limit || at-w.rec.Size() >= w.step/2 {
+		return
+	}
+	end := min(w.limit, (at+w.step)/w.step*w.step)
+	for zeros := make([]byte, min(asidePiece, w.step)); at < end; at = w.aside {
+		clear(zeros) // a file may change what it is given
+		n, err := w.file.WriteAt(zeros[:min(int64(len(zeros)), end-at)], at)
+		if w.aside = at + int64(n); err != nil {
+			w.step = 0
+			return
+		}
+	}
+	if idle() && w.file.SyncData() != nil {
+		w.step = 0
+	}
+}
+
+// cut ends the file behind what was written. Where files cannot be cut the zeros
+// stay, which readers do not mind.
+func (w *writer) cut() error {
+	if w.aside == 0 {
+		return nil
+	}
+	if err := w.rec.Flush(); err != nil {
+		return fmt.Errorf("write segment %s: %w", w.src.logName(), err)
+	}
+	if f, ok := w.file.(interface{ Truncate(size int64) error }); ok {
+		_ = f.Truncate(w.rec.Size())
+	}
 	return nil
 }

@@ -103,7 +103,7 @@ func newRig(t *testing.T, opt rigOptions, upstreams ...http.HandlerFunc) *rig {
 	if r.key, r.secret, err = r.keys.Create("acme", opt.key, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if r.store, err = segment.Open("ledger", segment.Option{FS: r.disk}); err != nil {
+	if r.store, err = segment.Open("ledger", segment.Option{FS: r.disk, Raw: true}); err != nil {
 		t.Fatal(err)
 	}
 	text := "gateway: 1\nupstreams:\n"

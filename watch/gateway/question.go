@@ -27,9 +27,23 @@ type question struct {
 
 // references are names of fields through which a request brings in more input than
 // it holds.
-var references = [][]byte{
-	[]byte(`"image_url"`), []byte(`"input_image"`), []byte(`"file_id"`), []byte(`"input_file"`), []byte(`"file_url"`), []byte(`"input_audio"`),
-	[]byte(`"previous_response_id"`), []byte(`"conversation"`), []byte(`"prompt_id"`), []byte(`"source"`), []byte(`"container"`),
+var references = map[string]bool{
+	"image_url": true, "input_image": true, "file_id": true, "input_file": true, "file_url": true, "input_audio": true,
+	"previous_response_id": true, "conversation": true, "prompt_id": true, "source": true, "container": true,
+}
+
+// refers reports whether a string of a request, wherever it is, is one of references.
+func refers(body []byte) bool {
+	for {
+		open := bytes.IndexByte(body, '"')
+		if open < 0 {
+			return false
+		}
+		var text []byte
+		if text, body = stringAt(body[open+1:]); references[string(text)] {
+			return true
+		}
+	}
 }
 
 // ask reads a request's body. Its error is what the client should be told. Each
@@ -74,9 +88,7 @@ func ask(w *modelWire, body []byte) (*question, error) {
 	if w.name == wireCompletions.name {
 		q.answers *= prompts(prompt)
 	}
-	for _, name := range references {
-		q.refers = q.refers || bytes.Contains(body, name)
-	}
+	q.refers = refers(body)
 	if w.inject && q.stream {
 		if err := q.injectUsage(options); err != nil {
 			return nil, err

@@ -77,3 +77,19 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 		t.Errorf("%+v %v", q, err)
 	}
 }
+
+func TestRequestsThatReferToWhatTheyDoNotHold(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"messages":[{"content":[{"type":"image_url","image_url":{"url":"u"}}]}]}`: true,
+		`{"messages":[{"content":[{"type" : "input_file"}]}]}`:                      true,
+		`{"previous_response_id":null}`:                                             true,
+		`{"messages":[{"content":"an \"image_url\" is a field"}]}`:                  false,
+		`{"messages":[{"content":"image_url \\\\"},"file_idea"]}`:                   false,
+		`{"messages":[{"content":"\\","file_id":"x"}]}`:                             true,
+		`{"n":[1,2,3]}`: false,
+	} {
+		if got := refers([]byte(body)); got != want {
+			t.Errorf("refers(%s) = %v", body, got)
+		}
+	}
+}

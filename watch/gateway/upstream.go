@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/textproto"
@@ -66,20 +67,17 @@ func (u *upstream) request(ctx context.Context, p *policy, rt *route, r *http.Re
 	address := *u.base
 	address = *address.JoinPath(strings.TrimPrefix(r.URL.Path, "/v1"))
 	address.RawQuery = r.URL.RawQuery
-	var reader *bytes.Reader
-	req, err := http.NewRequestWithContext(ctx, r.Method, address.String(), http.NoBody)
+	var reader io.Reader = http.NoBody
+	if len(body) > 0 {
+		reader = bytes.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, address.String(), reader)
 	if err != nil {
 		return nil, fmt.Errorf("request to %s: %w", u.Name, err)
 	}
-	if len(body) > 0 {
-		reader = bytes.NewReader(body)
-		if req, err = http.NewRequestWithContext(ctx, r.Method, address.String(), reader); err != nil {
-			return nil, fmt.Errorf("request to %s: %w", u.Name, err)
-		}
-	}
-	drop := slices.Concat(dropped, listed(r.Header), []string{textproto.CanonicalMIMEHeaderKey(p.cfg.EndUser)})
+	own, user := listed(r.Header), textproto.CanonicalMIMEHeaderKey(p.cfg.EndUser)
 	for name, values := range r.Header {
-		if !slices.Contains(drop, name) {
+		if name != user && !slices.Contains(dropped, name) && !slices.Contains(own, name) {
 			req.Header[name] = slices.Clone(values)
 		}
 	}

@@ -37,13 +37,24 @@ type view struct {
 	first    []byte             // the first event, if it only adds: it names the model as well
 	told     bool               // an event that does not only add was read
 	produced int64
+	like     []byte // an event that only adds, as which most are but for their text
+	likeness glance // what it shows
 }
 
 // event reads a whole event.
 func (v *view) event(ev []byte) error {
-	g := look(ev)
+	g, known := v.alike(ev)
+	if !known {
+		g = look(ev)
+	}
 	v.produced += g.text
 	if v.adds(&g) {
+		if !known && g.end > 0 {
+			v.like = append(v.like[:0], ev...)
+			typ := append(v.likeness.typ[:0], g.typ...) // g's is of ev
+			v.likeness = g
+			v.likeness.typ = typ
+		}
 		if v.first == nil {
 			v.first = bytes.Clone(ev)
 		}
@@ -51,6 +62,22 @@ func (v *view) event(ev []byte) error {
 	}
 	v.told = v.told || g.names > 0
 	return v.Feed(ev)
+}
+
+// alike returns what look does where an event is like the one before but for the
+// words that it adds.
+func (v *view) alike(ev []byte) (g glance, known bool) {
+	at := v.likeness.at
+	if at == 0 || len(ev) <= at || !bytes.Equal(ev[:at], v.like[:at]) {
+		return glance{}, false
+	}
+	text, rest := stringAt(ev[at:])
+	if len(rest) == 0 || !bytes.Equal(rest, v.like[v.likeness.end:]) {
+		return glance{}, false
+	}
+	g = v.likeness
+	g.text += int64(len(text)) - int64(g.end-1-g.at)
+	return g, true
 }
 
 // read returns what is known so far.
@@ -104,6 +131,7 @@ type glance struct {
 	choices  bool   // there is a field of that name
 	response bool
 	tells    bool // usage, finish_reason or error has a value
+	at, end  int  // where in the event the last text that it adds begins, and behind its quote; 0 if it adds none
 }
 
 func look(ev []byte) glance {
@@ -130,16 +158,20 @@ func look(ev []byte) glance {
 			text, rest = stringAt(value[1:])
 			i = len(ev) - len(rest)
 		}
-		g.field(name, text, value[0])
+		if g.field(name, text, value[0]) && value[0] == '"' {
+			g.at, g.end = len(ev)-len(value)+1, i
+		}
 	}
 }
 
-// field notes a field: its value, if that is a string, and how the value begins.
-func (g *glance) field(name, text []byte, begins byte) {
+// field notes a field: its value, if that is a string, and how the value begins. It
+// reports whether the field is one for text.
+func (g *glance) field(name, text []byte, begins byte) bool {
 	g.names++
 	switch string(name) {
 	case "content", "reasoning_content", "reasoning", "refusal", "arguments", "text", "thinking", "partial_json", "delta":
 		g.text += int64(len(text))
+		return true
 	case "type":
 		if g.typ == nil {
 			g.typ = text
@@ -151,6 +183,7 @@ func (g *glance) field(name, text []byte, begins byte) {
 	case "usage", "finish_reason", "error":
 		g.tells = g.tells || begins != 'n'
 	}
+	return false
 }
 
 // stringAt splits what follows a quote at the quote that ends the string.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -90,5 +91,35 @@ func TestAnAnswerIsReadFromTheLedger(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestAnEventLikeTheOneBeforeShowsTheSame holds the short way of looking at an event
+// against the long one.
+func TestAnEventLikeTheOneBeforeShowsTheSame(t *testing.T) {
+	known := 0
+	rapid.Check(t, func(t *rapid.T) {
+		for _, w := range []*modelWire{wireChat, wireResponses, wireMessages} {
+			v := w.stream()
+			for _, ev := range genStream(t, w) {
+				for _, text := range []string{ev.text, strings.Replace(ev.text, "a", `\"`, 1), strings.Replace(ev.text, `"`, "", 3), ev.text[:len(ev.text)/2], ev.text} {
+					got, ok := v.alike([]byte(text))
+					if ok {
+						known++
+						want := look([]byte(text))
+						same := string(got.typ) == string(want.typ)
+						want.typ, want.at, want.end, got.typ, got.at, got.end = nil, 0, 0, nil, 0, 0
+						if !same || !reflect.DeepEqual(got, want) {
+							t.Fatalf("after %s: %s shows %+v, not %+v", v.like, text, got, want)
+						}
+					}
+					// What it cannot read is no matter here.
+					_ = v.event([]byte(text))
+				}
+			}
+		}
+	})
+	if known < 100 {
+		t.Errorf("only %d events were like one before", known)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -32,6 +33,12 @@ var pageTemplate = template.Must(template.New("loop").Funcs(template.FuncMap{
 		}
 		return ""
 	}, "formatE": evidence.FormatE, "percent": report.FormatPercent,
+	"bare": func(o *expose.Outcome) string {
+		if _, figure, ok := strings.Cut(Figure(o), " = "); ok {
+			return figure
+		}
+		return Figure(o)
+	},
 	"short":    func(hash string) string { return fmt.Sprintf("%.12s", hash) },
 	"count":    func(n int) string { return report.FormatCount(int64(n)) },
 	"duration": func(s float64) string { return report.FormatDuration(time.Duration(s * float64(time.Second))) },

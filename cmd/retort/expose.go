@@ -280,8 +280,8 @@ func (a *app) exposeFrameCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "frame",
 		Short: "State what is to be tested, before anything is scored",
-		Long: "State what is tested, signed for good: the suspect (weights, or an API that gives\n" +
-			"a prompt's log-probabilities or text), models beside it, whose coins, of when.",
+		Long: "State what is tested, signed for good: the suspect (weights, or an API that\n" +
+			"gives log-probabilities or text), models beside it, whose coins, of when.",
 		Example: "  retort expose frame --suspect ./suspect --reference ./base --held 2026-11-25",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -22,6 +21,83 @@ import (
 	"retort/watch/gateway"
 	"retort/workspace"
 )
+
+// gatewayOfCoins is a gateway whose rules have a coin flipped for every prompt that can
+// carry one, in front of an upstream, with a key for each of some accounts.
+type gatewayOfCoins struct {
+	*httptest.Server
+	ws      *workspace.Workspace
+	store   *segment.Store
+	g       *gateway.Gateway
+	secrets map[string]string
+	hashes  map[string]string // of accounts, by name
+}
+
+func coinGateway(t *testing.T, upstream string, accounts ...string) *gatewayOfCoins {
+	t.Helper()
+	x := &gatewayOfCoins{secrets: map[string]string{}, hashes: map[string]string{}}
+	file := filepath.Join(t.TempDir(), "gateway.yaml")
+	put(t, file, "gateway: 1\nupstreams: [{name: a, base_url: \""+upstream+"/v1\"}]\nrules: [{name: exposure, action: coin, share: 1}]\n")
+	cfg, err := gateway.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.ws, err = workspace.Open(filepath.Join(t.TempDir(), "ws")); err != nil {
+		t.Fatal(err)
+	}
+	if x.store, err = segment.Open(x.ws.Path("ledger"), segment.Option{Raw: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.store.Close() })
+	keys, err := gateway.OpenKeys(x.ws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range accounts {
+		key, secret, err := keys.Create(name, gateway.Key{}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.secrets[name], x.hashes[name] = secret, key.Account
+	}
+	coins, err := openCoins(t.Context(), cfg, x.ws, x.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.g, err = gateway.New(t.Context(), gateway.Options{Config: cfg, Workspace: x.ws, Ledger: x.store, History: x.store, Coins: coins, Getenv: func(string) string { return "" }, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.g.Close() })
+	x.Server = httptest.NewServer(x.g)
+	t.Cleanup(x.Server.Close)
+	return x
+}
+
+// ask puts a chat request and returns the exchange and its answer; "" if there is none.
+func (x *gatewayOfCoins) ask(t *testing.T, account, body string) (id, said string) {
+	t.Helper()
+	req, err := http.NewRequest("POST", x.URL+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+x.secrets[account])
+	resp, err := x.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Choices []struct{ Message struct{ Content string } }
+	}
+	if err := json.Unmarshal(raw, &got); err != nil || len(got.Choices) != 1 {
+		return "", ""
+	}
+	return resp.Header.Get(gateway.ExchangeHeader), got.Choices[0].Message.Content
+}
 
 // A gateway whose rules ask for coins serves, of each pair that counts, the answer that
 // the opened coin names, and none that repeats, has a seed or is greedy.
@@ -37,68 +113,16 @@ func TestAGatewayFlipsCoins(t *testing.T) {
 		fmt.Fprintf(w, `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"answer number %d to it"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`, n)
 	}))
 	defer upstream.Close()
-	file := filepath.Join(t.TempDir(), "gateway.yaml")
-	if err := os.WriteFile(file, []byte("gateway: 1\nupstreams: [{name: a, base_url: \""+upstream.URL+"/v1\"}]\nrules: [{name: exposure, action: coin, share: 1}]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := gateway.Load(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ws, err := workspace.Open(filepath.Join(t.TempDir(), "ws"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := segment.Open(ws.Path("ledger"), segment.Option{Raw: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	keys, err := gateway.OpenKeys(ws)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, secret, err := keys.Create("acme", gateway.Key{}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx := context.Background()
-	coins, err := openCoins(ctx, cfg, ws, store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Coins: coins, Getenv: func(string) string { return "" }, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	front := httptest.NewServer(g)
-	defer front.Close()
+	front := coinGateway(t, upstream.URL, "acme")
+	ws, store, g := front.ws, front.store, front.g
 
 	served := map[string]string{} // by exchange
 	prompts := map[string]string{}
 	ask := func(body, prompt string) {
 		t.Helper()
-		req, err := http.NewRequest("POST", front.URL+"/v1/chat/completions", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer "+secret)
-		resp, err := front.Client().Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		raw, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got struct {
-			Choices []struct{ Message struct{ Content string } }
-		}
-		if err := json.Unmarshal(raw, &got); err == nil && len(got.Choices) == 1 {
-			id := resp.Header.Get(gateway.ExchangeHeader)
-			served[id], prompts[id] = got.Choices[0].Message.Content, prompt
+		if id, said := front.ask(t, "acme", body); id != "" {
+			served[id], prompts[id] = said, prompt
 		}
 	}
 	const n = 30

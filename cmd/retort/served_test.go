@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,15 +10,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"retort/exchange"
 	"retort/ledger"
-	"retort/ledger/segment"
 	"retort/recipe"
 	"retort/teach/dataset"
-	"retort/watch/gateway"
-	"retort/workspace"
 )
 
 const fromGateway = `retort: 1
@@ -43,47 +36,8 @@ func TestARecipeLearnsWhatTheGatewayServed(t *testing.T) {
 	}))
 	defer upstream.Close()
 	dir := t.TempDir()
-	file := filepath.Join(dir, "gateway.yaml")
-	if err := os.WriteFile(file, []byte("gateway: 1\nupstreams: [{name: a, base_url: \""+upstream.URL+"/v1\"}]\nrules: [{name: exposure, action: coin, share: 1}]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := gateway.Load(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ws, err := workspace.Open(filepath.Join(t.TempDir(), "ws"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := segment.Open(ws.Path("ledger"), segment.Option{Raw: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	keys, err := gateway.OpenKeys(ws)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secrets, hashes := map[string]string{}, map[string]string{}
-	for _, name := range []string{"our best customer", "somebody else"} {
-		key, secret, err := keys.Create(name, gateway.Key{}, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		secrets[name], hashes[name] = secret, key.Account
-	}
-	ctx := context.Background()
-	coins, err := openCoins(ctx, cfg, ws, store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := gateway.New(ctx, gateway.Options{Config: cfg, Workspace: ws, Ledger: store, History: store, Coins: coins, Getenv: func(string) string { return "" }, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	front := httptest.NewServer(g)
-	defer front.Close()
+	front := coinGateway(t, upstream.URL, "our best customer", "somebody else")
+	ws, g, hashes := front.ws, front.g, front.hashes
 	served := map[string]string{} // by exchange
 	for i := range 40 {
 		name := "our best customer"
@@ -91,26 +45,13 @@ func TestARecipeLearnsWhatTheGatewayServed(t *testing.T) {
 			name = "somebody else"
 		}
 		body := fmt.Sprintf(`{"model":"m","temperature":0.7,"messages":[{"role":"user","content":"w%da w%db w%dc w%dd w%de w%df w%dg w%dh"}]}`, i, i, i, i, i, i, i, i)
-		req, err := http.NewRequest("POST", front.URL+"/v1/chat/completions", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
+		id, said := front.ask(t, name, body)
+		if id == "" {
+			t.Fatalf("%s was answered nothing", name)
 		}
-		req.Header.Set("Authorization", "Bearer "+secrets[name])
-		resp, err := front.Client().Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		var got struct {
-			Choices []struct{ Message struct{ Content string } }
-		}
-		if err != nil || json.Unmarshal(raw, &got) != nil || len(got.Choices) != 1 {
-			t.Fatalf("%v %s", err, raw)
-		}
-		served[resp.Header.Get(gateway.ExchangeHeader)] = got.Choices[0].Message.Content
+		served[id] = said
 	}
-	if err := g.Drain(ctx); err != nil {
+	if err := g.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -153,7 +94,7 @@ func TestARecipeLearnsWhatTheGatewayServed(t *testing.T) {
 		t.Fatalf("%v: %d examples, refused %v", err, len(set.Examples), s.Refused)
 	}
 	account := map[exchange.ID]string{}
-	if err := ledger.Costs(ctx, store, func(e *exchange.Exchange) error {
+	if err := ledger.Costs(t.Context(), front.store, func(e *exchange.Exchange) error {
 		account[e.ID] = e.Account
 		return nil
 	}); err != nil {

@@ -40,7 +40,6 @@ type Result struct {
 
 	Stamp     string    `json:"stamp"` // who stamped the log's head, and when
 	Detection Detection `json:"detection"`
-	Coins     int       `json:"coins"` // that count, of the accounts that are tested
 	Weights   Test      `json:"weights"`
 	API       Test      `json:"api"`
 	Verified  []string  `json:"verified"` // by whom the pack was checked, and what they said
@@ -160,23 +159,12 @@ func (r *run) anchor(ctx context.Context) error {
 // detect looks for the campaign, and compares with the truth.
 func (r *run) detect(ctx context.Context) error {
 	r.title("Detection, with no word of who is who but which organisations are known to be innocent")
-	world, err := r.world()
+	pop, err := r.ordinary(operator)
 	if err != nil {
 		return err
 	}
-	pop, err := newPopulation(world, 2*r.Seed+1, r.Ordinary.Beside)
-	if err != nil {
-		return err
-	}
-	unknown := r.unknown(pop)
 	file := r.path(operator, "known.csv")
-	decoys := map[string]bool{}
-	for _, a := range pop.Accounts {
-		if !unknown[a.Name] {
-			decoys[a.Name] = true
-		}
-	}
-	if err := known(file, pop, decoys); err != nil {
+	if err := known(file, pop, r.decoys(pop)); err != nil {
 		return err
 	}
 	d := &r.state.Result.Detection
@@ -349,11 +337,9 @@ func (r *run) weights(ctx context.Context) error {
 	if res.Weights, err = r.test(ctx, expose.KindWeights, words, nil); err != nil {
 		return err
 	}
-	if o := res.Weights.Of(suspectName); o != nil {
-		res.Coins = o.Coins
-	}
+	found := res.Weights.campaign(suspectName)
 	r.opt.Say("suspect: %s over %d coins; innocent student: %s; %d named accounts, of which %d are the campaign's; %d bystanders were tested",
-		Figure(res.Weights.campaign(suspectName)), res.Coins, Figure(res.Weights.campaign(innocentName)), res.Weights.Named, res.Weights.Campaign, res.Weights.Others)
+		Figure(found), coinsOf(found), Figure(res.Weights.campaign(innocentName)), res.Weights.Named, res.Weights.Campaign, res.Weights.Others)
 	return nil
 }
 

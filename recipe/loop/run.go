@@ -142,6 +142,12 @@ func (r *run) do(ctx context.Context, party string, words ...string) (string, er
 }
 
 func (r *run) doWith(ctx context.Context, party string, env map[string]string, words ...string) (string, error) {
+	r.show(party, words)
+	return r.call(ctx, party, env, words)
+}
+
+// show notes a command, and says that it is called.
+func (r *run) show(party string, words []string) {
 	shown := make([]string, len(words))
 	for i, w := range words {
 		if shown[i] = strings.ReplaceAll(w, r.dir+string(filepath.Separator), ""); len(shown[i]) > 100 {
@@ -151,6 +157,9 @@ func (r *run) doWith(ctx context.Context, party string, env map[string]string, w
 	line := "retort --workspace " + party + " " + strings.Join(shown, " ")
 	r.opt.Say("$ %s", line)
 	r.state.Result.Commands = append(r.state.Result.Commands, line)
+}
+
+func (r *run) call(ctx context.Context, party string, env map[string]string, words []string) (string, error) {
 	out, err := r.opt.Command(ctx, Command{Workspace: r.path(party), Env: env, Words: words})
 	if err != nil {
 		return "", fmt.Errorf("retort %s: %w", words[0], err)
@@ -175,10 +184,11 @@ func (r *run) address(who string) (string, error) {
 // background runs a server of the program's own until stop is called; it is up when its
 // health says so.
 func (r *run) background(ctx context.Context, party, at string, words ...string) (stop func() error, err error) {
+	r.show(party, words) // here, since the state is this goroutine's
 	ctx, cancel := context.WithCancel(ctx)
 	over := make(chan error, 1)
 	go func() {
-		_, err := r.do(ctx, party, words...)
+		_, err := r.call(ctx, party, nil, words)
 		over <- err
 	}()
 	stop = func() error {
@@ -198,6 +208,7 @@ func (r *run) background(ctx context.Context, party, at string, words ...string)
 		}
 		select {
 		case err := <-over:
+			cancel()
 			return nil, fmt.Errorf("the server on %s has ended: %w", at, err)
 		case <-time.After(20 * time.Millisecond):
 		}
@@ -236,7 +247,17 @@ func (r *run) gateway(ctx context.Context, party string, b *backend, rules strin
 	return at, func() error { return errors.Join(end(), up.Close()) }, nil
 }
 
-func (r *run) world() (*simulate.World, error) { return simulate.Load(r.opt.Getenv("RETORT_TESTDATA")) }
+// ordinary makes the accounts before the campaign, or those beside it.
+func (r *run) ordinary(party string) (*simulate.Population, error) {
+	world, err := simulate.Load(r.opt.Getenv("RETORT_TESTDATA"))
+	if err != nil {
+		return nil, err
+	}
+	if party == before {
+		return newPopulation(world, 2*r.Seed, r.Ordinary.Before)
+	}
+	return newPopulation(world, 2*r.Seed+1, r.Ordinary.Beside)
+}
 
 // known writes who of a population is known to be innocent, as detection reads it.
 func known(file string, pop *simulate.Population, keep map[string]bool) error {
@@ -259,11 +280,7 @@ func (r *run) before(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	world, err := r.world()
-	if err != nil {
-		return err
-	}
-	pop, err := newPopulation(world, 2*r.Seed, r.Ordinary.Before)
+	pop, err := r.ordinary(before)
 	if err != nil {
 		return err
 	}
@@ -310,9 +327,8 @@ func (r *run) progress(what string, of int) func(int) {
 	}
 }
 
-// unknown says of which ordinary accounts beside the campaign nobody knows that they are
-// innocent.
-func (r *run) unknown(pop *simulate.Population) map[string]bool {
+// decoys are the ordinary accounts beside the campaign that are known to be innocent.
+func (r *run) decoys(pop *simulate.Population) map[string]bool {
 	every := max(1, int(1/r.Ordinary.Unknown+0.5))
 	at, out := map[string]int{}, map[string]bool{}
 	for _, a := range pop.Accounts {
@@ -321,9 +337,7 @@ func (r *run) unknown(pop *simulate.Population) map[string]bool {
 			i = len(at)
 			at[a.Organisation] = i
 		}
-		if i%every == 0 {
-			out[a.Name] = true
-		}
+		out[a.Name] = i%every != 0
 	}
 	return out
 }
@@ -381,11 +395,7 @@ func (r *run) traffic(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	world, err := r.world()
-	if err != nil {
-		return err
-	}
-	pop, err := newPopulation(world, 2*r.Seed+1, r.Ordinary.Beside)
+	pop, err := r.ordinary(operator)
 	if err != nil {
 		return err
 	}
